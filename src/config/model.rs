@@ -1,0 +1,215 @@
+//! What the configuration means: checked, resolved, without spellings.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::wire::{Name, Rtype};
+
+/// A whole configuration that passed every check.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen.
+    pub listen: Listen,
+    /// Who may ask.
+    pub access: Access,
+    /// Clients by network.
+    pub sites: Vec<Site>,
+    /// Private-link zones.
+    pub private_links: Vec<PrivateLink>,
+    /// Forward rules.
+    pub forwards: Vec<Forward>,
+    /// The cache.
+    pub cache: CacheConfig,
+    /// Answers that must hold before a start or reload.
+    pub expects: Vec<Expect>,
+    /// Logging.
+    pub log: Log,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+/// `[listen]`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Listen {
+    /// UDP and TCP on each; at least one.
+    pub dns: Vec<SocketAddr>,
+}
+
+/// `[access]`.
+#[derive(Clone, Debug)]
+pub struct Access {
+    /// Clients that may ask, `loopback` and `private` resolved to prefixes.
+    pub allow: Vec<IpNet>,
+    /// What the others get.
+    pub refused: Refused,
+}
+
+/// What a client outside `allow` gets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refused {
+    /// REFUSED with EDE 18.
+    Answer,
+    /// Silence.
+    Drop,
+}
+
+/// `[[site]]`.
+#[derive(Clone, Debug)]
+pub struct Site {
+    /// Unique.
+    pub name: String,
+    /// No network stands in two sites.
+    pub networks: Vec<IpNet>,
+}
+
+/// `[[private-link]]`: one public zone and its private zone.
+#[derive(Clone, Debug)]
+pub struct PrivateLink {
+    /// The catalogue's name, when the zones came from there.
+    pub service: Option<String>,
+    /// The zone that clients ask, P.
+    pub public_zone: Name,
+    /// The zone that holds the addresses, Q.
+    pub private_zone: Name,
+    /// What a name that no endpoint lists gets.
+    pub unlisted: Unlisted,
+    /// Of CNAME and address records, seconds.
+    pub ttl_seconds: u32,
+    /// TTL and MINIMUM of the SOA in negative answers, seconds.
+    pub negative_ttl_seconds: u32,
+    /// In the file's order; at least one.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// What a name below the zone gets when no endpoint lists it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unlisted {
+    /// The endpoint's own `addresses`.
+    Wildcard,
+    /// NXDOMAIN.
+    Nxdomain,
+    /// The upstream's answer.
+    Forward,
+}
+
+/// `[[private-link.endpoint]]`.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// Unique within its zone.
+    pub name: String,
+    /// Indices into [`Config::sites`]; empty: everybody's.
+    pub sites: Vec<usize>,
+    /// The wildcard's addresses; may be empty when `names` is not.
+    pub addresses: Vec<IpAddr>,
+    /// Names relative to the zone with their addresses; each list has at least one.
+    pub names: Vec<(Name, Vec<IpAddr>)>,
+}
+
+/// `[[forward]]`.
+#[derive(Clone, Debug)]
+pub struct Forward {
+    /// The zones this rule covers; each stands in one rule only.
+    pub zones: Vec<Name>,
+    /// In the order in which they are asked; at least one.
+    pub upstreams: Vec<UpstreamSource>,
+    /// The whole budget of one query.
+    pub timeout: Duration,
+}
+
+/// Where upstream addresses come from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum UpstreamSource {
+    /// One server, plain DNS over UDP with TCP where needed.
+    Address(SocketAddr),
+    /// The `nameserver` lines of this file, read again when it changes.
+    ResolvConf(PathBuf),
+}
+
+/// `[cache]`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CacheConfig {
+    /// Hard bound on what entries take, octets; 0 turns the cache off.
+    pub size_octets: u64,
+}
+
+/// `[[expect]]`.
+#[derive(Clone, Debug)]
+pub struct Expect {
+    /// Who asks.
+    pub client: IpAddr,
+    /// The name asked.
+    pub qname: Name,
+    /// The type asked.
+    pub qtype: Rtype,
+    /// The addresses that must come back, in any order.
+    pub answer: Vec<IpAddr>,
+    /// The line of the file it stands in, for messages.
+    pub line: usize,
+}
+
+/// `[log]`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Log {
+    /// The lines' form.
+    pub format: LogFormat,
+    /// The least severe level that is written.
+    pub level: LogLevel,
+    /// Which queries get a line.
+    pub queries: LogQueries,
+}
+
+/// The form of log lines.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Severity.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// Which queries get a log line.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogQueries {
+    /// None.
+    None,
+    /// Those answered from a private-link zone.
+    Private,
+    /// Those refused or malformed.
+    Refused,
+    /// Every one.
+    All,
+}
+
+/// `[limits]`: every queue, table and connection count. Defaults, ranges and reasons stand in
+/// `config::limits`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Threads that answer, each with its own sockets.
+    pub workers: usize,
+    /// Clients that wait for upstreams, all together; over it the oldest question gives way.
+    pub in_flight: usize,
+    /// TCP connections in all.
+    pub tcp_connections: usize,
+    /// TCP connections of one client address.
+    pub tcp_connections_per_client: usize,
+    /// Queries of one connection that wait for an answer; over it we stop reading.
+    pub tcp_pipelined: usize,
+    /// A connection without queries is closed after this.
+    pub tcp_idle: Duration,
+    /// From the first octet of a message to its last; and for a client to take an answer.
+    pub tcp_message: Duration,
+}

@@ -1,0 +1,222 @@
+//! An upstream's reply, checked once and put into the form that the cache keeps.
+
+use super::constants::{CLASS_IN, HEADER_OCTETS, Rcode, Rtype, flags};
+use super::message::{Header, Malformed, Record, Records, Section, read_question};
+use super::name::Name;
+use super::writer::OPTION_EDE;
+use super::{u16_at, u32_at};
+
+/// Octets of extended errors kept from one reply: a few codes with a sentence each.
+const MAX_EDE_OCTETS: usize = 256;
+
+/// What is asked of an upstream, and the key under which its answer is kept.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Question {
+    /// The name, lower case.
+    pub qname: Name,
+    /// The type.
+    pub qtype: Rtype,
+    /// The class.
+    pub qclass: u16,
+    /// The DO bit: signatures are wanted (RFC 3225).
+    pub dnssec_ok: bool,
+    /// The CD bit: do not validate (RFC 4035 §3.2.2).
+    pub checking_disabled: bool,
+}
+
+impl Question {
+    /// A question of class IN without DO and CD.
+    pub fn plain(qname: Name, qtype: Rtype) -> Self {
+        Self { qname, qtype, qclass: CLASS_IN, dnssec_ok: false, checking_disabled: false }
+    }
+}
+
+/// Why a message does not answer a question.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum AnswerError {
+    /// Its form is broken.
+    #[error("malformed reply")]
+    Malformed,
+    /// It is a query, or has another opcode.
+    #[error("not a reply to a query")]
+    NotAReply,
+    /// It answers something else: a spoof, or a broken server.
+    #[error("the reply repeats another question")]
+    WrongQuestion,
+}
+
+impl From<Malformed> for AnswerError {
+    fn from(_: Malformed) -> Self {
+        Self::Malformed
+    }
+}
+
+/// A well-formed reply without its OPT record. Wire octets are kept as they came.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Answer {
+    message: Box<[u8]>,
+    header: Header,
+    rcode: Rcode,
+    question_end: usize,
+    /// Where each record's TTL stands.
+    ttl_places: Box<[u16]>,
+    /// Extended errors as EDNS options, ready to be written again.
+    ede: Box<[u8]>,
+    has_opt: bool,
+}
+
+impl Answer {
+    /// Reads `message` as a reply to `question`. The message id is the caller's to check.
+    pub fn parse(message: &[u8], question: &Question) -> Result<Self, AnswerError> {
+        let mut header = Header::read(message).ok_or(AnswerError::Malformed)?;
+        if !header.has(flags::QR) || header.opcode() != 0 {
+            return Err(AnswerError::NotAReply);
+        }
+        let mut rcode = header.flags & flags::RCODE;
+        // Servers without EDNS may leave the question out of an error (RFC 6891 §7).
+        if header.questions != 1 {
+            return Err(AnswerError::WrongQuestion);
+        }
+        let (qname, qtype, qclass, question_end) = read_question(message)?;
+        if qname.as_wire() != question.qname.as_wire()
+            || (qtype, qclass) != (question.qtype, question.qclass)
+        {
+            return Err(AnswerError::WrongQuestion);
+        }
+        // A compressed question would shift all offsets when ours takes its place.
+        if question_end != HEADER_OCTETS + qname.as_wire().len() + 4 {
+            return Err(AnswerError::Malformed);
+        }
+        let mut records = Records::new(message, &header, question_end);
+        let mut end = question_end;
+        let mut kept_additionals = 0;
+        let mut opt: Option<Record<'_>> = None;
+        let mut ttl_places = Vec::new();
+        for record in records.by_ref() {
+            let record = record?;
+            if record.rtype == Rtype::OPT {
+                if opt.is_some() || record.section != Section::Additional {
+                    return Err(AnswerError::Malformed);
+                }
+                opt = Some(record);
+                continue;
+            }
+            // What stands behind the OPT would move when that is cut out; it is additional data,
+            // which anybody may leave out (RFC 2181 §9).
+            if opt.is_some() {
+                continue;
+            }
+            if record.section == Section::Additional {
+                kept_additionals += 1;
+            }
+            end = record.end();
+            ttl_places.push(u16::try_from(record.ttl_at).map_err(|_| AnswerError::Malformed)?);
+        }
+        header.additionals = kept_additionals;
+        let mut ede = Vec::new();
+        if let Some(opt) = opt {
+            rcode |= (u16::from(opt.ttl.to_be_bytes()[0])) << 4;
+            read_ede(opt.rdata, &mut ede)?;
+        }
+        let mut message: Box<[u8]> = message.get(..end).ok_or(AnswerError::Malformed)?.into();
+        for place in &ttl_places {
+            clamp_ttl(&mut message, usize::from(*place));
+        }
+        Ok(Self {
+            message,
+            header,
+            rcode: Rcode(rcode),
+            question_end,
+            ttl_places: ttl_places.into_boxed_slice(),
+            ede: ede.into_boxed_slice(),
+            has_opt: opt.is_some(),
+        })
+    }
+
+    /// The whole message, without OPT. TTLs above 2^31 - 1 have become 0 (RFC 2181 §8).
+    pub fn message(&self) -> &[u8] {
+        &self.message
+    }
+
+    /// The octets behind the question.
+    pub fn records_octets(&self) -> &[u8] {
+        self.message.get(self.question_end..).unwrap_or(&[])
+    }
+
+    /// The header as received, the additional count without OPT.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The rcode, extended bits included.
+    pub fn rcode(&self) -> Rcode {
+        self.rcode
+    }
+
+    /// Where the question section ends.
+    pub fn question_end(&self) -> usize {
+        self.question_end
+    }
+
+    /// Where the TTL of each record stands in the message.
+    pub fn ttl_places(&self) -> &[u16] {
+        &self.ttl_places
+    }
+
+    /// Extended errors of the reply, as EDNS options ready to be written (RFC 8914).
+    pub fn ede_options(&self) -> &[u8] {
+        &self.ede
+    }
+
+    /// Whether the upstream spoke EDNS.
+    pub fn has_opt(&self) -> bool {
+        self.has_opt
+    }
+
+    /// The records, from the answer section on.
+    pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
+        Records::new(&self.message, &self.header, self.question_end).map_while(Result::ok)
+    }
+
+    /// The SOA of a negative answer: its TTL and its MINIMUM field, whichever is smaller
+    /// (RFC 2308 §5), seconds.
+    pub fn negative_ttl(&self) -> Option<u32> {
+        let soa = self
+            .records()
+            .find(|record| record.section == Section::Authority && record.rtype == Rtype::SOA)?;
+        let minimum = u32_at(soa.rdata, soa.rdata.len().checked_sub(4)?)?;
+        Some(minimum.min(soa.ttl))
+    }
+
+    /// The smallest TTL of all records, seconds; `None` without records.
+    pub fn min_ttl(&self) -> Option<u32> {
+        self.ttl_places.iter().filter_map(|place| u32_at(&self.message, usize::from(*place))).min()
+    }
+
+    /// Octets on the heap.
+    pub fn heap_octets(&self) -> usize {
+        self.message.len() + 2 * self.ttl_places.len() + self.ede.len()
+    }
+}
+
+/// A TTL with its top bit set counts as zero (RFC 2181 §8).
+fn clamp_ttl(message: &mut [u8], place: usize) {
+    if let Some(octets) = message.get_mut(place..place + 4)
+        && octets.first().is_some_and(|first| first & 0x80 != 0)
+    {
+        octets.fill(0);
+    }
+}
+
+fn read_ede(mut options: &[u8], ede: &mut Vec<u8>) -> Result<(), Malformed> {
+    while !options.is_empty() {
+        let code = u16_at(options, 0).ok_or(Malformed)?;
+        let octets = usize::from(u16_at(options, 2).ok_or(Malformed)?);
+        let option = options.get(..4 + octets).ok_or(Malformed)?;
+        if code == OPTION_EDE && octets >= 2 && ede.len() + option.len() <= MAX_EDE_OCTETS {
+            ede.extend_from_slice(option);
+        }
+        options = options.get(4 + octets..).unwrap_or(&[]);
+    }
+    Ok(())
+}

@@ -1,0 +1,198 @@
+//! The numbers of the protocol, each with its source.
+
+use std::fmt;
+
+/// Octets of the fixed header (RFC 1035 §4.1.1).
+pub const HEADER_OCTETS: usize = 12;
+/// Largest message: the length field of TCP has 16 bits (RFC 1035 §4.2.2).
+pub const MAX_MESSAGE_OCTETS: usize = 65_535;
+/// The UDP size we offer and never exceed: 1,280 (IPv6 minimum MTU) less the IPv6 and UDP headers,
+/// so that nothing is fragmented (DNS flag day 2020, RFC 9715 §3).
+pub const UDP_PAYLOAD_OCTETS: u16 = 1_232;
+/// Class Internet (RFC 1035 §3.2.4).
+pub const CLASS_IN: u16 = 1;
+/// Class CHAOS, in which servers tell about themselves (RFC 4892).
+pub const CLASS_CHAOS: u16 = 3;
+
+/// Bits of the header's second 16-bit word (RFC 1035 §4.1.1; AD and CD: RFC 4035 §3).
+pub mod flags {
+    /// This message is a response.
+    pub const QR: u16 = 0x8000;
+    /// The four opcode bits; QUERY is 0.
+    pub const OPCODE: u16 = 0x7800;
+    /// Authoritative answer.
+    pub const AA: u16 = 0x0400;
+    /// Truncated: ask again over TCP.
+    pub const TC: u16 = 0x0200;
+    /// Recursion desired.
+    pub const RD: u16 = 0x0100;
+    /// Recursion available.
+    pub const RA: u16 = 0x0080;
+    /// Authentic data.
+    pub const AD: u16 = 0x0020;
+    /// Checking disabled.
+    pub const CD: u16 = 0x0010;
+    /// The four low bits of the rcode.
+    pub const RCODE: u16 = 0x000f;
+}
+
+/// A response code, extended bits included (RFC 6895 §2.3).
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Rcode(pub u16);
+
+impl Rcode {
+    /// No error (RFC 1035).
+    pub const NOERROR: Self = Self(0);
+    /// The query cannot be parsed (RFC 1035).
+    pub const FORMERR: Self = Self(1);
+    /// The server, or everything behind it, failed (RFC 1035).
+    pub const SERVFAIL: Self = Self(2);
+    /// The name does not exist (RFC 1035, RFC 8020).
+    pub const NXDOMAIN: Self = Self(3);
+    /// The opcode is not implemented (RFC 1035).
+    pub const NOTIMP: Self = Self(4);
+    /// Refused by policy (RFC 1035).
+    pub const REFUSED: Self = Self(5);
+    /// A substituted name would be too long (RFC 6672 §2.2).
+    pub const YXDOMAIN: Self = Self(6);
+    /// The EDNS version is not known here (RFC 6891 §6.1.3).
+    pub const BADVERS: Self = Self(16);
+}
+
+impl fmt::Display for Rcode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => f.write_str("NOERROR"),
+            1 => f.write_str("FORMERR"),
+            2 => f.write_str("SERVFAIL"),
+            3 => f.write_str("NXDOMAIN"),
+            4 => f.write_str("NOTIMP"),
+            5 => f.write_str("REFUSED"),
+            6 => f.write_str("YXDOMAIN"),
+            9 => f.write_str("NOTAUTH"),
+            16 => f.write_str("BADVERS"),
+            code => write!(f, "RCODE{code}"),
+        }
+    }
+}
+
+impl fmt::Debug for Rcode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// An RR type (or QTYPE) as its number (RFC 6895 §3.1).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Rtype(pub u16);
+
+/// Mnemonics that we print and read; every other type is `TYPE123` (RFC 3597 §5).
+const MNEMONICS: &[(u16, &str)] = &[
+    (1, "A"),
+    (2, "NS"),
+    (5, "CNAME"),
+    (6, "SOA"),
+    (12, "PTR"),
+    (13, "HINFO"),
+    (15, "MX"),
+    (16, "TXT"),
+    (28, "AAAA"),
+    (29, "LOC"),
+    (33, "SRV"),
+    (35, "NAPTR"),
+    (39, "DNAME"),
+    (41, "OPT"),
+    (43, "DS"),
+    (44, "SSHFP"),
+    (46, "RRSIG"),
+    (47, "NSEC"),
+    (48, "DNSKEY"),
+    (50, "NSEC3"),
+    (51, "NSEC3PARAM"),
+    (52, "TLSA"),
+    (59, "CDS"),
+    (60, "CDNSKEY"),
+    (61, "OPENPGPKEY"),
+    (64, "SVCB"),
+    (65, "HTTPS"),
+    (99, "SPF"),
+    (251, "IXFR"),
+    (252, "AXFR"),
+    (255, "ANY"),
+    (257, "CAA"),
+];
+
+impl Rtype {
+    /// IPv4 address (RFC 1035).
+    pub const A: Self = Self(1);
+    /// Name server (RFC 1035).
+    pub const NS: Self = Self(2);
+    /// Canonical name (RFC 1035).
+    pub const CNAME: Self = Self(5);
+    /// Start of authority (RFC 1035).
+    pub const SOA: Self = Self(6);
+    /// Text (RFC 1035).
+    pub const TXT: Self = Self(16);
+    /// IPv6 address (RFC 3596).
+    pub const AAAA: Self = Self(28);
+    /// Redirection of a subtree (RFC 6672).
+    pub const DNAME: Self = Self(39);
+    /// The EDNS pseudo-RR (RFC 6891).
+    pub const OPT: Self = Self(41);
+    /// Delegation signer: lives on the parent side (RFC 4035 §3.1.4.1).
+    pub const DS: Self = Self(43);
+    /// Signature (RFC 4034).
+    pub const RRSIG: Self = Self(46);
+    /// HTTPS service binding (RFC 9460).
+    pub const HTTPS: Self = Self(65);
+    /// Incremental transfer, a QTYPE (RFC 1995).
+    pub const IXFR: Self = Self(251);
+    /// Zone transfer, a QTYPE (RFC 5936).
+    pub const AXFR: Self = Self(252);
+    /// All records, a QTYPE; answered minimally (RFC 8482).
+    pub const ANY: Self = Self(255);
+
+    /// Reads a mnemonic in any case, or `TYPE123` (RFC 3597 §5).
+    pub fn parse(text: &str) -> Option<Self> {
+        let upper = text.to_ascii_uppercase();
+        if let Some(number) = upper.strip_prefix("TYPE") {
+            return number.parse().ok().map(Self);
+        }
+        MNEMONICS.iter().find(|(_, name)| *name == upper).map(|(number, _)| Self(*number))
+    }
+}
+
+impl fmt::Display for Rtype {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match MNEMONICS.iter().find(|(number, _)| *number == self.0) {
+            Some((_, name)) => f.write_str(name),
+            None => write!(f, "TYPE{}", self.0),
+        }
+    }
+}
+
+impl fmt::Debug for Rtype {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Why an answer is what it is: an extended DNS error (RFC 8914 §4).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u16)]
+pub enum Ede {
+    /// None of the others; the text says what.
+    Other = 0,
+    /// The upstream answers that this is not available now.
+    NotReady = 14,
+    /// The client is not allowed here.
+    Prohibited = 18,
+    /// Not our zone, and no forward rule covers it.
+    NotAuthoritative = 20,
+    /// The operation or type is deliberately not supported.
+    NotSupported = 21,
+    /// No upstream answered.
+    NoReachableAuthority = 22,
+    /// The network towards the upstream failed.
+    NetworkError = 23,
+}

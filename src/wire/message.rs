@@ -1,0 +1,307 @@
+//! Reading messages: the header, names with compression, records.
+
+use super::constants::{HEADER_OCTETS, Rtype, flags};
+use super::name::{NameError, QName};
+use super::{u16_at, u32_at};
+
+/// Compression pointers followed in one name. Pointers must go backwards, so a name of 127 labels
+/// needs no more than 126; honest servers need one or two.
+const MAX_POINTERS: usize = 126;
+
+/// A message that breaks RFC 1035's form.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("malformed message")]
+pub struct Malformed;
+
+impl From<NameError> for Malformed {
+    fn from(_: NameError) -> Self {
+        Self
+    }
+}
+
+/// The fixed header (RFC 1035 §4.1.1).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Header {
+    /// Chosen by who asks, echoed by who answers.
+    pub id: u16,
+    /// The second word: see [`flags`].
+    pub flags: u16,
+    /// Entries in the question section.
+    pub questions: u16,
+    /// Records in the answer section.
+    pub answers: u16,
+    /// Records in the authority section.
+    pub authorities: u16,
+    /// Records in the additional section.
+    pub additionals: u16,
+}
+
+impl Header {
+    /// Reads the first 12 octets; `None` when there are fewer.
+    pub fn read(message: &[u8]) -> Option<Self> {
+        let word = |index: usize| u16_at(message, index * 2);
+        Some(Self {
+            id: word(0)?,
+            flags: word(1)?,
+            questions: word(2)?,
+            answers: word(3)?,
+            authorities: word(4)?,
+            additionals: word(5)?,
+        })
+    }
+
+    /// Whether any of `bits` is set.
+    pub fn has(&self, bits: u16) -> bool {
+        self.flags & bits != 0
+    }
+
+    /// The opcode, 0 for QUERY.
+    pub fn opcode(&self) -> u16 {
+        (self.flags & flags::OPCODE) >> 11
+    }
+}
+
+/// Reads the name at `at`, following compression pointers backwards only (RFC 1035 §4.1.4).
+/// Gives the name and where the octets behind it begin.
+pub fn read_name(message: &[u8], at: usize) -> Result<(QName, usize), NameError> {
+    let mut name = QName::empty();
+    let mut at = at;
+    let mut end = None;
+    // A pointer must land before the place it stands in; this falls with every jump.
+    let mut barrier = at;
+    for _ in 0..=MAX_POINTERS {
+        loop {
+            let octet = *message.get(at).ok_or(NameError::BadWire)?;
+            match octet {
+                0 => {
+                    name.push_root()?;
+                    return Ok((name, end.unwrap_or(at + 1)));
+                }
+                1..=63 => {
+                    let next = at + 1 + usize::from(octet);
+                    name.push_label(message.get(at + 1..next).ok_or(NameError::BadWire)?)?;
+                    at = next;
+                }
+                0xc0.. => break,
+                // Extended label types are gone (RFC 6891 §5).
+                _ => return Err(NameError::BadWire),
+            }
+        }
+        let target = usize::from(u16_at(message, at).ok_or(NameError::BadWire)? & 0x3fff);
+        end.get_or_insert(at + 2);
+        if target >= barrier {
+            return Err(NameError::BadWire);
+        }
+        barrier = target;
+        at = target;
+    }
+    Err(NameError::BadWire)
+}
+
+/// Where the octets behind the name at `at` begin; pointers are not followed.
+pub fn skip_name(message: &[u8], at: usize) -> Result<usize, NameError> {
+    let mut at = at;
+    loop {
+        match *message.get(at).ok_or(NameError::BadWire)? {
+            0 => return Ok(at + 1),
+            octet @ 1..=63 => at += 1 + usize::from(octet),
+            0xc0.. => return Ok(at + 2),
+            _ => return Err(NameError::BadWire),
+        }
+    }
+}
+
+/// The section a record stands in.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Section {
+    /// Answer.
+    Answer,
+    /// Authority.
+    Authority,
+    /// Additional.
+    Additional,
+}
+
+/// One record, by its places in the message.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    /// The section it stands in.
+    pub section: Section,
+    /// Where its owner name begins.
+    pub owner_at: usize,
+    /// Its type.
+    pub rtype: Rtype,
+    /// Its class (for OPT: the UDP payload size, RFC 6891 §6.1.2).
+    pub class: u16,
+    /// Seconds; for OPT the extended flags.
+    pub ttl: u32,
+    /// Where the four TTL octets begin.
+    pub ttl_at: usize,
+    /// Where the RDATA begins.
+    pub rdata_at: usize,
+    /// The RDATA as it stands, possibly with compressed names.
+    pub rdata: &'a [u8],
+}
+
+impl Record<'_> {
+    /// Where the octets behind this record begin.
+    pub fn end(&self) -> usize {
+        self.rdata_at + self.rdata.len()
+    }
+}
+
+/// Walks the records of a message, section by section. Ends after the first error.
+pub struct Records<'a> {
+    message: &'a [u8],
+    at: usize,
+    left: [u16; 3],
+}
+
+impl<'a> Records<'a> {
+    /// `at` is where the answer section begins.
+    pub fn new(message: &'a [u8], header: &Header, at: usize) -> Self {
+        Self { message, at, left: [header.answers, header.authorities, header.additionals] }
+    }
+
+    /// Where the walk stands: behind the last record given.
+    pub fn position(&self) -> usize {
+        self.at
+    }
+
+    fn read(&mut self, section: Section) -> Result<Record<'a>, Malformed> {
+        let owner_at = self.at;
+        let fixed = skip_name(self.message, owner_at)?;
+        let word = |at| u16_at(self.message, at).ok_or(Malformed);
+        let rtype = Rtype(word(fixed)?);
+        let class = word(fixed + 2)?;
+        let ttl = u32_at(self.message, fixed + 4).ok_or(Malformed)?;
+        let octets = usize::from(word(fixed + 8)?);
+        let rdata_at = fixed + 10;
+        let rdata = self.message.get(rdata_at..rdata_at + octets).ok_or(Malformed)?;
+        self.at = rdata_at + octets;
+        Ok(Record { section, owner_at, rtype, class, ttl, ttl_at: fixed + 4, rdata_at, rdata })
+    }
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = Result<Record<'a>, Malformed>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let sections = [Section::Answer, Section::Authority, Section::Additional];
+        let (left, section) = self.left.iter_mut().zip(sections).find(|(left, _)| **left > 0)?;
+        *left -= 1;
+        let record = self.read(section);
+        if record.is_err() {
+            self.left = [0; 3];
+        }
+        Some(record)
+    }
+}
+
+/// Appends the RDATA of `record` with its names uncompressed, so that it can stand in another
+/// message. Only the types of RFC 1035 and those that RFC 3597 §4 lists may hold compressed names;
+/// all others are copied as they are.
+pub fn canonical_rdata(
+    message: &[u8],
+    record: &Record<'_>,
+    out: &mut Vec<u8>,
+) -> Result<(), Malformed> {
+    // (octets before the names, how many names); the rest follows as it is.
+    let (fixed, names) = match record.rtype.0 {
+        // NS MD MF CNAME MB MG MR PTR, NXT, DNAME
+        2..=5 | 7..=9 | 12 | 30 | 39 => (0, 1),
+        // SOA MINFO RP
+        6 | 14 | 17 => (0, 2),
+        // MX AFSDB RT
+        15 | 18 | 21 => (2, 1),
+        // PX
+        26 => (2, 2),
+        // SRV
+        33 => (6, 1),
+        // SIG: the signer's name behind 18 octets
+        24 => (18, 1),
+        _ => {
+            out.extend_from_slice(record.rdata);
+            return Ok(());
+        }
+    };
+    out.extend_from_slice(record.rdata.get(..fixed).ok_or(Malformed)?);
+    let mut at = record.rdata_at + fixed;
+    for _ in 0..names {
+        let (_, next) = read_name(message, at)?;
+        if next > record.end() {
+            return Err(Malformed);
+        }
+        copy_name(message, at, out)?;
+        at = next;
+    }
+    out.extend_from_slice(message.get(at..record.end()).ok_or(Malformed)?);
+    Ok(())
+}
+
+/// Appends the name at `at` uncompressed, in its own case. The name has been read before.
+fn copy_name(message: &[u8], at: usize, out: &mut Vec<u8>) -> Result<(), Malformed> {
+    let mut at = at;
+    for _ in 0..=MAX_POINTERS + 128 {
+        let octet = *message.get(at).ok_or(Malformed)?;
+        match octet {
+            0 => {
+                out.push(0);
+                return Ok(());
+            }
+            1..=63 => {
+                let next = at + 1 + usize::from(octet);
+                out.extend_from_slice(message.get(at..next).ok_or(Malformed)?);
+                at = next;
+            }
+            _ => at = usize::from(u16_at(message, at).ok_or(Malformed)? & 0x3fff),
+        }
+    }
+    Err(Malformed)
+}
+
+/// Reads the question section's single entry: its name, type, class and where it ends.
+pub(super) fn read_question(message: &[u8]) -> Result<(QName, Rtype, u16, usize), Malformed> {
+    let (qname, end) = read_name(message, HEADER_OCTETS)?;
+    let qtype = u16_at(message, end).ok_or(Malformed)?;
+    let qclass = u16_at(message, end + 2).ok_or(Malformed)?;
+    Ok((qname, Rtype(qtype), qclass, end + 4))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pointers_go_backwards_only() {
+        let looped = [0xc0, 0x00];
+        assert!(read_name(&looped, 0).is_err());
+        let forward = [0xc0, 0x02, 0x00];
+        assert!(read_name(&forward, 0).is_err());
+        // "b" at 0, then "a" and a pointer to it.
+        let good = [1, b'B', 0, 1, b'a', 0xc0, 0x00, 9];
+        let (name, end) = read_name(&good, 3).expect("a valid name");
+        assert_eq!((name.as_wire(), end), (&b"\x01a\x01b\x00"[..], 7));
+        // A label, then a pointer back to that same label.
+        let spiral = [1, b'a', 0xc0, 0x00];
+        assert!(read_name(&spiral, 0).is_err());
+    }
+
+    #[test]
+    fn unknown_label_types_and_short_names_are_refused() {
+        for bad in [&[0x40, 0][..], &[0x80, 0], &[3, b'a'], &[], &[0xc0]] {
+            assert!(read_name(bad, 0).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn names_over_255_octets_are_refused() {
+        let mut wire = [[1, b'a']; 127].concat();
+        wire.push(0);
+        assert_eq!(wire.len(), 255);
+        assert!(read_name(&wire, 0).is_ok());
+        let mut wire = [[1, b'a']; 128].concat();
+        wire.push(0);
+        assert!(read_name(&wire, 0).is_err());
+    }
+}

@@ -1,0 +1,206 @@
+//! A query as a client sent it.
+
+use super::constants::{HEADER_OCTETS, Rtype, flags};
+use super::message::{Header, Malformed, Records, read_question};
+use super::name::QName;
+use super::u16_at;
+
+/// What a query's OPT record says (RFC 6891 §6.1).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Edns {
+    /// The largest UDP response the client takes, octets.
+    pub udp_payload: u16,
+    /// The DO bit (RFC 3225).
+    pub dnssec_ok: bool,
+}
+
+/// A well-formed query with one question.
+#[derive(Clone, Debug)]
+pub struct Query<'a> {
+    /// The whole message.
+    pub message: &'a [u8],
+    /// The header.
+    pub header: Header,
+    /// The name asked, lower case.
+    pub qname: QName,
+    /// The type asked.
+    pub qtype: Rtype,
+    /// The class asked.
+    pub qclass: u16,
+    /// EDNS, when the query has it.
+    pub edns: Option<Edns>,
+    /// Where the question section ends.
+    question_end: usize,
+}
+
+/// Why a message is no query, and so what it gets (RFC 8906 §8, RFC 9619).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// No header, or a response: answering would feed a loop. Gets silence.
+    NotAQuery,
+    /// Gets FORMERR, header only.
+    Malformed(Header),
+    /// An opcode other than QUERY: gets NOTIMP, header only.
+    Opcode(Header),
+    /// An EDNS version above 0: gets BADVERS with our version (RFC 6891 §6.1.3).
+    Version {
+        /// The header.
+        header: Header,
+        /// Where the question section ends, so that it can be echoed.
+        question_end: usize,
+        /// The DO bit, to be echoed.
+        dnssec_ok: bool,
+    },
+}
+
+impl<'a> Query<'a> {
+    /// Reads a datagram, or a message from a stream.
+    pub fn parse(message: &'a [u8]) -> Result<Self, Fault> {
+        let header = Header::read(message).ok_or(Fault::NotAQuery)?;
+        if header.has(flags::QR) {
+            return Err(Fault::NotAQuery);
+        }
+        if header.opcode() != 0 {
+            return Err(Fault::Opcode(header));
+        }
+        let malformed = Fault::Malformed(header);
+        if header.questions != 1 {
+            return Err(malformed);
+        }
+        let (qname, qtype, qclass, question_end) = read_question(message).map_err(|_| malformed)?;
+        // OPT is no type that one can ask for (RFC 6891 §6.1.1).
+        if qtype == Rtype::OPT {
+            return Err(malformed);
+        }
+        let opt = read_opt(message, &header, question_end).map_err(|_| malformed)?;
+        if let Some(opt) = opt.filter(|opt| opt.version > 0) {
+            let dnssec_ok = opt.edns.dnssec_ok;
+            return Err(Fault::Version { header, question_end, dnssec_ok });
+        }
+        let edns = opt.map(|opt| opt.edns);
+        Ok(Self { message, header, qname, qtype, qclass, edns, question_end })
+    }
+
+    /// The question section as sent, to be echoed octet for octet.
+    pub fn question(&self) -> &'a [u8] {
+        self.message.get(HEADER_OCTETS..self.question_end).unwrap_or(&[])
+    }
+
+    /// Where the question section ends.
+    pub fn question_end(&self) -> usize {
+        self.question_end
+    }
+
+    /// The name asked, in the client's case, root octet included. A question is never compressed.
+    pub fn qname_as_sent(&self) -> &'a [u8] {
+        self.message.get(HEADER_OCTETS..self.question_end.saturating_sub(4)).unwrap_or(&[])
+    }
+
+    /// The DO bit.
+    pub fn dnssec_ok(&self) -> bool {
+        self.edns.is_some_and(|edns| edns.dnssec_ok)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Opt {
+    version: u8,
+    edns: Edns,
+}
+
+/// Walks all records to the message's last octet and reads the OPT among them.
+fn read_opt(message: &[u8], header: &Header, at: usize) -> Result<Option<Opt>, Malformed> {
+    let mut records = Records::new(message, header, at);
+    let mut opt = None;
+    for record in records.by_ref() {
+        let record = record?;
+        if record.rtype != Rtype::OPT {
+            continue;
+        }
+        // The owner is the root, and there is one only (RFC 6891 §6.1.1, §6.1.2).
+        if message.get(record.owner_at) != Some(&0) || opt.is_some() {
+            return Err(Malformed);
+        }
+        let [_extended_rcode, version, flags, _] = record.ttl.to_be_bytes();
+        check_options(record.rdata)?;
+        let edns = Edns { udp_payload: record.class, dnssec_ok: flags & 0x80 != 0 };
+        opt = Some(Opt { version, edns });
+    }
+    if records.position() != message.len() {
+        return Err(Malformed);
+    }
+    Ok(opt)
+}
+
+/// The options are skipped, but their lengths must add up (RFC 6891 §6.1.2).
+fn check_options(mut rdata: &[u8]) -> Result<(), Malformed> {
+    while !rdata.is_empty() {
+        let octets = usize::from(u16_at(rdata, 2).ok_or(Malformed)?);
+        rdata = rdata.get(4 + octets..).ok_or(Malformed)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: &[u8] = b"\x12\x34\x01\x00\0\x01\0\0\0\0\0\0\x03ApI\x01x\0\0\x01\0\x01";
+
+    fn with_opt(ttl: [u8; 4], options: &[u8]) -> Vec<u8> {
+        let mut query = PLAIN.to_vec();
+        query[11] = 1;
+        query.extend([0, 0, 41, 0x04, 0xd0]);
+        query.extend(ttl);
+        query.extend(u16::try_from(options.len()).expect("short").to_be_bytes());
+        query.extend(options);
+        query
+    }
+
+    #[test]
+    fn reads_a_plain_query() {
+        let query = Query::parse(PLAIN).expect("a query");
+        assert_eq!(query.header.id, 0x1234);
+        assert_eq!(query.qname.as_wire(), b"\x03api\x01x\0");
+        assert_eq!(query.question(), b"\x03ApI\x01x\0\0\x01\0\x01");
+        assert_eq!((query.qtype, query.qclass, query.edns), (Rtype::A, 1, None));
+    }
+
+    #[test]
+    fn reads_edns() {
+        let message = with_opt([0, 0, 0x80, 0], &[0, 10, 0, 2, 1, 2]);
+        let query = Query::parse(&message).expect("a query");
+        assert_eq!(query.edns, Some(Edns { udp_payload: 1232, dnssec_ok: true }));
+    }
+
+    #[test]
+    fn every_prefix_is_a_fault_of_its_kind() {
+        let message = with_opt([0; 4], &[0, 10, 0, 2, 1, 2]);
+        for end in 0..message.len() {
+            let fault = Query::parse(&message[..end]).expect_err("cut short");
+            match end {
+                0..12 => assert_eq!(fault, Fault::NotAQuery),
+                _ => assert!(matches!(fault, Fault::Malformed(_)), "{end}"),
+            }
+        }
+    }
+
+    #[test]
+    fn rfc_8906_faults() {
+        let changed = |at: usize, value: u8| {
+            let mut message = PLAIN.to_vec();
+            message[at] = value;
+            Query::parse(&message).map(|_| ()).expect_err("a fault")
+        };
+        assert_eq!(changed(2, 0x80), Fault::NotAQuery);
+        assert!(matches!(changed(2, 0x28), Fault::Opcode(_)));
+        assert!(matches!(changed(5, 0), Fault::Malformed(_)));
+        assert!(matches!(changed(5, 2), Fault::Malformed(_)));
+        assert!(matches!(changed(7, 1), Fault::Malformed(_)));
+        assert!(matches!(changed(12, 0xc0), Fault::Malformed(_)));
+        assert!(matches!(Query::parse(&with_opt([0, 1, 0, 0], &[])), Err(Fault::Version { .. })));
+        assert!(matches!(Query::parse(&with_opt([0; 4], &[0, 1, 0])), Err(Fault::Malformed(_))));
+        let trailing = [PLAIN, &[0]].concat();
+        assert!(matches!(Query::parse(&trailing), Err(Fault::Malformed(_))));
+    }
+}

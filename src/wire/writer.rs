@@ -1,0 +1,149 @@
+//! Writing messages behind what a buffer already holds, inside a size limit.
+
+use super::constants::{Ede, HEADER_OCTETS, Rcode, Rtype, UDP_PAYLOAD_OCTETS};
+
+/// Octets of an OPT record without options.
+const OPT_OCTETS: usize = 11;
+/// Type, class, TTL and RDLENGTH of a record (RFC 1035 §4.1.3).
+const FIXED_OCTETS: usize = 10;
+/// Option code of an extended DNS error (RFC 8914 §2).
+pub(super) const OPTION_EDE: u16 = 15;
+
+/// What was to be written goes over the message's size limit; nothing of it was written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Full;
+
+/// Appends one message to a buffer. Compression pointers count from where the message begins, so a
+/// stream's buffer can hold several. With capacity at hand it does not allocate.
+pub struct MessageWriter<'a> {
+    out: &'a mut Vec<u8>,
+    base: usize,
+    limit: usize,
+}
+
+impl<'a> MessageWriter<'a> {
+    /// Begins a message of at most `limit` octets with header words `id` and `flags`, counts zero.
+    /// `limit` below a header's size is taken as a header's size.
+    pub fn begin(out: &'a mut Vec<u8>, limit: usize, id: u16, flags: u16) -> Self {
+        let base = out.len();
+        out.extend_from_slice(&id.to_be_bytes());
+        out.extend_from_slice(&flags.to_be_bytes());
+        out.extend_from_slice(&[0; HEADER_OCTETS - 4]);
+        Self { out, base, limit: limit.max(HEADER_OCTETS) }
+    }
+
+    /// Octets written so far, header included.
+    #[allow(clippy::len_without_is_empty, reason = "a message begins with its header")]
+    pub fn len(&self) -> usize {
+        self.out.len() - self.base
+    }
+
+    /// Octets that still fit.
+    pub fn room(&self) -> usize {
+        self.limit.saturating_sub(self.len())
+    }
+
+    /// Keeps `octets` free at the end, for an OPT; give them back with [`Self::release`].
+    pub fn reserve(&mut self, octets: usize) -> Result<(), Full> {
+        if octets > self.room() {
+            return Err(Full);
+        }
+        self.limit -= octets;
+        Ok(())
+    }
+
+    /// Gives back what [`Self::reserve`] kept.
+    pub fn release(&mut self, octets: usize) {
+        self.limit += octets;
+    }
+
+    /// Appends octets as they are.
+    pub fn raw(&mut self, octets: &[u8]) -> Result<(), Full> {
+        if octets.len() > self.room() {
+            return Err(Full);
+        }
+        self.out.extend_from_slice(octets);
+        Ok(())
+    }
+
+    /// Appends the fixed part of a record behind its owner name.
+    pub fn fixed(&mut self, rtype: Rtype, class: u16, ttl: u32, rdata: usize) -> Result<(), Full> {
+        let rdata = u16::try_from(rdata).map_err(|_| Full)?;
+        if self.room() < FIXED_OCTETS {
+            return Err(Full);
+        }
+        self.out.extend_from_slice(&rtype.0.to_be_bytes());
+        self.out.extend_from_slice(&class.to_be_bytes());
+        self.out.extend_from_slice(&ttl.to_be_bytes());
+        self.out.extend_from_slice(&rdata.to_be_bytes());
+        Ok(())
+    }
+
+    /// Cuts back to `len` octets.
+    pub fn truncate(&mut self, len: usize) {
+        self.out.truncate(self.base + len.max(HEADER_OCTETS));
+    }
+
+    /// Overwrites the 16-bit word at `at`, counted from the message's first octet. Places outside
+    /// the message are left alone.
+    pub fn set_u16(&mut self, at: usize, value: u16) {
+        if let Some(place) = self.out.get_mut(self.base + at..self.base + at + 2) {
+            place.copy_from_slice(&value.to_be_bytes());
+        }
+    }
+
+    /// Overwrites the 32-bit word at `at`, counted from the message's first octet. Places outside
+    /// the message are left alone.
+    pub fn set_u32(&mut self, at: usize, value: u32) {
+        if let Some(place) = self.out.get_mut(self.base + at..self.base + at + 4) {
+            place.copy_from_slice(&value.to_be_bytes());
+        }
+    }
+
+    /// Overwrites the octets at `at`, counted from the message's first octet. Places outside the
+    /// message are left alone.
+    pub fn overwrite(&mut self, at: usize, octets: &[u8]) {
+        if let Some(place) = self.out.get_mut(self.base + at..self.base + at + octets.len()) {
+            place.copy_from_slice(octets);
+        }
+    }
+
+    /// Sets the four section counts.
+    pub fn set_counts(&mut self, counts: [u16; 4]) {
+        for (index, count) in counts.into_iter().enumerate() {
+            self.set_u16(4 + 2 * index, count);
+        }
+    }
+
+    /// Octets that [`Self::opt`] takes for the same arguments.
+    pub fn opt_octets(ede: Option<(Ede, &str)>, options: &[u8]) -> usize {
+        OPT_OCTETS + ede.map_or(0, |(_, text)| 6 + text.len()) + options.len()
+    }
+
+    /// Appends an OPT record (RFC 6891 §6.1.2): our UDP size, the extended bits of `rcode`, the DO
+    /// bit, an extended error with its text (RFC 8914 §2), and ready-made options.
+    pub fn opt(
+        &mut self,
+        rcode: Rcode,
+        dnssec_ok: bool,
+        ede: Option<(Ede, &str)>,
+        options: &[u8],
+    ) -> Result<(), Full> {
+        let octets = Self::opt_octets(ede, options);
+        if octets > self.room() {
+            return Err(Full);
+        }
+        let extended = u32::from(rcode.0 >> 4) << 24;
+        let dnssec_ok = if dnssec_ok { 0x8000 } else { 0 };
+        self.raw(&[0])?;
+        self.fixed(Rtype::OPT, UDP_PAYLOAD_OCTETS, extended | dnssec_ok, octets - OPT_OCTETS)?;
+        if let Some((code, text)) = ede {
+            let octets = u16::try_from(2 + text.len()).map_err(|_| Full)?;
+            self.raw(&OPTION_EDE.to_be_bytes())?;
+            self.raw(&octets.to_be_bytes())?;
+            self.raw(&(code as u16).to_be_bytes())?;
+            self.raw(text.as_bytes())?;
+        }
+        self.raw(options)
+    }
+}
