@@ -133,7 +133,8 @@ mod tests {
             .map(|i| {
                 let mixed = i.wrapping_mul(2_654_435_761);
                 let length = 9 + mixed % 24;
-                let net = ipnet::Ipv4Net::new_assert(mixed.into(), u8::try_from(length).expect("small"));
+                let net =
+                    ipnet::Ipv4Net::new_assert(mixed.into(), u8::try_from(length).expect("small"));
                 net.trunc().to_string()
             })
             .collect();

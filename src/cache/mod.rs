@@ -73,7 +73,8 @@ impl Cache {
         let entries = usize::try_from(size_octets).unwrap_or(usize::MAX) / TYPICAL_ENTRY_OCTETS;
         // The table is sized by what it will hold only up to a point: it grows when needed.
         let entries = entries.min(1_024);
-        let answers = (size_octets > 0).then(|| Answers::with_weighter(entries, size_octets, ByOctets));
+        let answers =
+            (size_octets > 0).then(|| Answers::with_weighter(entries, size_octets, ByOctets));
         Self { answers }
     }
 

@@ -4,9 +4,10 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::{
-    Access, CacheConfig, Config, Endpoint, Limits, Listen, Log, LogFormat, LogLevel, LogQueries,
-    PrivateLink, Refused, Unlisted,
+    Access, CacheConfig, Config, Endpoint, Forward, Limits, Listen, Log, LogFormat, LogLevel,
+    LogQueries, PrivateLink, Refused, Unlisted, UpstreamSource,
 };
+use crate::wire::Name;
 
 /// Everybody on loopback and in 10/8 may ask; one Defender zone with `api`, `data.westeurope` and
 /// a wildcard; nothing is forwarded.
@@ -39,6 +40,15 @@ pub(crate) fn minimal() -> Config {
             tcp_idle: Duration::from_secs(10),
             tcp_message: Duration::from_secs(5),
         },
+    }
+}
+
+/// A rule that forwards everything to a server that nobody asks.
+pub(crate) fn forward_all() -> Forward {
+    Forward {
+        zones: vec![Name::root()],
+        upstreams: vec![UpstreamSource::Address("127.0.0.1:1".parse().expect("an address"))],
+        timeout: Duration::from_secs(2),
     }
 }
 

@@ -173,6 +173,7 @@ impl Answer {
         for place in &ttl_places {
             clamp_ttl(&mut message, usize::from(*place));
         }
+        clamp_soa_ttl(&mut message, &header, question_end);
         Ok(Self {
             message,
             header,
@@ -186,7 +187,8 @@ impl Answer {
         })
     }
 
-    /// The message, without additional records. TTLs above 2^31 - 1 have become 0 (RFC 2181 §8).
+    /// The message, without additional records. TTLs above 2^31 - 1 have become 0 (RFC 2181 §8), the
+    /// SOA's TTL is at most its MINIMUM (RFC 2308 §5).
     pub fn message(&self) -> &[u8] {
         &self.message
     }
@@ -236,14 +238,11 @@ impl Answer {
         Records::new(&self.message, &self.header, self.question_end).map_while(Result::ok)
     }
 
-    /// The SOA of a negative answer: its TTL and its MINIMUM field, whichever is smaller
-    /// (RFC 2308 §5), seconds.
+    /// The TTL of a negative answer's SOA, which is never above its MINIMUM (RFC 2308 §5), seconds.
     pub fn negative_ttl(&self) -> Option<u32> {
-        let soa = self
-            .records()
-            .find(|record| record.section == Section::Authority && record.rtype == Rtype::SOA)?;
-        let minimum = u32_at(soa.rdata, soa.rdata.len().checked_sub(4)?)?;
-        Some(minimum.min(soa.ttl))
+        let mut records = self.records();
+        let soa = records.find(|r| r.section == Section::Authority && r.rtype == Rtype::SOA)?;
+        Some(soa.ttl)
     }
 
     /// The smallest TTL of all records, seconds; `None` without records.
@@ -263,6 +262,22 @@ fn clamp_ttl(message: &mut [u8], place: usize) {
         && octets.first().is_some_and(|first| first & 0x80 != 0)
     {
         octets.fill(0);
+    }
+}
+
+/// A negative answer holds no longer than its SOA's MINIMUM, and its SOA's TTL says so to those who
+/// ask us (RFC 2308 §5).
+fn clamp_soa_ttl(message: &mut [u8], header: &Header, at: usize) {
+    let soa = Records::new(message, header, at)
+        .map_while(Result::ok)
+        .find(|record| record.section == Section::Authority && record.rtype == Rtype::SOA)
+        .map(|record| (record.ttl_at, record.ttl, record.end()));
+    let Some((place, ttl, end)) = soa else { return };
+    let minimum = end.checked_sub(4).and_then(|at| u32_at(message, at)).unwrap_or(0);
+    if minimum < ttl
+        && let Some(octets) = message.get_mut(place..place + 4)
+    {
+        octets.copy_from_slice(&minimum.to_be_bytes());
     }
 }
 

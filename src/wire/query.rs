@@ -1,6 +1,6 @@
 //! A query as a client sent it.
 
-use super::answer::QuestionRef;
+use super::answer::{Question, QuestionRef};
 use super::constants::{HEADER_OCTETS, Rtype, flags};
 use super::message::{Header, Malformed, Records, read_question};
 use super::name::QName;
@@ -101,6 +101,17 @@ impl<'a> Query<'a> {
     pub fn as_question(&self) -> QuestionRef<'_> {
         QuestionRef {
             qname: self.qname.as_wire(),
+            qtype: self.qtype,
+            qclass: self.qclass,
+            dnssec_ok: self.dnssec_ok(),
+            checking_disabled: self.header.has(flags::CD),
+        }
+    }
+
+    /// The same, owned.
+    pub fn to_question(&self) -> Question {
+        Question {
+            qname: self.qname.to_name(),
             qtype: self.qtype,
             qclass: self.qclass,
             dnssec_ok: self.dnssec_ok(),
