@@ -1,1 +1,25 @@
-//! To be built.
+//! What is not ours: which servers to ask, in which order, for how long, and how often at once.
+//!
+//! Owns forward rules, failover inside one query's budget, the merging of identical questions, and
+//! the search for forwarding loops. Knows nothing of private names, caches or clients' sockets.
+#![cfg_attr(
+    not(test),
+    warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)
+)]
+
+mod failure;
+mod flights;
+mod forwarder;
+mod loops;
+mod policy;
+mod resolv_conf;
+mod rules;
+
+#[cfg(test)]
+mod tests;
+
+pub use failure::{Blame, Failure};
+pub use flights::Flights;
+pub use forwarder::Forwarder;
+pub use loops::{LoopGuard, OwnAddresses, own_upstreams, probe_all, probe_due};
+pub use rules::{Rule, Rules, Target};
