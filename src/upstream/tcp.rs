@@ -42,6 +42,8 @@ const ATTEMPTS: usize = 2;
 /// One worker's connection to one server.
 pub(super) struct Tcp {
     upstream: Arc<Upstream>,
+    /// Holds the tasks that drive the connections: they end with it.
+    provider: TokioRuntimeProvider,
     current: RefCell<Option<Rc<Connection>>>,
 }
 
@@ -79,7 +81,7 @@ impl Drop for Seat<'_> {
 
 impl Tcp {
     pub(super) fn new(upstream: Arc<Upstream>) -> Self {
-        Self { upstream, current: RefCell::default() }
+        Self { upstream, provider: TokioRuntimeProvider::new(), current: RefCell::default() }
     }
 
     /// Sends the query and gives the octets of the reply; its id has been checked, nothing else.
@@ -143,7 +145,7 @@ impl Tcp {
     ) -> Result<&'a DnsExchange<TokioRuntimeProvider>, NetError> {
         let dial = || {
             count(&self.upstream.counters.tcp_dials);
-            dial(self.upstream.address())
+            dial(self.provider.clone(), self.upstream.address())
         };
         connection.exchange.get_or_try_init(dial).await
     }
@@ -157,8 +159,10 @@ impl Tcp {
     }
 }
 
-async fn dial(address: SocketAddr) -> Result<DnsExchange<TokioRuntimeProvider>, NetError> {
-    let provider = TokioRuntimeProvider::new();
+async fn dial(
+    provider: TokioRuntimeProvider,
+    address: SocketAddr,
+) -> Result<DnsExchange<TokioRuntimeProvider>, NetError> {
     // A link-local address means nothing without its interface, which `new_connection` has no
     // argument for.
     if let SocketAddr::V6(scoped) = address
@@ -180,8 +184,10 @@ fn blame(error: &NetError) -> TryError {
     match error {
         NetError::Io(error) => TryError::Unreachable(error.kind()),
         NetError::Timeout => TryError::Unreachable(io::ErrorKind::TimedOut),
-        // The connection's task is gone.
-        NetError::Busy => TryError::Unreachable(io::ErrorKind::ConnectionReset),
+        // The connection's task is gone, before or after it took the query.
+        NetError::Busy | NetError::Message(_) => {
+            TryError::Unreachable(io::ErrorKind::ConnectionReset)
+        }
         _ => TryError::Garbled,
     }
 }

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand::RngExt;
+use socket2::SockRef;
 use tokio::net::UdpSocket;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
@@ -35,12 +36,12 @@ const USES: u32 = 512;
 /// Age at which a socket takes no new queries. A socket keeps the source address that the routes
 /// gave it, so this is also how long a change of routes goes unnoticed.
 const LIFE: Duration = Duration::from_secs(30);
-/// Queries that wait on one socket: with all sockets 8,192 a worker and server, far more than the
-/// 200 that Azure lets a VM have pending. Free ids are then found at the first draw.
+/// Queries that wait on one socket: few enough that a free id is found at the first draw. With
+/// [`OPEN`] sockets that makes some 20,000 a worker and server; Azure lets a VM have 200 pending.
 const WAITING: usize = 1_024;
 /// Open sockets of one pool, those included that only wait for their last replies. At this bound
 /// sockets live on beyond [`USES`].
-const OPEN: usize = 64;
+const OPEN: usize = 32;
 /// How long a socket must be silent before giving up on a query closes it.
 const SILENCE: Duration = Duration::from_millis(500);
 /// Datagrams read before others get the thread.
@@ -138,18 +139,26 @@ impl Udp {
         delivery.map_err(unreachable_because)
     }
 
+    /// Past tokio's bookkeeping, which takes a new socket for unready until the next poll of the
+    /// kernel; only a full send buffer goes the long way.
     fn send(&self, socket: &Socket, query: &[u8]) -> Result<(), io::ErrorKind> {
-        match socket.io.try_send(query) {
+        let direct = SockRef::from(&*socket.io);
+        let mut outcome = direct.send(query);
+        if let Err(error) = &outcome
+            && error.kind() == io::ErrorKind::ConnectionRefused
+        {
             // The ICMP error that an earlier query met: that is for those who wait already. This
             // query has not been sent yet.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                socket.waiters.fail_all(error.kind());
-                socket.io.try_send(query)
-            }
-            outcome => outcome,
+            socket.waiters.fail_all(error.kind());
+            outcome = direct.send(query);
         }
-        .map(drop)
-        .map_err(|error| error.kind())
+        if let Err(error) = &outcome
+            && error.kind() == io::ErrorKind::WouldBlock
+        {
+            // Makes `writable` wait.
+            outcome = socket.io.try_send(query);
+        }
+        outcome.map(drop).map_err(|error| error.kind())
     }
 
     /// An id on a random socket that has room.
