@@ -15,7 +15,7 @@ mod udp;
 mod waiters;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use link::{Link, ReceiveBuffer};
 pub use server::{Tally, Upstream};

@@ -11,14 +11,14 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rand::RngExt;
-use socket2::SockRef;
-use tokio::net::UdpSocket;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -44,6 +44,8 @@ const WAITING: usize = 1_024;
 const OPEN: usize = 32;
 /// How long a socket must be silent before giving up on a query closes it.
 const SILENCE: Duration = Duration::from_millis(500);
+/// Wait for a send buffer to drain: some 200 KB at any line rate take no longer.
+const SEND_BUFFER_FULL: Duration = Duration::from_millis(1);
 /// Datagrams read before others get the thread.
 const DATAGRAMS_A_TURN: usize = 64;
 
@@ -58,7 +60,7 @@ pub(super) struct Udp {
 }
 
 struct Socket {
-    io: Rc<UdpSocket>,
+    io: Rc<AsyncFd<UdpSocket>>,
     waiters: Rc<Waiters>,
     reader: AbortHandle,
     born: Instant,
@@ -66,6 +68,23 @@ struct Socket {
     retired: Cell<bool>,
     /// Of the pool: sockets that are open.
     open: Rc<Cell<usize>>,
+}
+
+impl Socket {
+    fn send(&self, query: &[u8]) -> Result<(), io::ErrorKind> {
+        let io = self.io.get_ref();
+        match io.send(query) {
+            // The ICMP error that an earlier query met: that is for those who wait already. This
+            // query has not been sent yet.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                self.waiters.fail_all(error.kind());
+                io.send(query)
+            }
+            outcome => outcome,
+        }
+        .map(drop)
+        .map_err(|error| error.kind())
+    }
 }
 
 impl Drop for Socket {
@@ -120,13 +139,11 @@ impl Udp {
             let sent = {
                 let mut query = self.scratch.borrow_mut();
                 query::write(&mut query, seat.id, question, edns)?;
-                self.send(&seat.socket, &query)
+                seat.socket.send(&query)
             };
             match sent {
                 Ok(()) => break,
-                Err(io::ErrorKind::WouldBlock) => {
-                    seat.socket.io.writable().await.map_err(|e| unreachable_because(e.kind()))?;
-                }
+                Err(io::ErrorKind::WouldBlock) => tokio::time::sleep(SEND_BUFFER_FULL).await,
                 Err(kind) => {
                     seat.socket.retired.set(true);
                     return Err(unreachable_because(kind));
@@ -137,28 +154,6 @@ impl Udp {
         let delivery = poll_fn(|context| seat.socket.waiters.poll(seat.id, context)).await;
         seat.answered = true;
         delivery.map_err(unreachable_because)
-    }
-
-    /// Past tokio's bookkeeping, which takes a new socket for unready until the next poll of the
-    /// kernel; only a full send buffer goes the long way.
-    fn send(&self, socket: &Socket, query: &[u8]) -> Result<(), io::ErrorKind> {
-        let direct = SockRef::from(&*socket.io);
-        let mut outcome = direct.send(query);
-        if let Err(error) = &outcome
-            && error.kind() == io::ErrorKind::ConnectionRefused
-        {
-            // The ICMP error that an earlier query met: that is for those who wait already. This
-            // query has not been sent yet.
-            socket.waiters.fail_all(error.kind());
-            outcome = direct.send(query);
-        }
-        if let Err(error) = &outcome
-            && error.kind() == io::ErrorKind::WouldBlock
-        {
-            // Makes `writable` wait.
-            outcome = socket.io.try_send(query);
-        }
-        outcome.map(drop).map_err(|error| error.kind())
     }
 
     /// An id on a random socket that has room.
@@ -224,34 +219,40 @@ fn unreachable_because(kind: io::ErrorKind) -> TryError {
     TryError::Unreachable(kind)
 }
 
-fn connect(peer: SocketAddr) -> io::Result<UdpSocket> {
+/// Registered for reading alone: tokio's own socket would also be woken whenever a datagram it sent
+/// leaves the send buffer, which is once a query. Errors are always reported.
+fn connect(peer: SocketAddr) -> io::Result<AsyncFd<UdpSocket>> {
     let any: SocketAddr = match peer {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
     };
-    let socket = std::net::UdpSocket::bind(any)?;
+    let socket = UdpSocket::bind(any)?;
     socket.connect(peer)?;
     socket.set_nonblocking(true)?;
-    UdpSocket::from_std(socket)
+    AsyncFd::with_interest(socket, Interest::READABLE | Interest::ERROR)
 }
 
 /// Hands what arrives to those who wait, until the socket is dropped.
 async fn read(
-    io: Rc<UdpSocket>,
+    io: Rc<AsyncFd<UdpSocket>>,
     waiters: Rc<Waiters>,
     buffer: ReceiveBuffer,
     upstream: Arc<Upstream>,
 ) {
-    while io.readable().await.is_ok() {
+    while let Ok(mut ready) = io.ready(Interest::READABLE | Interest::ERROR).await {
+        let mut drained = false;
         for _ in 0..DATAGRAMS_A_TURN {
             let mut buffer = buffer.borrow_mut();
-            let octets = match io.try_recv(&mut buffer) {
-                Ok(octets) => octets,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            let octets = match ready.try_io(|io| io.get_ref().recv(&mut buffer)) {
+                Ok(Ok(octets)) => octets,
                 // A pending error of the socket: reading it has cleared it.
-                Err(error) => {
+                Ok(Err(error)) => {
                     waiters.fail_all(error.kind());
                     continue;
+                }
+                Err(_would_block) => {
+                    drained = true;
+                    break;
                 }
             };
             let message = buffer.get(..octets).unwrap_or(&[]);
@@ -260,6 +261,8 @@ async fn read(
                 count(&upstream.counters.mismatches);
             }
         }
-        tokio::task::yield_now().await;
+        if !drained {
+            tokio::task::yield_now().await;
+        }
     }
 }
