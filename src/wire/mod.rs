@@ -12,7 +12,7 @@ mod name_map;
 mod query;
 mod writer;
 
-pub use answer::{Answer, AnswerError, Question};
+pub use answer::{Answer, AnswerError, Question, QuestionRef};
 pub use constants::{
     CLASS_CHAOS, CLASS_IN, Ede, HEADER_OCTETS, MAX_MESSAGE_OCTETS, Rcode, Rtype,
     UDP_PAYLOAD_OCTETS, flags,
