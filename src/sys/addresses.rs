@@ -1,7 +1,7 @@
 //! The host's own addresses.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 /// Every address of every interface, canonical and without scope, so that a start can see that an
 /// upstream would be ourselves. One look: addresses that come later are not in it.
@@ -10,9 +10,9 @@ pub fn local_addresses() -> io::Result<Vec<IpAddr>> {
     for interface in nix::ifaddrs::getifaddrs()? {
         let Some(address) = interface.address else { continue };
         if let Some(v4) = address.as_sockaddr_in() {
-            addresses.push(IpAddr::V4(Ipv4Addr::from(v4.ip())));
+            addresses.push(IpAddr::V4(v4.ip()));
         } else if let Some(v6) = address.as_sockaddr_in6() {
-            addresses.push(IpAddr::V6(Ipv6Addr::from(v6.ip())).to_canonical());
+            addresses.push(IpAddr::V6(v6.ip()).to_canonical());
         }
     }
     addresses.sort_unstable();
@@ -22,6 +22,8 @@ pub fn local_addresses() -> io::Result<Vec<IpAddr>> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     #[test]

@@ -3,7 +3,7 @@
 //! Allocated once, used for ever: headers, addresses and control data lie where the kernel was told
 //! they lie. A batch belongs to one thread; sockets of that thread may share it.
 
-use std::mem::{self, size_of};
+use std::mem;
 use std::net::SocketAddr;
 use std::ptr::{self, NonNull};
 
@@ -75,8 +75,10 @@ impl Batch {
             // SAFETY: `kernel` is a live allocation that nobody else refers to, and `index` is
             // inside both arrays; only places are computed, no reference is made.
             unsafe {
-                let header = &raw mut (*kernel.as_ptr()).received[index].msg_hdr;
-                let slot = &raw mut (*kernel.as_ptr()).slots[index];
+                let received: *mut libc::mmsghdr = (&raw mut (*kernel.as_ptr()).received).cast();
+                let slots: *mut Slot = (&raw mut (*kernel.as_ptr()).slots).cast();
+                let header = &raw mut (*received.add(index)).msg_hdr;
+                let slot = slots.add(index);
                 (*slot).receive.iov_base = (&raw mut (*slot).payload).cast();
                 (*slot).receive.iov_len = RECEIVE_OCTETS;
                 (*header).msg_iov = &raw mut (*slot).receive;

@@ -5,7 +5,10 @@
 //! Another system would be another folder with this face; there is none, on purpose: what we run
 //! on is Linux, and a slow path that nobody tests is worse than none.
 #![allow(unsafe_code, reason = "the one place that hands pointers to the kernel")]
-#![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![cfg_attr(
+    not(test),
+    warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)
+)]
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("privatelinkd runs on Linux: its sockets need recvmmsg, IP_PKTINFO, SO_REUSEPORT");
