@@ -1,66 +1,85 @@
-//! The decision: what a query gets.
-#![allow(missing_docs)]
+//! The decision: octets of a query in, octets of its answer out.
+//!
+//! [`decide`] is pure: the clock is an argument, nothing waits, and a hit allocates nothing. What it
+//! says to forward, [`Worker::resolve`] finishes. Knows no socket of any client.
+#![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod chase;
+mod decide;
+mod private;
+mod recorder;
+mod reply;
+mod snapshot;
+mod splice;
+#[cfg(test)]
+mod tests;
+mod worker;
+
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Instant;
 
+pub use decide::decide;
+pub use recorder::{Recorder, Silent, Step, Steps};
+pub use snapshot::{Expectation, Snapshot};
+pub use worker::{Shared, Worker};
+
+/// How a query came.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Transport {
+    /// In a datagram: replies are bounded by what the client takes.
     Udp,
+    /// On a stream: replies have up to 65,535 octets.
     Tcp,
 }
 
 /// Who asks, how, and when.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked {
-    /// Canonical: no IPv4-mapped IPv6.
+    /// The client's address.
     pub client: IpAddr,
+    /// How the query came.
     pub transport: Transport,
+    /// The clock.
     pub now: Instant,
-    /// Any number; turns the order of addresses.
+    /// Any number; turns the order of a name's addresses.
     pub rotation: u32,
 }
 
+/// What a query gets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict {
-    /// `out` holds the reply.
-    Reply,
-    /// Say nothing.
-    Drop,
-    /// Call `resolve`.
+    /// The reply stands at the buffer's end.
+    Reply(Outcome),
+    /// Silence.
+    Drop(Silence),
+    /// Neither ours nor kept: an upstream must be asked.
     Forward,
 }
 
-pub struct Snapshot {
-    pub limits: crate::config::Limits,
+/// What kind of reply was written; also the label that counts it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// From a private-link zone.
+    Private,
+    /// From the cache.
+    Cached,
+    /// From an upstream, just now.
+    Forwarded,
+    /// By policy.
+    Refused,
+    /// The message was no query that one can answer.
+    Fault,
+    /// No upstream gave an answer.
+    Failed,
+    /// A query of our own that came back to us.
+    Loop,
 }
 
-/// One thread's engine. Not `Send`: it holds the thread's upstream sockets.
-pub struct Worker {}
-
-impl Worker {
-    /// The configuration in force; load it once a batch.
-    pub fn snapshot(&self) -> Arc<Snapshot> {
-        unreachable!()
-    }
-    /// Decides at once, appends the reply to `out`, counts and logs.
-    pub fn answer(
-        &self,
-        _snapshot: &Arc<Snapshot>,
-        _asked: &Asked,
-        _request: &[u8],
-        _out: &mut Vec<u8>,
-    ) -> Verdict {
-        Verdict::Drop
-    }
-    /// Finishes a query that [`Self::answer`] said to forward: always appends a reply to `out`,
-    /// inside the rule's budget. Never cancelled by the caller.
-    pub async fn resolve(
-        &self,
-        _snapshot: Arc<Snapshot>,
-        _asked: &Asked,
-        _request: &[u8],
-        _out: &mut Vec<u8>,
-    ) {
-    }
+/// Why nothing is said.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Silence {
+    /// The client may not ask, and the configuration says to drop it.
+    Access,
+    /// A response, or less than a header.
+    NotAQuery,
 }

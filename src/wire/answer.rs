@@ -1,5 +1,7 @@
 //! An upstream's reply, checked once and put into the form that the cache keeps.
 
+use std::hash::{Hash, Hasher};
+
 use super::constants::{CLASS_IN, HEADER_OCTETS, Rcode, Rtype, flags};
 use super::message::{Header, Malformed, Record, Records, Section, read_question};
 use super::name::Name;
@@ -10,7 +12,7 @@ use super::{u16_at, u32_at};
 const MAX_EDE_OCTETS: usize = 256;
 
 /// What is asked of an upstream, and the key under which its answer is kept.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Question {
     /// The name, lower case.
     pub qname: Name,
@@ -28,6 +30,50 @@ impl Question {
     /// A question of class IN without DO and CD.
     pub fn plain(qname: Name, qtype: Rtype) -> Self {
         Self { qname, qtype, qclass: CLASS_IN, dnssec_ok: false, checking_disabled: false }
+    }
+
+    /// The same, borrowed.
+    pub fn borrowed(&self) -> QuestionRef<'_> {
+        QuestionRef {
+            qname: self.qname.as_wire(),
+            qtype: self.qtype,
+            qclass: self.qclass,
+            dnssec_ok: self.dnssec_ok,
+            checking_disabled: self.checking_disabled,
+        }
+    }
+}
+
+impl Hash for Question {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.borrowed().hash(state);
+    }
+}
+
+/// A [`Question`] that borrows its name, so that a look-up needs no allocation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct QuestionRef<'a> {
+    /// The name in wire form, lower case.
+    pub qname: &'a [u8],
+    /// The type.
+    pub qtype: Rtype,
+    /// The class.
+    pub qclass: u16,
+    /// The DO bit.
+    pub dnssec_ok: bool,
+    /// The CD bit.
+    pub checking_disabled: bool,
+}
+
+impl Hash for QuestionRef<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.qname.hash(state);
+        state.write_u64(
+            u64::from(self.qtype.0) << 32
+                | u64::from(self.qclass) << 16
+                | u64::from(self.dnssec_ok) << 1
+                | u64::from(self.checking_disabled),
+        );
     }
 }
 
@@ -51,13 +97,15 @@ impl From<Malformed> for AnswerError {
     }
 }
 
-/// A well-formed reply without its OPT record. Wire octets are kept as they came.
+/// A well-formed reply without its additional section. The other octets are kept as they came.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Answer {
     message: Box<[u8]>,
     header: Header,
     rcode: Rcode,
     question_end: usize,
+    answers_end: usize,
+    has_cname: bool,
     /// Where each record's TTL stands.
     ttl_places: Box<[u16]>,
     /// Extended errors as EDNS options, ready to be written again.
@@ -89,7 +137,8 @@ impl Answer {
         }
         let mut records = Records::new(message, &header, question_end);
         let mut end = question_end;
-        let mut kept_additionals = 0;
+        let mut answers_end = question_end;
+        let mut has_cname = false;
         let mut opt: Option<Record<'_>> = None;
         let mut ttl_places = Vec::new();
         for record in records.by_ref() {
@@ -101,18 +150,20 @@ impl Answer {
                 opt = Some(record);
                 continue;
             }
-            // What stands behind the OPT would move when that is cut out; it is additional data,
-            // which anybody may leave out (RFC 2181 §9).
-            if opt.is_some() {
-                continue;
-            }
-            if record.section == Section::Additional {
-                kept_additionals += 1;
+            match record.section {
+                Section::Answer => {
+                    answers_end = record.end();
+                    has_cname |= record.rtype == Rtype::CNAME;
+                }
+                Section::Authority => {}
+                // Anybody may leave additional data out (RFC 2181 §9); kept, it could carry a
+                // public address of a protected name past us.
+                Section::Additional => continue,
             }
             end = record.end();
             ttl_places.push(u16::try_from(record.ttl_at).map_err(|_| AnswerError::Malformed)?);
         }
-        header.additionals = kept_additionals;
+        header.additionals = 0;
         let mut ede = Vec::new();
         if let Some(opt) = opt {
             rcode |= (u16::from(opt.ttl.to_be_bytes()[0])) << 4;
@@ -122,28 +173,27 @@ impl Answer {
         for place in &ttl_places {
             clamp_ttl(&mut message, usize::from(*place));
         }
+        clamp_soa_ttl(&mut message, &header, question_end);
         Ok(Self {
             message,
             header,
             rcode: Rcode(rcode),
             question_end,
+            answers_end,
+            has_cname,
             ttl_places: ttl_places.into_boxed_slice(),
             ede: ede.into_boxed_slice(),
             has_opt: opt.is_some(),
         })
     }
 
-    /// The whole message, without OPT. TTLs above 2^31 - 1 have become 0 (RFC 2181 §8).
+    /// The message, without additional records. TTLs above 2^31 - 1 have become 0 (RFC 2181 §8), the
+    /// SOA's TTL is at most its MINIMUM (RFC 2308 §5).
     pub fn message(&self) -> &[u8] {
         &self.message
     }
 
-    /// The octets behind the question.
-    pub fn records_octets(&self) -> &[u8] {
-        self.message.get(self.question_end..).unwrap_or(&[])
-    }
-
-    /// The header as received, the additional count without OPT.
+    /// The header as received, the additional count 0.
     pub fn header(&self) -> &Header {
         &self.header
     }
@@ -156,6 +206,16 @@ impl Answer {
     /// Where the question section ends.
     pub fn question_end(&self) -> usize {
         self.question_end
+    }
+
+    /// Where the answer section ends.
+    pub fn answers_end(&self) -> usize {
+        self.answers_end
+    }
+
+    /// Whether the answer section holds a CNAME.
+    pub fn has_cname(&self) -> bool {
+        self.has_cname
     }
 
     /// Where the TTL of each record stands in the message.
@@ -178,14 +238,11 @@ impl Answer {
         Records::new(&self.message, &self.header, self.question_end).map_while(Result::ok)
     }
 
-    /// The SOA of a negative answer: its TTL and its MINIMUM field, whichever is smaller
-    /// (RFC 2308 §5), seconds.
+    /// The TTL of a negative answer's SOA, which is never above its MINIMUM (RFC 2308 §5), seconds.
     pub fn negative_ttl(&self) -> Option<u32> {
-        let soa = self
-            .records()
-            .find(|record| record.section == Section::Authority && record.rtype == Rtype::SOA)?;
-        let minimum = u32_at(soa.rdata, soa.rdata.len().checked_sub(4)?)?;
-        Some(minimum.min(soa.ttl))
+        let mut records = self.records();
+        let soa = records.find(|r| r.section == Section::Authority && r.rtype == Rtype::SOA)?;
+        Some(soa.ttl)
     }
 
     /// The smallest TTL of all records, seconds; `None` without records.
@@ -205,6 +262,22 @@ fn clamp_ttl(message: &mut [u8], place: usize) {
         && octets.first().is_some_and(|first| first & 0x80 != 0)
     {
         octets.fill(0);
+    }
+}
+
+/// A negative answer holds no longer than its SOA's MINIMUM, and its SOA's TTL says so to those who
+/// ask us (RFC 2308 §5).
+fn clamp_soa_ttl(message: &mut [u8], header: &Header, at: usize) {
+    let soa = Records::new(message, header, at)
+        .map_while(Result::ok)
+        .find(|record| record.section == Section::Authority && record.rtype == Rtype::SOA)
+        .map(|record| (record.ttl_at, record.ttl, record.end()));
+    let Some((place, ttl, end)) = soa else { return };
+    let minimum = end.checked_sub(4).and_then(|at| u32_at(message, at)).unwrap_or(0);
+    if minimum < ttl
+        && let Some(octets) = message.get_mut(place..place + 4)
+    {
+        octets.copy_from_slice(&minimum.to_be_bytes());
     }
 }
 

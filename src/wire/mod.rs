@@ -12,12 +12,14 @@ mod name_map;
 mod query;
 mod writer;
 
-pub use answer::{Answer, AnswerError, Question};
+pub use answer::{Answer, AnswerError, Question, QuestionRef};
 pub use constants::{
-    CLASS_CHAOS, CLASS_IN, Ede, HEADER_OCTETS, MAX_MESSAGE_OCTETS, Rcode, Rtype, UDP_PAYLOAD_OCTETS,
-    flags,
+    CLASS_CHAOS, CLASS_IN, Ede, HEADER_OCTETS, MAX_MESSAGE_OCTETS, Rcode, Rtype,
+    UDP_PAYLOAD_OCTETS, flags,
 };
-pub use message::{Header, Malformed, Record, Records, Section, canonical_rdata, read_name, skip_name};
+pub use message::{
+    Header, Malformed, Record, Records, Section, canonical_rdata, read_name, skip_name,
+};
 pub use name::{MAX_LABEL_OCTETS, MAX_NAME_OCTETS, Name, NameError, QName};
 pub use name_map::NameMap;
 pub use query::{Edns, Fault, Query};

@@ -284,7 +284,9 @@ impl QName {
     /// Where label `index` (0 = leftmost; `label_count()` = the root) begins in the wire form.
     pub fn label_offset(&self, index: usize) -> usize {
         let known = self.offsets.get(..self.label_count()).unwrap_or(&[]);
-        known.get(index).map_or_else(|| usize::from(self.len.saturating_sub(1)), |o| usize::from(*o))
+        known
+            .get(index)
+            .map_or_else(|| usize::from(self.len.saturating_sub(1)), |o| usize::from(*o))
     }
 
     /// Label `index` without its length octet; empty past the last.

@@ -1,5 +1,6 @@
 //! A query as a client sent it.
 
+use super::answer::{Question, QuestionRef};
 use super::constants::{HEADER_OCTETS, Rtype, flags};
 use super::message::{Header, Malformed, Records, read_question};
 use super::name::QName;
@@ -94,6 +95,28 @@ impl<'a> Query<'a> {
     /// The name asked, in the client's case, root octet included. A question is never compressed.
     pub fn qname_as_sent(&self) -> &'a [u8] {
         self.message.get(HEADER_OCTETS..self.question_end.saturating_sub(4)).unwrap_or(&[])
+    }
+
+    /// The question as the cache and the upstreams know it.
+    pub fn as_question(&self) -> QuestionRef<'_> {
+        QuestionRef {
+            qname: self.qname.as_wire(),
+            qtype: self.qtype,
+            qclass: self.qclass,
+            dnssec_ok: self.dnssec_ok(),
+            checking_disabled: self.header.has(flags::CD),
+        }
+    }
+
+    /// The same, owned.
+    pub fn to_question(&self) -> Question {
+        Question {
+            qname: self.qname.to_name(),
+            qtype: self.qtype,
+            qclass: self.qclass,
+            dnssec_ok: self.dnssec_ok(),
+            checking_disabled: self.header.has(flags::CD),
+        }
     }
 
     /// The DO bit.

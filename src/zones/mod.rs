@@ -1,1 +1,216 @@
-//! To be built.
+//! Private-link zones: which names are ours, and which addresses each has for whom.
+//!
+//! Built once for each configuration and never changed. Knows nothing of messages beyond names.
+#![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod build;
+#[cfg(test)]
+mod tests;
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use crate::access::SiteId;
+pub use crate::config::Unlisted;
+use crate::wire::{Name, NameMap, QName};
+
+/// All private-link zones.
+#[derive(Default)]
+pub struct Zones {
+    /// Every apex, listed name and empty non-terminal, once under the public zone and once under
+    /// the private one.
+    nodes: NameMap<Node>,
+    zones: Box<[Zone]>,
+}
+
+/// A pair of a public zone P and its private zone Q.
+#[derive(Debug)]
+pub struct Zone {
+    /// P.
+    pub public: Name,
+    /// Q.
+    pub private: Name,
+    /// When Q ends in P, Q's labels above P (wire form, no root): `privatelink`.
+    pub above_public: Option<Box<[u8]>>,
+    /// What a name that no endpoint lists gets.
+    pub unlisted: Unlisted,
+    /// TTL of CNAME and address records, seconds.
+    pub ttl_seconds: u32,
+    /// TTL and MINIMUM of the SOA, seconds.
+    pub negative_ttl_seconds: u32,
+    endpoints: Box<[Endpoint]>,
+    listed: Box<[Box<[Addresses]>]>,
+    /// Of endpoints with a wildcard, in the file's order.
+    wildcard: Box<[Addresses]>,
+}
+
+/// A private endpoint, as far as choosing one needs it.
+#[derive(Debug)]
+struct Endpoint {
+    name: Box<str>,
+    sites: Box<[SiteId]>,
+}
+
+/// The addresses that one endpoint gives to one name.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Addresses {
+    endpoint: usize,
+    /// IPv4, in the file's order.
+    pub v4: Box<[Ipv4Addr]>,
+    /// IPv6, in the file's order.
+    pub v6: Box<[Ipv6Addr]>,
+}
+
+/// Which zone of the pair a name stands in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// P: answers begin with the CNAME into Q.
+    Public,
+    /// Q.
+    Private,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Node {
+    zone: usize,
+    role: Role,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    Apex,
+    /// Index into [`Zone::listed`].
+    Listed(usize),
+    Empty,
+}
+
+/// A name that stands in a zone of ours.
+#[derive(Clone, Copy, Debug)]
+pub struct Found<'a> {
+    /// The pair of zones.
+    pub zone: &'a Zone,
+    /// Which of the two.
+    pub role: Role,
+    /// How many of the name's labels stand above the zone's apex.
+    pub labels: usize,
+    /// What the name is there.
+    pub place: Place<'a>,
+}
+
+/// What a name is in its zone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place<'a> {
+    /// The zone's own name.
+    Apex,
+    /// A name above a listed one: it exists and has no records (RFC 8020, RFC 4592 §2.2.2).
+    Empty,
+    /// A name with addresses, listed or covered by the wildcard: one set for each endpoint.
+    Served(&'a [Addresses]),
+    /// No endpoint lists it, and the zone says NXDOMAIN.
+    Missing,
+    /// No endpoint lists it, and the zone says to forward it.
+    Foreign,
+}
+
+/// Why an endpoint was chosen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Preference {
+    /// It names the client's site.
+    OwnSite,
+    /// It names no site.
+    EverySite,
+    /// Only endpoints of other sites have the name.
+    OtherSite,
+}
+
+impl Zones {
+    /// Finds the zone of ours that `qname` stands in: the private zone before the public one, since
+    /// it is the deeper of the two; the apex of the public zone is found too, but is not ours.
+    pub fn find(&self, qname: &QName) -> Option<Found<'_>> {
+        let (above, node) = self.nodes.deepest(qname)?;
+        let zone = self.zones.get(node.zone)?;
+        let place = match node.kind {
+            Kind::Apex if above == 0 => Place::Apex,
+            Kind::Empty if above == 0 => Place::Empty,
+            Kind::Listed(index) if above == 0 => Place::Served(zone.listed.get(index)?),
+            // Below a listed name too: "every name below the zone" is the wildcard's.
+            _ => match zone.unlisted {
+                Unlisted::Wildcard => Place::Served(&zone.wildcard),
+                Unlisted::Nxdomain => Place::Missing,
+                Unlisted::Forward => Place::Foreign,
+            },
+        };
+        let labels = qname.label_count().saturating_sub(zone.apex(node.role).label_count());
+        Some(Found { zone, role: node.role, labels, place })
+    }
+
+    /// How many pairs of zones.
+    pub fn len(&self) -> usize {
+        self.zones.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.zones.is_empty()
+    }
+
+    /// How many names endpoints list, over all zones.
+    pub fn listed_names(&self) -> usize {
+        self.zones.iter().map(|zone| zone.listed.len()).sum()
+    }
+}
+
+impl Found<'_> {
+    /// Whether we answer this name ourselves; the others are forwarded.
+    pub fn is_ours(&self) -> bool {
+        match self.place {
+            Place::Apex => self.role == Role::Private,
+            Place::Foreign => false,
+            Place::Empty | Place::Served(_) | Place::Missing => true,
+        }
+    }
+}
+
+impl Zone {
+    /// P or Q.
+    pub fn apex(&self, role: Role) -> &Name {
+        match role {
+            Role::Public => &self.public,
+            Role::Private => &self.private,
+        }
+    }
+
+    /// Chooses among the endpoints that have a name: one of the client's own site, else one for
+    /// every site, else any other; the file's order within each.
+    pub fn choose<'a>(
+        &self,
+        candidates: &'a [Addresses],
+        site: Option<SiteId>,
+    ) -> Option<(&'a Addresses, Preference)> {
+        let sites = |addresses: &Addresses| {
+            self.endpoints.get(addresses.endpoint).map_or(&[][..], |endpoint| &*endpoint.sites)
+        };
+        let mut every = None;
+        for addresses in candidates {
+            let sites = sites(addresses);
+            if site.is_some_and(|site| sites.contains(&site)) {
+                return Some((addresses, Preference::OwnSite));
+            }
+            if sites.is_empty() && every.is_none() {
+                every = Some((addresses, Preference::EverySite));
+            }
+        }
+        every.or_else(|| candidates.first().map(|first| (first, Preference::OtherSite)))
+    }
+
+    /// The name of the endpoint that gives `addresses`.
+    pub fn endpoint_name(&self, addresses: &Addresses) -> &str {
+        self.endpoints.get(addresses.endpoint).map_or("", |endpoint| &endpoint.name)
+    }
+
+    /// Whether `addresses` are the wildcard's.
+    pub fn is_wildcard(&self, addresses: &Addresses) -> bool {
+        self.wildcard.iter().any(|wildcard| std::ptr::eq(wildcard, addresses))
+    }
+}

@@ -1,0 +1,87 @@
+//! Configurations for the tests of the floors above.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::{
+    Access, CacheConfig, Config, Endpoint, Forward, Limits, Listen, Log, LogFormat, LogLevel,
+    LogQueries, PrivateLink, Refused, Unlisted, UpstreamSource,
+};
+use crate::wire::Name;
+
+/// Everybody on loopback and in 10/8 may ask; one Defender zone with `api`, `data.westeurope` and
+/// a wildcard; nothing is forwarded.
+pub(crate) fn minimal() -> Config {
+    Config {
+        listen: Listen { dns: vec!["127.0.0.1:0".parse().expect("an address")] },
+        access: Access {
+            allow: ["127.0.0.0/8", "10.0.0.0/8", "::1/128", "fd00::/8"]
+                .map(|net| net.parse().expect("a prefix"))
+                .to_vec(),
+            refused: Refused::Answer,
+        },
+        sites: Vec::new(),
+        private_links: vec![defender(vec![endpoint(
+            "hub",
+            &[],
+            &["10.1.0.5"],
+            &[("api", &["10.1.0.5"]), ("data.westeurope", &["10.1.0.6"])],
+        )])],
+        forwards: Vec::new(),
+        cache: CacheConfig { size_octets: 1 << 20 },
+        expects: Vec::new(),
+        log: Log { format: LogFormat::Text, level: LogLevel::Info, queries: LogQueries::None },
+        limits: Limits {
+            workers: 1,
+            in_flight: 100,
+            tcp_connections: 10,
+            tcp_connections_per_client: 5,
+            tcp_pipelined: 10,
+            tcp_idle: Duration::from_secs(10),
+            tcp_message: Duration::from_secs(5),
+        },
+    }
+}
+
+/// A rule that forwards everything to a server that nobody asks.
+pub(crate) fn forward_all() -> Forward {
+    Forward {
+        zones: vec![Name::root()],
+        upstreams: vec![UpstreamSource::Address("127.0.0.1:1".parse().expect("an address"))],
+        timeout: Duration::from_secs(2),
+    }
+}
+
+/// Defender's zone with these endpoints, `unlisted = "wildcard"`.
+pub(crate) fn defender(endpoints: Vec<Endpoint>) -> PrivateLink {
+    PrivateLink {
+        service: Some("defender-for-containers".to_owned()),
+        public_zone: "cloud.defender.microsoft.com".parse().expect("a name"),
+        private_zone: "privatelink.cloud.defender.microsoft.com".parse().expect("a name"),
+        unlisted: Unlisted::Wildcard,
+        ttl_seconds: 60,
+        negative_ttl_seconds: 10,
+        endpoints,
+    }
+}
+
+/// An endpoint from texts.
+pub(crate) fn endpoint(
+    name: &str,
+    sites: &[usize],
+    addresses: &[&str],
+    names: &[(&str, &[&str])],
+) -> Endpoint {
+    let ips = |texts: &[&str]| -> Vec<IpAddr> {
+        texts.iter().map(|text| text.parse().expect("an address")).collect()
+    };
+    Endpoint {
+        name: name.to_owned(),
+        sites: sites.to_vec(),
+        addresses: ips(addresses),
+        names: names
+            .iter()
+            .map(|(name, addresses)| (name.parse().expect("a name"), ips(addresses)))
+            .collect(),
+    }
+}

@@ -1,0 +1,81 @@
+//! Answers that end in a CNAME: their target is asked too, and both become one answer.
+//!
+//! Azure's resolver leaves the final address out now and then, without setting TC.
+
+use super::splice::{self, Chain};
+use crate::wire::{
+    Answer, Full, MAX_MESSAGE_OCTETS, Malformed, MessageWriter, Name, Question, Rcode, Record,
+    Rtype, Section, canonical_rdata, flags, read_name,
+};
+use crate::zones::Zones;
+
+/// Answers chained together for one question; each may hold several CNAMEs.
+pub(super) const MAX_HOPS: usize = 8;
+
+/// The name that must be asked next when `answer` stops at a CNAME: it holds neither what was asked
+/// nor a SOA that says there is none, and its target is not ours.
+pub(super) fn next(zones: &Zones, question: &Question, answer: &Answer) -> Option<Name> {
+    let chased = !matches!(question.qtype, Rtype::CNAME | Rtype::ANY | Rtype::RRSIG);
+    if !chased || !answer.has_cname() || answer.rcode() != Rcode::NOERROR {
+        return None;
+    }
+    if answer.negative_ttl().is_some() {
+        return None;
+    }
+    let ends = answer
+        .records()
+        .take_while(|record| record.section == Section::Answer)
+        .any(|record| record.rtype == question.qtype);
+    if ends {
+        return None;
+    }
+    match splice::follow(zones, answer, &(&question.qname).into()) {
+        Chain::Elsewhere { last, links } if links > 0 => Some(last.to_name()),
+        _ => None,
+    }
+}
+
+/// `first` with `rest`, which answers what `first` led to, behind it.
+pub(super) fn join(
+    question: &Question,
+    first: &Answer,
+    rest: &Answer,
+) -> Result<Answer, Malformed> {
+    let mut out = Vec::with_capacity(first.message().len() + rest.message().len());
+    let both_authentic = first.header().flags & rest.header().flags & flags::AD;
+    let word = flags::QR | both_authentic | (rest.rcode().0 & flags::RCODE);
+    let mut counts = [1, 0, 0, 0];
+    let mut writer = MessageWriter::begin(&mut out, MAX_MESSAGE_OCTETS, 0, word);
+    let mut question_octets = question.qname.as_wire().to_vec();
+    question_octets.extend(question.qtype.0.to_be_bytes());
+    question_octets.extend(question.qclass.to_be_bytes());
+    writer.raw(&question_octets).map_err(|Full| Malformed)?;
+    let parts =
+        [(first, Section::Answer, 1), (rest, Section::Answer, 1), (rest, Section::Authority, 2)];
+    for (from, section, place) in parts {
+        for record in from.records().filter(|record| record.section == section) {
+            copy_record(&mut writer, from, &record)?;
+            if let Some(count) = counts.get_mut(place) {
+                *count += 1;
+            }
+        }
+    }
+    writer.set_counts(counts);
+    Answer::parse(&out, question).map_err(|_| Malformed)
+}
+
+/// Copies a record with all its names uncompressed.
+fn copy_record(
+    writer: &mut MessageWriter<'_>,
+    from: &Answer,
+    record: &Record<'_>,
+) -> Result<(), Malformed> {
+    let (owner, _) = read_name(from.message(), record.owner_at)?;
+    let mut rdata = Vec::with_capacity(record.rdata.len());
+    canonical_rdata(from.message(), record, &mut rdata)?;
+    let written = writer
+        .raw(owner.as_wire())
+        .and_then(|()| writer.fixed(record.rtype, record.class, record.ttl, rdata.len()))
+        .and_then(|()| writer.raw(&rdata));
+    written.map_err(|Full| Malformed)
+}

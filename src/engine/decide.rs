@@ -1,0 +1,179 @@
+//! One query, one verdict.
+
+use super::private::{self, Owner, Want};
+use super::recorder::{Recorder, Step};
+use super::reply::{self, Reply};
+use super::snapshot::Snapshot;
+use super::splice::{self, Chain};
+use super::{Asked, Outcome, Silence, Transport, Verdict};
+use crate::access::{Client, SiteId};
+use crate::config::Refused;
+use crate::wire::{Answer, CLASS_IN, Ede, HEADER_OCTETS, Query, Rcode, Rtype, flags};
+use crate::zones::Found;
+
+/// Decides what `request` gets under `snapshot`, and appends the reply, if there is one, to `out`.
+///
+/// Pure but for the cache's record of use: the same arguments give the same octets. Allocates only
+/// when `out` lacks capacity, or `recorder` listens.
+pub fn decide<R: Recorder>(
+    snapshot: &Snapshot,
+    asked: &Asked,
+    request: &[u8],
+    out: &mut Vec<u8>,
+    recorder: &mut R,
+) -> Verdict {
+    let client = snapshot.clients.client(asked.client);
+    recorder.note(|| Step::Client {
+        address: asked.client,
+        allowed: client.allowed,
+        site: client.site.and_then(|SiteId(site)| snapshot.sites.get(site).cloned()),
+    });
+    if !client.allowed && snapshot.refused == Refused::Drop {
+        return Verdict::Drop(Silence::Access);
+    }
+    let query = match Query::parse(request) {
+        Ok(query) => query,
+        Err(fault) if reply::fault(fault, request, out) => return Verdict::Reply(Outcome::Fault),
+        Err(_) => return Verdict::Drop(Silence::NotAQuery),
+    };
+    if let Some((ede, because)) = refusal(client, &query) {
+        return refuse(&query, asked.transport, ede, because, out, recorder);
+    }
+    if let Some(found) = snapshot.zones.find(&query.qname).filter(Found::is_ours) {
+        return answer_privately(found, client, asked, &query, out, recorder);
+    }
+    if let Some(hit) = snapshot.cache.find(&query.as_question(), asked.now) {
+        recorder.note(|| Step::Cache { hit: true, age_seconds: Some(hit.age_seconds) });
+        let want = want(client, asked, &query);
+        answer_with(
+            snapshot,
+            &query,
+            asked.transport,
+            &hit.answer,
+            hit.age_seconds,
+            want,
+            out,
+            recorder,
+        );
+        return Verdict::Reply(Outcome::Cached);
+    }
+    recorder.note(|| Step::Cache { hit: false, age_seconds: None });
+    let Some(rule) = snapshot.rules.find(&query.qname) else {
+        let because = "no forward rule covers this name";
+        return refuse(&query, asked.transport, Ede::NotAuthoritative, because, out, recorder);
+    };
+    if snapshot.loops.is_probe(&query.qname) {
+        let because = "forwarding loop: this query of ours came back to us";
+        refuse(&query, asked.transport, Ede::Other, because, out, recorder);
+        return Verdict::Reply(Outcome::Loop);
+    }
+    recorder.note(|| rule_step(rule));
+    Verdict::Forward
+}
+
+/// Why a well-formed query is refused whatever its name.
+fn refusal(client: Client, query: &Query<'_>) -> Option<(Ede, &'static str)> {
+    if !client.allowed {
+        return Some((Ede::Prohibited, "this client is not in [access] allow"));
+    }
+    if query.qclass != CLASS_IN {
+        return Some((Ede::NotSupported, "only class IN is served"));
+    }
+    if matches!(query.qtype, Rtype::AXFR | Rtype::IXFR) {
+        return Some((Ede::NotSupported, "zone transfers are not served"));
+    }
+    None
+}
+
+pub(super) fn refuse<R: Recorder>(
+    query: &Query<'_>,
+    transport: Transport,
+    ede: Ede,
+    because: &str,
+    out: &mut Vec<u8>,
+    recorder: &mut R,
+) -> Verdict {
+    recorder.note(|| Step::Refused { because: because.to_owned() });
+    reply::empty(query, transport, Rcode::REFUSED, Some((ede, because)), out);
+    Verdict::Reply(Outcome::Refused)
+}
+
+fn want(client: Client, asked: &Asked, query: &Query<'_>) -> Want {
+    Want { qtype: query.qtype, site: client.site, rotation: asked.rotation }
+}
+
+fn answer_privately<R: Recorder>(
+    found: Found<'_>,
+    client: Client,
+    asked: &Asked,
+    query: &Query<'_>,
+    out: &mut Vec<u8>,
+    recorder: &mut R,
+) -> Verdict {
+    let mut reply = Reply::begin(query, asked.transport, out);
+    let above_apex = query.qname_as_sent().get(..query.qname.label_offset(found.labels));
+    let owner = Owner { at: HEADER_OCTETS, above_apex: above_apex.unwrap_or(&[]), found };
+    match private::append(&mut reply, &owner, want(client, asked, query), recorder) {
+        Ok(rcode) => reply.finish(flags::AA, rcode, private::why(rcode), &[]),
+        Err(_) => {
+            reply.truncate();
+            reply.finish(flags::AA | flags::TC, Rcode::NOERROR, None, &[]);
+        }
+    }
+    Verdict::Reply(Outcome::Private)
+}
+
+/// Writes an upstream's answer, cut where its chain enters a zone of ours.
+#[allow(clippy::too_many_arguments, reason = "the packet path's context, kept on the stack")]
+fn answer_with<R: Recorder>(
+    snapshot: &Snapshot,
+    query: &Query<'_>,
+    transport: Transport,
+    answer: &Answer,
+    age_seconds: u32,
+    want: Want,
+    out: &mut Vec<u8>,
+    recorder: &mut R,
+) {
+    let chain = if answer.has_cname() && !snapshot.zones.is_empty() && query.qtype != Rtype::CNAME {
+        splice::follow(&snapshot.zones, answer, &query.qname)
+    } else {
+        Chain::Elsewhere { last: query.qname.clone(), links: 0 }
+    };
+    match chain {
+        Chain::Elsewhere { .. } => {
+            reply::from_answer(Reply::begin(query, transport, out), answer, age_seconds);
+        }
+        Chain::Ours { links, target, found } => {
+            let reply = Reply::begin(query, transport, out);
+            let cut = (links, &target, found);
+            splice::write(reply, &query.qname, answer, age_seconds, cut, want, recorder);
+        }
+        Chain::Endless => {
+            let because = "the upstream's CNAME chain does not end";
+            reply::empty(query, transport, Rcode::SERVFAIL, Some((Ede::Other, because)), out);
+        }
+    }
+}
+
+/// Writes an answer that an upstream has just given, for the client that waited for it.
+pub(super) fn answer_now(
+    snapshot: &Snapshot,
+    asked: &Asked,
+    query: &Query<'_>,
+    answer: &Answer,
+    out: &mut Vec<u8>,
+) {
+    let client = snapshot.clients.client(asked.client);
+    let want = want(client, asked, query);
+    let silent = &mut super::recorder::Silent;
+    answer_with(snapshot, query, asked.transport, answer, 0, want, out, silent);
+}
+
+fn rule_step(rule: &crate::forward::Rule) -> Step {
+    Step::Rule {
+        zone: String::new(),
+        upstreams: Vec::new(),
+        timeout: format!("{:?}", rule.timeout()),
+    }
+}

@@ -1,0 +1,93 @@
+//! What `explain` listens to while a decision is made.
+
+use std::net::IpAddr;
+
+use serde::Serialize;
+
+use crate::zones::Preference;
+
+/// Hears the steps of a decision. On the packet path it is [`Silent`], and the steps are never
+/// even made.
+pub trait Recorder {
+    /// Takes a step; `step` builds it only for those who listen.
+    fn note(&mut self, step: impl FnOnce() -> Step);
+}
+
+/// Listens to nothing, at no cost.
+pub struct Silent;
+
+impl Recorder for Silent {
+    #[inline]
+    fn note(&mut self, _step: impl FnOnce() -> Step) {}
+}
+
+/// Keeps all steps, in order.
+#[derive(Default)]
+pub struct Steps(pub Vec<Step>);
+
+impl Recorder for Steps {
+    fn note(&mut self, step: impl FnOnce() -> Step) {
+        self.0.push(step());
+    }
+}
+
+/// One step of a decision.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(tag = "step", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
+pub enum Step {
+    /// The client was looked up.
+    Client {
+        /// Its address.
+        address: IpAddr,
+        /// Whether it may ask.
+        allowed: bool,
+        /// Its site's name.
+        site: Option<String>,
+    },
+    /// The name stands in a private-link zone.
+    Zone {
+        /// The public zone.
+        public_zone: String,
+        /// The private zone.
+        private_zone: String,
+        /// What the name is there.
+        place: &'static str,
+    },
+    /// An endpoint was chosen.
+    Endpoint {
+        /// Its name.
+        endpoint: String,
+        /// Why this one.
+        because: Preference,
+        /// Whether the name is covered by its wildcard, not listed.
+        wildcard: bool,
+        /// All its addresses for the name.
+        addresses: Vec<IpAddr>,
+    },
+    /// The chain of a kept or forwarded answer leads to a name of ours and is cut there.
+    Cut {
+        /// The name of ours.
+        at: String,
+    },
+    /// The cache was looked at.
+    Cache {
+        /// Whether it had an answer that still holds.
+        hit: bool,
+        /// The answer's age, seconds.
+        age_seconds: Option<u32>,
+    },
+    /// A forward rule covers the name.
+    Rule {
+        /// The rule's zone that matched.
+        zone: String,
+        /// Its upstreams, in the order in which they are asked.
+        upstreams: Vec<String>,
+        /// The budget of one query.
+        timeout: String,
+    },
+    /// The query is not answered.
+    Refused {
+        /// Why.
+        because: String,
+    },
+}

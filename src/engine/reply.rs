@@ -1,0 +1,155 @@
+//! Replies: header, question and OPT around whatever the answer is.
+
+use super::Transport;
+use crate::wire::{
+    Answer, Ede, Fault, Full, Header, MessageWriter, Query, Rcode, UDP_PAYLOAD_OCTETS, flags,
+    u32_at,
+};
+
+/// Largest reply without EDNS (RFC 1035 §4.2.1).
+const CLASSIC_UDP_OCTETS: usize = 512;
+/// An OPT record without options.
+const OPT_OCTETS: usize = 11;
+
+/// A reply to a well-formed query, under way.
+pub(super) struct Reply<'a> {
+    pub(super) writer: MessageWriter<'a>,
+    /// Records in answer and authority.
+    pub(super) answers: u16,
+    pub(super) authorities: u16,
+    query: &'a Query<'a>,
+}
+
+impl<'a> Reply<'a> {
+    /// Writes header and question, and keeps room for the OPT when the query has one.
+    pub(super) fn begin(query: &'a Query<'a>, transport: Transport, out: &'a mut Vec<u8>) -> Self {
+        let limit = match transport {
+            Transport::Udp => query.edns.map_or(CLASSIC_UDP_OCTETS, |edns| {
+                let asked = usize::from(edns.udp_payload);
+                asked.clamp(CLASSIC_UDP_OCTETS, usize::from(UDP_PAYLOAD_OCTETS))
+            }),
+            Transport::Tcp => crate::wire::MAX_MESSAGE_OCTETS,
+        };
+        let mut writer = MessageWriter::begin(out, limit, query.header.id, 0);
+        // A question has at most 259 octets, the OPT 11: both fit into 512.
+        let _fits = writer.raw(query.question());
+        if query.edns.is_some() {
+            let _fits = writer.reserve(OPT_OCTETS);
+        }
+        Self { writer, answers: 0, authorities: 0, query }
+    }
+
+    /// Takes everything behind the question back and says that there is more (RFC 2181 §9).
+    pub(super) fn truncate(&mut self) {
+        self.writer.truncate(self.query.question_end());
+        (self.answers, self.authorities) = (0, 0);
+    }
+
+    /// Writes the OPT and the header. `bits` are AA, AD or TC; the error is left out where it does
+    /// not fit, as are `options`.
+    pub(super) fn finish(
+        mut self,
+        bits: u16,
+        rcode: Rcode,
+        ede: Option<(Ede, &str)>,
+        options: &[u8],
+    ) {
+        let mut additionals = 0;
+        let mut rcode = rcode;
+        if self.query.edns.is_some() {
+            self.writer.release(OPT_OCTETS);
+            let dnssec_ok = self.query.dnssec_ok();
+            let fits = MessageWriter::opt_octets(ede, options) <= self.writer.room();
+            let (ede, options) = if fits { (ede, options) } else { (None, &[][..]) };
+            additionals = u16::from(self.writer.opt(rcode, dnssec_ok, ede, options).is_ok());
+        } else if rcode.0 > flags::RCODE {
+            // The upper bits have no place without OPT.
+            rcode = Rcode::SERVFAIL;
+        }
+        let echoed = self.query.header.flags & (flags::RD | flags::CD);
+        // RA always: glibc takes an empty answer without it for a lame server's.
+        let word = flags::QR | flags::RA | echoed | bits | (rcode.0 & flags::RCODE);
+        self.writer.set_u16(2, word);
+        self.writer.set_counts([1, self.answers, self.authorities, additionals]);
+    }
+}
+
+/// A reply that holds nothing but the question.
+pub(super) fn empty(
+    query: &Query<'_>,
+    transport: Transport,
+    rcode: Rcode,
+    ede: Option<(Ede, &str)>,
+    out: &mut Vec<u8>,
+) {
+    Reply::begin(query, transport, out).finish(0, rcode, ede, &[]);
+}
+
+/// Answers what is no query, as RFC 8906 §8 and RFC 6891 §6.1.3 want it; gives false for silence.
+/// Never larger than what came.
+pub(super) fn fault(fault: Fault, message: &[u8], out: &mut Vec<u8>) -> bool {
+    match fault {
+        Fault::NotAQuery => return false,
+        Fault::Malformed(header) => header_only(&header, Rcode::FORMERR, out),
+        Fault::Opcode(header) => header_only(&header, Rcode::NOTIMP, out),
+        Fault::Version { header, question_end, dnssec_ok } => {
+            let word = error_flags(&header, Rcode::BADVERS);
+            let mut writer = MessageWriter::begin(out, message.len(), header.id, word);
+            let question = message.get(crate::wire::HEADER_OCTETS..question_end).unwrap_or(&[]);
+            let questions = u16::from(writer.raw(question).is_ok());
+            let opts = u16::from(writer.opt(Rcode::BADVERS, dnssec_ok, None, &[]).is_ok());
+            writer.set_counts([questions, 0, 0, opts]);
+        }
+    }
+    true
+}
+
+fn header_only(header: &Header, rcode: Rcode, out: &mut Vec<u8>) {
+    MessageWriter::begin(out, 0, header.id, error_flags(header, rcode));
+}
+
+fn error_flags(header: &Header, rcode: Rcode) -> u16 {
+    let echoed = header.flags & (flags::OPCODE | flags::RD);
+    flags::QR | flags::RA | echoed | (rcode.0 & flags::RCODE)
+}
+
+/// Writes an upstream's answer with `age_seconds` off its TTLs.
+pub(super) fn from_answer(mut reply: Reply<'_>, answer: &Answer, age_seconds: u32) {
+    let header = answer.header();
+    let asks_ad = reply.query.dnssec_ok() || reply.query.header.has(flags::AD);
+    let mut bits = if asks_ad { header.flags & flags::AD } else { 0 };
+    if copy_records(&mut reply, answer, age_seconds).is_err() {
+        reply.truncate();
+        bits = flags::TC;
+    }
+    reply.finish(bits, answer.rcode(), None, answer.ede_options());
+}
+
+/// Copies the records; without the authority section where that is what does not fit and nobody
+/// needs it (RFC 2181 §9).
+fn copy_records(reply: &mut Reply<'_>, answer: &Answer, age_seconds: u32) -> Result<(), Full> {
+    let message = answer.message();
+    let from = answer.question_end();
+    let all = message.get(from..).ok_or(Full)?;
+    let header = answer.header();
+    let spare = header.answers > 0 && answer.rcode() == Rcode::NOERROR && !reply.query.dnssec_ok();
+    (reply.answers, reply.authorities) = (header.answers, header.authorities);
+    if reply.writer.raw(all).is_err() {
+        if !spare {
+            return Err(Full);
+        }
+        reply.writer.raw(message.get(from..answer.answers_end()).ok_or(Full)?)?;
+        reply.authorities = 0;
+    }
+    if age_seconds > 0 {
+        let end = reply.writer.len();
+        for place in answer.ttl_places() {
+            let place = usize::from(*place);
+            if place < end {
+                let ttl = u32_at(message, place).unwrap_or(0);
+                reply.writer.set_u32(place, ttl.saturating_sub(age_seconds));
+            }
+        }
+    }
+    Ok(())
+}

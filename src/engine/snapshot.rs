@@ -1,0 +1,139 @@
+//! A configuration in force: everything a decision reads, built whole and swapped whole.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::{Asked, Outcome, Recorder, Transport, Verdict, decide};
+use crate::access::Clients;
+use crate::cache::Cache;
+use crate::config::{Config, Expect, Limits, LogQueries, Refused};
+use crate::forward::{LoopGuard, Rules};
+use crate::wire::{
+    CLASS_IN, Header, MessageWriter, Name, Records, Rtype, Section, UDP_PAYLOAD_OCTETS, flags,
+};
+use crate::zones::Zones;
+
+/// What the daemon knows, from one configuration.
+pub struct Snapshot {
+    pub(super) clients: Clients,
+    pub(super) refused: Refused,
+    /// Site names, for people.
+    pub(super) sites: Box<[String]>,
+    pub(super) zones: Zones,
+    /// Forward rules.
+    pub rules: Arc<Rules>,
+    /// Kept answers; outlives the snapshot.
+    pub cache: Arc<Cache>,
+    pub(super) loops: Arc<LoopGuard>,
+    /// Bounds.
+    pub limits: Limits,
+    /// Which queries are logged.
+    pub log_queries: LogQueries,
+}
+
+/// An `[[expect]]` that does not hold.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Expectation {
+    /// The line of the file it stands in.
+    pub line: usize,
+    /// What was asked, by whom, what was expected and what came.
+    pub what: String,
+}
+
+impl Snapshot {
+    /// Builds the tables. `cache` and `rules` are given: they hold state that a reload may keep.
+    pub fn new(
+        config: &Config,
+        rules: Arc<Rules>,
+        cache: Arc<Cache>,
+        loops: Arc<LoopGuard>,
+    ) -> Self {
+        Self {
+            clients: Clients::new(config),
+            refused: config.access.refused,
+            sites: config.sites.iter().map(|site| site.name.clone()).collect(),
+            zones: Zones::new(&config.private_links),
+            rules,
+            cache,
+            loops,
+            limits: config.limits,
+            log_queries: config.log.queries,
+        }
+    }
+
+    /// Asks as `client` would over TCP, from the tables alone; gives the verdict and the reply.
+    pub fn try_query<R: Recorder>(
+        &self,
+        client: IpAddr,
+        qname: &Name,
+        qtype: Rtype,
+        recorder: &mut R,
+    ) -> (Verdict, Vec<u8>) {
+        let asked = Asked { client, transport: Transport::Tcp, now: Instant::now(), rotation: 0 };
+        let mut reply = Vec::new();
+        let verdict = decide(self, &asked, &plain_query(qname, qtype), &mut reply, recorder);
+        (verdict, reply)
+    }
+
+    /// Which of `expects` do not hold.
+    pub fn unmet(&self, expects: &[Expect]) -> Vec<Expectation> {
+        expects.iter().filter_map(|expect| self.unmet_one(expect)).collect()
+    }
+
+    fn unmet_one(&self, expect: &Expect) -> Option<Expectation> {
+        let (verdict, reply) =
+            self.try_query(expect.client, &expect.qname, expect.qtype, &mut super::Silent);
+        let found = match verdict {
+            Verdict::Reply(Outcome::Private) => Ok(addresses(&reply)),
+            Verdict::Reply(_) => Err("it is refused"),
+            Verdict::Forward => Err("it is forwarded, not answered from a private-link zone"),
+            Verdict::Drop(_) => Err("the client is dropped"),
+        };
+        let mut expected = expect.answer.clone();
+        expected.sort_unstable();
+        let found = match found {
+            Ok(mut found) => {
+                found.sort_unstable();
+                if found == expected {
+                    return None;
+                }
+                format!("the answer is {found:?}")
+            }
+            Err(why) => why.to_owned(),
+        };
+        let Expect { client, qname, qtype, .. } = expect;
+        let what = format!("{client} asks {qname} {qtype}: expected {expected:?}, but {found}");
+        Some(Expectation { line: expect.line, what })
+    }
+}
+
+/// A query as a stub resolver sends it, with EDNS.
+fn plain_query(qname: &Name, qtype: Rtype) -> Vec<u8> {
+    let mut message = Vec::with_capacity(512);
+    let mut writer = MessageWriter::begin(&mut message, 512, 0, flags::RD);
+    let written = writer
+        .raw(qname.as_wire())
+        .and_then(|()| writer.raw(&qtype.0.to_be_bytes()))
+        .and_then(|()| writer.raw(&CLASS_IN.to_be_bytes()))
+        .and_then(|()| writer.raw(&[0]))
+        .and_then(|()| writer.fixed(Rtype::OPT, UDP_PAYLOAD_OCTETS, 0, 0));
+    debug_assert!(written.is_ok(), "a query always fits into 512 octets");
+    writer.set_counts([1, 0, 0, 1]);
+    message
+}
+
+/// The addresses in the answer section of a reply of ours.
+fn addresses(reply: &[u8]) -> Vec<IpAddr> {
+    let question_end = crate::wire::skip_name(reply, crate::wire::HEADER_OCTETS).map(|at| at + 4);
+    let (Some(header), Ok(at)) = (Header::read(reply), question_end) else { return Vec::new() };
+    Records::new(reply, &header, at)
+        .map_while(Result::ok)
+        .take_while(|record| record.section == Section::Answer)
+        .filter_map(|record| match record.rtype {
+            Rtype::A => <[u8; 4]>::try_from(record.rdata).ok().map(IpAddr::from),
+            Rtype::AAAA => <[u8; 16]>::try_from(record.rdata).ok().map(IpAddr::from),
+            _ => None,
+        })
+        .collect()
+}

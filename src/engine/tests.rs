@@ -1,0 +1,519 @@
+//! Decisions, read back with hickory's decoder as a second opinion on the octets.
+
+use std::time::Duration;
+
+use hickory_proto::op::{Message, ResponseCode};
+use hickory_proto::rr::Record;
+
+use super::*;
+use crate::cache::Cache;
+use crate::config::testing::{defender, endpoint, minimal};
+use crate::config::{Config, Refused, Unlisted};
+use crate::forward::{LoopGuard, Rules};
+use crate::wire::{Answer, MessageWriter, Name, Question, Rtype, flags};
+use std::sync::Arc;
+
+const P: &str = "cloud.defender.microsoft.com";
+const Q: &str = "privatelink.cloud.defender.microsoft.com";
+const SOA: &str = "privatelink.cloud.defender.microsoft.com. 10 SOA \
+    privatelink.cloud.defender.microsoft.com. nobody.invalid. 1 3600 300 2419200 10";
+
+fn snapshot(config: &Config) -> Snapshot {
+    Snapshot::new(
+        config,
+        Arc::new(Rules::testing(&config.forwards)),
+        Arc::new(Cache::new(config.cache.size_octets)),
+        Arc::new(LoopGuard::new()),
+    )
+}
+
+fn with(change: impl FnOnce(&mut Config)) -> Snapshot {
+    let mut config = minimal();
+    change(&mut config);
+    snapshot(&config)
+}
+
+fn asked(client: &str) -> Asked {
+    Asked {
+        client: client.parse().expect("an address"),
+        transport: Transport::Udp,
+        now: Instant::now(),
+        rotation: 0,
+    }
+}
+
+/// A query with RD, and EDNS unless `udp_payload` is 0.
+fn query(name: &str, qtype: u16, udp_payload: u16, extended: u32) -> Vec<u8> {
+    let name: Name = name.parse().expect("a name");
+    let mut out = Vec::new();
+    let mut writer = MessageWriter::begin(&mut out, 65_535, 0x4242, flags::RD);
+    writer.raw(name.as_wire()).expect("room");
+    writer.raw(&[qtype.to_be_bytes(), [0, 1]].concat()).expect("room");
+    if udp_payload > 0 {
+        writer.raw(&[0]).expect("room");
+        writer.fixed(Rtype::OPT, udp_payload, extended, 0).expect("room");
+    }
+    writer.set_counts([1, 0, 0, u16::from(udp_payload > 0)]);
+    out
+}
+
+fn decided(snapshot: &Snapshot, asked: &Asked, message: &[u8]) -> (Verdict, Vec<u8>) {
+    let mut out = Vec::new();
+    let verdict = decide(snapshot, asked, message, &mut out, &mut Silent);
+    (verdict, out)
+}
+
+fn record(record: &Record) -> String {
+    format!("{} {} {} {}", record.name, record.ttl, record.record_type(), record.data)
+}
+
+/// `RCODE flags: answers | authorities`, each record as `owner ttl type rdata`.
+fn text(reply: &[u8]) -> String {
+    let message = Message::from_vec(reply).expect("hickory reads our replies");
+    let metadata = &message.metadata;
+    let bits = [
+        (metadata.authoritative, " aa"),
+        (metadata.truncation, " tc"),
+        (metadata.recursion_available, " ra"),
+        (metadata.authentic_data, " ad"),
+    ];
+    let bits: String = bits.iter().filter(|(set, _)| *set).map(|(_, word)| *word).collect();
+    let records = |records: &[Record]| records.iter().map(record).collect::<Vec<_>>().join("; ");
+    let code = match metadata.response_code {
+        ResponseCode::NoError => "NOERROR".to_owned(),
+        ResponseCode::NXDomain => "NXDOMAIN".to_owned(),
+        code => format!("{code:?}").to_uppercase(),
+    };
+    let (answers, authorities) = (records(&message.answers), records(&message.authorities));
+    let authorities =
+        if authorities.is_empty() { String::new() } else { format!(" | {authorities}") };
+    format!("{code}{bits}: {answers}{authorities}")
+}
+
+fn ask_from(snapshot: &Snapshot, client: &str, name: &str, qtype: Rtype) -> String {
+    let (verdict, out) = decided(snapshot, &asked(client), &query(name, qtype.0, 1_232, 0));
+    assert!(matches!(verdict, Verdict::Reply(_)), "{name} {qtype}: {verdict:?}");
+    text(&out)
+}
+
+fn ask(snapshot: &Snapshot, name: &str, qtype: Rtype) -> String {
+    ask_from(snapshot, "10.0.0.1", name, qtype)
+}
+
+#[test]
+fn a_public_name_keeps_its_label_and_ends_in_the_address() {
+    let snapshot = with(|_| {});
+    assert_eq!(
+        ask(&snapshot, &format!("api.{P}"), Rtype::A),
+        format!("NOERROR aa ra: api.{P}. 60 CNAME api.{Q}.; api.{Q}. 60 A 10.1.0.5")
+    );
+    assert_eq!(
+        ask(&snapshot, &format!("data.westeurope.{P}"), Rtype::A),
+        format!(
+            "NOERROR aa ra: data.westeurope.{P}. 60 CNAME data.westeurope.{Q}.; \
+             data.westeurope.{Q}. 60 A 10.1.0.6"
+        )
+    );
+    assert_eq!(
+        ask(&snapshot, &format!("a.b.c.{Q}"), Rtype::A),
+        format!("NOERROR aa ra: a.b.c.{Q}. 60 A 10.1.0.5")
+    );
+}
+
+#[test]
+fn every_other_type_is_nodata_with_the_soa() {
+    let snapshot = with(|_| {});
+    let mut seen = 0;
+    for qtype in 0..=u16::MAX {
+        let public =
+            decided(&snapshot, &asked("10.0.0.1"), &query(&format!("api.{P}"), qtype, 0, 0));
+        let private =
+            decided(&snapshot, &asked("10.0.0.1"), &query(&format!("api.{Q}"), qtype, 0, 0));
+        let cname = format!("api.{P}. 60 CNAME api.{Q}.");
+        match Rtype(qtype) {
+            Rtype::A => assert!(text(&public.1).ends_with("A 10.1.0.5")),
+            Rtype::CNAME => {
+                assert_eq!(text(&public.1), format!("NOERROR aa ra: {cname}"));
+                assert_eq!(text(&private.1), format!("NOERROR aa ra:  | {SOA}"));
+            }
+            Rtype::ANY => {
+                assert_eq!(text(&public.1), format!("NOERROR aa ra: {cname}"));
+                assert_eq!(text(&private.1), format!("NOERROR aa ra: api.{Q}. 60 A 10.1.0.5"));
+            }
+            Rtype::OPT => assert_eq!(public.0, Verdict::Reply(Outcome::Fault)),
+            Rtype::AXFR | Rtype::IXFR => {
+                assert_eq!(public.0, Verdict::Reply(Outcome::Refused));
+            }
+            _ => {
+                assert_eq!(text(&public.1), format!("NOERROR aa ra: {cname} | {SOA}"), "{qtype}");
+                assert_eq!(text(&private.1), format!("NOERROR aa ra:  | {SOA}"), "{qtype}");
+                seen += 1;
+            }
+        }
+    }
+    assert_eq!(seen, 65_536 - 6);
+}
+
+#[test]
+fn ipv6_endpoints_answer_aaaa() {
+    let snapshot = with(|config| {
+        config.private_links = vec![defender(vec![endpoint(
+            "e",
+            &[],
+            &["10.1.0.5", "fd00::5"],
+            &[("six", &["fd00::6"])],
+        )])];
+    });
+    assert_eq!(
+        ask(&snapshot, &format!("x.{Q}"), Rtype::AAAA),
+        format!("NOERROR aa ra: x.{Q}. 60 AAAA fd00::5")
+    );
+    assert_eq!(ask(&snapshot, &format!("six.{Q}"), Rtype::A), format!("NOERROR aa ra:  | {SOA}"));
+    assert_eq!(
+        ask(&snapshot, &format!("six.{Q}"), Rtype::ANY),
+        format!("NOERROR aa ra: six.{Q}. 60 AAAA fd00::6")
+    );
+}
+
+#[test]
+fn the_apex_and_empty_non_terminals_exist() {
+    let snapshot = with(|_| {});
+    assert_eq!(ask(&snapshot, Q, Rtype::SOA), format!("NOERROR aa ra: {SOA}"));
+    for qtype in [Rtype::A, Rtype::NS, Rtype::DS, Rtype::AAAA] {
+        assert_eq!(ask(&snapshot, Q, qtype), format!("NOERROR aa ra:  | {SOA}"));
+        assert_eq!(
+            ask(&snapshot, &format!("westeurope.{Q}"), qtype),
+            format!("NOERROR aa ra:  | {SOA}")
+        );
+    }
+    assert_eq!(
+        ask(&snapshot, &format!("westeurope.{P}"), Rtype::A),
+        format!("NOERROR aa ra: westeurope.{P}. 60 CNAME westeurope.{Q}. | {SOA}")
+    );
+}
+
+#[test]
+fn unlisted_names_are_missing_or_forwarded() {
+    let missing = with(|config| config.private_links[0].unlisted = Unlisted::Nxdomain);
+    assert_eq!(
+        ask(&missing, &format!("x.{P}"), Rtype::A),
+        format!("NXDOMAIN aa ra: x.{P}. 60 CNAME x.{Q}. | {SOA}")
+    );
+    assert_eq!(ask(&missing, &format!("x.{Q}"), Rtype::A), format!("NXDOMAIN aa ra:  | {SOA}"));
+    let foreign = with(|config| {
+        config.private_links[0].unlisted = Unlisted::Forward;
+        config.forwards = vec![crate::config::testing::forward_all()];
+    });
+    for name in [format!("x.{P}"), format!("x.{Q}"), P.to_owned()] {
+        let verdict = decided(&foreign, &asked("10.0.0.1"), &query(&name, 1, 1232, 0)).0;
+        assert_eq!(verdict, Verdict::Forward, "{name}");
+    }
+    assert!(ask(&foreign, &format!("api.{P}"), Rtype::A).ends_with("A 10.1.0.5"));
+}
+
+#[test]
+fn the_public_apex_and_its_ds_are_forwarded() {
+    let snapshot = with(|config| config.forwards = vec![crate::config::testing::forward_all()]);
+    for qtype in [Rtype::DS, Rtype::A, Rtype::SOA, Rtype::NS] {
+        let verdict = decided(&snapshot, &asked("10.0.0.1"), &query(P, qtype.0, 1232, 0)).0;
+        assert_eq!(verdict, Verdict::Forward, "{qtype}");
+    }
+    let without_rule = with(|_| {});
+    assert_eq!(ask(&without_rule, P, Rtype::DS), "REFUSED ra: ");
+}
+
+#[test]
+fn the_question_is_echoed_octet_for_octet() {
+    let snapshot = with(|_| {});
+    let mut message = query(&format!("api.{P}"), 1, 1232, 0);
+    message[13..16].copy_from_slice(b"ApI");
+    message[17..22].copy_from_slice(b"cLOuD");
+    let (_, reply) = decided(&snapshot, &asked("10.0.0.1"), &message);
+    let question = 12..12 + 3 + 1 + P.len() + 2 + 4;
+    assert_eq!(reply[question.clone()], message[question]);
+    // The label is kept in the target in the client's case.
+    assert!(reply.windows(16).any(|w| w == b"\x03ApI\x0bprivatelink"));
+    assert_eq!(reply[2], 0x85, "QR AA RD");
+    assert_eq!(reply[3], 0x80, "RA, no AD");
+}
+
+#[test]
+fn a_target_above_255_octets_is_yxdomain() {
+    let snapshot = with(|_| {});
+    // P takes 30 octets and Q 42: 213 octets of x fit, 214 do not.
+    let fits = format!("{}{}", "a.".repeat(106), "");
+    let label = |octets: usize| format!("{}.", "a".repeat(octets - 1));
+    let x_213 = format!("{}{}", "a.".repeat(105), label(3));
+    assert_eq!(fits.len() + 1, 213);
+    assert_eq!(x_213.len(), 213);
+    let ok = ask(&snapshot, &format!("{x_213}{P}"), Rtype::A);
+    assert!(ok.starts_with("NOERROR") && ok.ends_with("A 10.1.0.5"), "{ok}");
+    let long = ask(&snapshot, &format!("{}{P}", "a.".repeat(107)), Rtype::A);
+    assert_eq!(long, "YXDOMAIN aa ra: ");
+    // The longest names of both zones.
+    let x_225 = format!("{}{}", "a.".repeat(111), label(3));
+    assert_eq!(ask(&snapshot, &format!("{x_225}{P}"), Rtype::AAAA), "YXDOMAIN aa ra: ");
+    assert!(ask(&snapshot, &format!("{x_213}{Q}"), Rtype::A).ends_with("A 10.1.0.5"));
+}
+
+#[test]
+fn addresses_rotate() {
+    let ips = ["10.1.0.1", "10.1.0.2", "10.1.0.3"];
+    let snapshot = with(|config| {
+        config.private_links = vec![defender(vec![endpoint("e", &[], &ips, &[])])];
+    });
+    let order = |rotation| {
+        let asked = Asked { rotation, ..asked("10.0.0.1") };
+        let (_, reply) = decided(&snapshot, &asked, &query(&format!("x.{Q}"), 1, 0, 0));
+        let message = Message::from_vec(&reply).expect("a reply");
+        message.answers.iter().map(|r| r.data.to_string()).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(order(0), "10.1.0.1 10.1.0.2 10.1.0.3");
+    assert_eq!(order(1), "10.1.0.2 10.1.0.3 10.1.0.1");
+    assert_eq!(order(5), "10.1.0.3 10.1.0.1 10.1.0.2");
+}
+
+#[test]
+fn a_reply_that_does_not_fit_is_truncated_and_whole_over_tcp() {
+    let ips: Vec<String> = (0..64).map(|i| format!("10.1.0.{i}")).collect();
+    let ips: Vec<&str> = ips.iter().map(String::as_str).collect();
+    let snapshot = with(|config| {
+        config.private_links = vec![defender(vec![endpoint("e", &[], &ips, &[])])];
+    });
+    let name = format!("x.{P}");
+    for (payload, limit, whole) in [(0, 512, false), (512, 512, false), (65_535, 1_232, true)] {
+        let (_, reply) = decided(&snapshot, &asked("10.0.0.1"), &query(&name, 1, payload, 0));
+        assert!(reply.len() <= limit, "{payload}: {}", reply.len());
+        let expected = if whole { "NOERROR aa ra: " } else { "NOERROR aa tc ra: " };
+        assert!(text(&reply).starts_with(expected), "{payload}");
+    }
+    let tcp = Asked { transport: Transport::Tcp, ..asked("10.0.0.1") };
+    let (_, reply) = decided(&snapshot, &tcp, &query(&name, 1, 0, 0));
+    assert_eq!(Message::from_vec(&reply).expect("a reply").answers.len(), 65);
+}
+
+#[test]
+fn opt_answers_opt_and_do_is_echoed() {
+    let snapshot = with(|_| {});
+    let name = format!("api.{P}");
+    for (payload, extended, expected) in
+        [(0, 0, None), (4096, 0, Some(false)), (512, 0x8000, Some(true))]
+    {
+        let (_, reply) =
+            decided(&snapshot, &asked("10.0.0.1"), &query(&name, 1, payload, extended));
+        let edns = Message::from_vec(&reply).expect("a reply").edns;
+        let shown = edns.as_ref().map(|edns| edns.flags().dnssec_ok);
+        assert_eq!(shown, expected);
+        assert!(edns.is_none_or(|edns| edns.version() == 0 && edns.max_payload() == 1_232));
+    }
+}
+
+#[test]
+fn faults_get_what_rfc_8906_wants_and_never_more_than_was_asked() {
+    let snapshot = with(|_| {});
+    let good = query(&format!("api.{P}"), 1, 1_232, 0);
+    let reply_to = |message: &[u8]| {
+        let (verdict, reply) = decided(&snapshot, &asked("10.0.0.1"), message);
+        assert!(reply.len() <= message.len(), "{} > {}", reply.len(), message.len());
+        (verdict, reply)
+    };
+    let code = |message: &[u8]| reply_to(message).1.get(3).map(|octet| octet & 15);
+    let changed = |at: usize, value: u8| {
+        let mut message = good.clone();
+        message[at] = value;
+        message
+    };
+    assert_eq!(code(&changed(2, 0x28)), Some(4), "opcode UPDATE: NOTIMP");
+    assert_eq!(code(&changed(5, 0)), Some(1), "no question: FORMERR");
+    assert_eq!(code(&changed(5, 2)), Some(1), "two questions: FORMERR");
+    assert_eq!(code(&good[..20]), Some(1), "cut: FORMERR");
+    assert_eq!(reply_to(&changed(2, 0x80)).0, Verdict::Drop(Silence::NotAQuery));
+    assert_eq!(reply_to(&good[..11]).0, Verdict::Drop(Silence::NotAQuery));
+    let version = query(&format!("api.{P}"), 1, 1_232, 0x0001_0000);
+    let (_, reply) = reply_to(&version);
+    let message = Message::from_vec(&reply).expect("a reply");
+    // 16 is BADVERS here; hickory calls it BADSIG.
+    assert_eq!(u16::from(message.metadata.response_code), 16);
+    assert_eq!(message.edns.expect("an OPT").version(), 0);
+    assert_eq!(message.queries.len(), 1);
+}
+
+#[test]
+fn classes_and_transfers_that_we_do_not_serve_are_refused() {
+    let snapshot = with(|_| {});
+    let mut chaos = query("version.bind", Rtype::TXT.0, 1_232, 0);
+    let class_at = chaos.len() - 11 - 1;
+    chaos[class_at] = 3;
+    let (verdict, reply) = decided(&snapshot, &asked("10.0.0.1"), &chaos);
+    assert_eq!((verdict, text(&reply)), (Verdict::Reply(Outcome::Refused), "REFUSED ra: ".into()));
+    assert_eq!(ask(&snapshot, Q, Rtype::AXFR), "REFUSED ra: ");
+}
+
+#[test]
+fn strangers_are_refused_or_dropped_before_anything_is_looked_up() {
+    let snapshot = with(|_| {});
+    let refused = ask_from(&snapshot, "192.0.2.1", &format!("api.{P}"), Rtype::A);
+    assert_eq!(refused, "REFUSED ra: ");
+    let (_, reply) =
+        decided(&snapshot, &asked("2001:db8::1"), &query(&format!("api.{P}"), 1, 1_232, 0));
+    assert!(reply.windows(6).any(|w| w == [0, 15, 0, 38, 0, 18]), "EDE 18 with its text");
+    let dropping = with(|config| config.access.refused = Refused::Drop);
+    let (verdict, reply) = decided(&dropping, &asked("192.0.2.1"), &[0xff; 40]);
+    assert_eq!((verdict, reply.len()), (Verdict::Drop(Silence::Access), 0));
+}
+
+#[test]
+fn sites_choose_endpoints() {
+    let snapshot = with(|config| {
+        config.sites = vec![crate::config::Site {
+            name: "paris".to_owned(),
+            networks: vec!["10.2.0.0/16".parse().expect("a prefix")],
+        }];
+        config.private_links = vec![defender(vec![
+            endpoint("hub", &[], &["10.1.0.5"], &[]),
+            endpoint("paris", &[0], &["10.2.0.5"], &[]),
+        ])];
+    });
+    let name = format!("api.{Q}");
+    assert!(ask_from(&snapshot, "10.2.9.9", &name, Rtype::A).ends_with("A 10.2.0.5"));
+    assert!(ask_from(&snapshot, "10.3.9.9", &name, Rtype::A).ends_with("A 10.1.0.5"));
+}
+
+/// Puts an upstream's reply into the cache: answers as (owner, ttl, type, rdata).
+fn keep(
+    snapshot: &Snapshot,
+    name: &str,
+    qtype: Rtype,
+    bits: u16,
+    answers: &[(&str, u32, Rtype, Vec<u8>)],
+    age: Duration,
+) {
+    let question = Question::plain(name.parse().expect("a name"), qtype);
+    let question = Question { dnssec_ok: false, ..question };
+    let mut out = Vec::new();
+    let mut writer = MessageWriter::begin(&mut out, 65_535, 1, flags::QR | bits);
+    writer.raw(question.qname.as_wire()).expect("room");
+    writer.raw(&[qtype.0.to_be_bytes(), [0, 1]].concat()).expect("room");
+    for (owner, ttl, rtype, rdata) in answers {
+        let owner: Name = owner.parse().expect("a name");
+        writer.raw(owner.as_wire()).expect("room");
+        writer.fixed(*rtype, 1, *ttl, rdata.len()).expect("room");
+        writer.raw(rdata).expect("room");
+    }
+    writer.set_counts([1, u16::try_from(answers.len()).expect("few"), 0, 0]);
+    let answer = Answer::parse(&out, &question).expect("a reply");
+    let stored = Instant::now() - age;
+    snapshot.cache.insert(question, Arc::new(answer), stored).expect("kept");
+}
+
+fn wire(name: &str) -> Vec<u8> {
+    name.parse::<Name>().expect("a name").as_wire().to_vec()
+}
+
+#[test]
+fn a_kept_answer_counts_its_ttls_down() {
+    let snapshot = with(|_| {});
+    let answers = [("www.example", 300, Rtype::A, vec![203, 0, 113, 9])];
+    keep(
+        &snapshot,
+        "www.example",
+        Rtype::A,
+        flags::AA | flags::AD,
+        &answers,
+        Duration::from_secs(100),
+    );
+    assert_eq!(
+        ask(&snapshot, "www.example", Rtype::A),
+        "NOERROR ra: www.example. 200 A 203.0.113.9"
+    );
+    // AD only for those who ask for it (RFC 6840 §5.7).
+    let mut wants_ad = query("www.example", 1, 1_232, 0);
+    wants_ad[3] |= 0x20;
+    let (_, reply) = decided(&snapshot, &asked("10.0.0.1"), &wants_ad);
+    assert_eq!(text(&reply), "NOERROR ra ad: www.example. 200 A 203.0.113.9");
+    // Access is looked at first.
+    assert_eq!(ask_from(&snapshot, "192.0.2.1", "www.example", Rtype::A), "REFUSED ra: ");
+}
+
+#[test]
+fn a_kept_chain_into_our_zones_is_cut_and_ends_in_our_address() {
+    let snapshot = with(|_| {});
+    let public = vec![20, 50, 1, 1];
+    let chain = |end: &str| {
+        vec![
+            ("www.contoso.com", 300, Rtype::CNAME, wire("edge.contoso.com")),
+            ("edge.contoso.com", 200, Rtype::CNAME, wire(end)),
+            ("elsewhere.example", 60, Rtype::A, public.clone()),
+        ]
+    };
+    let age = Duration::from_secs(50);
+    let head = "www.contoso.com. 250 CNAME edge.contoso.com.; edge.contoso.com. 150 CNAME";
+    keep(&snapshot, "www.contoso.com", Rtype::A, 0, &chain(&format!("api.{Q}")), age);
+    assert_eq!(
+        ask(&snapshot, "www.contoso.com", Rtype::A),
+        format!("NOERROR ra: {head} api.{Q}.; api.{Q}. 60 A 10.1.0.5")
+    );
+    keep(&snapshot, "www.contoso.com", Rtype::A, 0, &chain(&format!("api.{P}")), age);
+    assert_eq!(
+        ask(&snapshot, "www.contoso.com", Rtype::A),
+        format!("NOERROR ra: {head} api.{P}.; api.{P}. 60 CNAME api.{Q}.; api.{Q}. 60 A 10.1.0.5")
+    );
+    let soa_answer = vec![
+        ("six.contoso.com", 300, Rtype::CNAME, wire(&format!("api.{Q}"))),
+        ("api.x", 60, Rtype::AAAA, vec![0x20; 16]),
+    ];
+    keep(&snapshot, "six.contoso.com", Rtype::AAAA, 0, &soa_answer, age);
+    assert_eq!(
+        ask(&snapshot, "six.contoso.com", Rtype::AAAA),
+        format!("NOERROR ra: six.contoso.com. 250 CNAME api.{Q}. | {SOA}")
+    );
+}
+
+#[test]
+fn an_endless_chain_is_a_failure() {
+    let snapshot = with(|_| {});
+    let names: Vec<String> = (0..=17).map(|i| format!("n{i}.example")).collect();
+    let mut chain: Vec<_> =
+        names.windows(2).map(|pair| (pair[0].as_str(), 60, Rtype::CNAME, wire(&pair[1]))).collect();
+    chain.push(("n17.example", 60, Rtype::A, vec![20, 0, 0, 1]));
+    keep(&snapshot, "n0.example", Rtype::A, 0, &chain, Duration::ZERO);
+    assert_eq!(ask(&snapshot, "n0.example", Rtype::A), "SERVFAIL ra: ");
+    let shorter = &chain[1..];
+    keep(&snapshot, "n1.example", Rtype::A, 0, shorter, Duration::ZERO);
+    assert!(ask(&snapshot, "n1.example", Rtype::A).ends_with("A 20.0.0.1"));
+}
+
+#[test]
+fn a_kept_answer_that_does_not_fit_loses_authority_first_then_is_truncated() {
+    let snapshot = with(|_| {});
+    let many: Vec<_> =
+        (0..40).map(|i| ("big.example", 60, Rtype::A, vec![203, 0, 113, i])).collect();
+    keep(&snapshot, "big.example", Rtype::A, 0, &many, Duration::ZERO);
+    let (_, reply) = decided(&snapshot, &asked("10.0.0.1"), &query("big.example", 1, 0, 0));
+    assert_eq!(text(&reply), "NOERROR tc ra: ");
+}
+
+#[test]
+fn expectations_are_held_against_the_tables() {
+    let snapshot = with(|config| config.forwards = vec![crate::config::testing::forward_all()]);
+    let expect = |client: &str, name: &str, answer: &[&str]| crate::config::Expect {
+        client: client.parse().expect("an address"),
+        qname: name.parse().expect("a name"),
+        qtype: Rtype::A,
+        answer: answer.iter().map(|a| a.parse().expect("an address")).collect(),
+        line: 7,
+    };
+    let api = format!("api.{P}");
+    let good = [expect("10.0.0.1", &api, &["10.1.0.5"])];
+    assert_eq!(snapshot.unmet(&good), []);
+    let bad = [
+        expect("10.0.0.1", &api, &["10.1.0.9"]),
+        expect("10.0.0.1", "www.example", &["10.1.0.9"]),
+        expect("192.0.2.1", &api, &["10.1.0.5"]),
+    ];
+    let unmet = snapshot.unmet(&bad);
+    assert_eq!(unmet.len(), 3);
+    assert!(unmet[0].what.contains("the answer is [10.1.0.5]"), "{}", unmet[0].what);
+    assert!(unmet[1].what.contains("forwarded"), "{}", unmet[1].what);
+    assert!(unmet[2].what.contains("refused"), "{}", unmet[2].what);
+}

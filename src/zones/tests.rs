@@ -1,0 +1,115 @@
+use super::*;
+use crate::config::testing::{defender, endpoint};
+use crate::config::{self, PrivateLink};
+
+const P: &str = "cloud.defender.microsoft.com";
+const Q: &str = "privatelink.cloud.defender.microsoft.com";
+
+fn qname(text: &str) -> QName {
+    QName::from(&text.parse::<Name>().expect("a name"))
+}
+
+fn hub(unlisted: Unlisted) -> Zones {
+    let mut link = config::testing::minimal().private_links.remove(0);
+    link.unlisted = unlisted;
+    Zones::new(&[link])
+}
+
+/// Role and place of `name`, in words.
+fn place(zones: &Zones, name: &str) -> String {
+    let Some(found) = zones.find(&qname(name)) else { return "none".to_owned() };
+    let place = match found.place {
+        Place::Apex => "apex".to_owned(),
+        Place::Empty => "empty".to_owned(),
+        Place::Missing => "missing".to_owned(),
+        Place::Foreign => "foreign".to_owned(),
+        Place::Served(sets) => format!("{}", sets[0].v4[0]),
+    };
+    format!("{:?} {} {place}", found.role, found.labels)
+}
+
+#[test]
+fn every_kind_of_name_is_found_in_both_zones() {
+    let zones = hub(Unlisted::Wildcard);
+    for (zone, role) in [(P, "Public"), (Q, "Private")] {
+        let at = |name: &str| place(&zones, &format!("{name}{zone}"));
+        assert_eq!(at(""), format!("{role} 0 apex"));
+        assert_eq!(at("api."), format!("{role} 1 10.1.0.5"));
+        assert_eq!(at("data.westeurope."), format!("{role} 2 10.1.0.6"));
+        assert_eq!(at("westeurope."), format!("{role} 1 empty"));
+        assert_eq!(at("other."), format!("{role} 1 10.1.0.5"));
+        assert_eq!(at("x.data.westeurope."), format!("{role} 3 10.1.0.5"));
+        assert_eq!(at("x.westeurope."), format!("{role} 2 10.1.0.5"));
+        assert_eq!(at("a.b.c.d."), format!("{role} 4 10.1.0.5"));
+    }
+    assert_eq!(place(&zones, "defender.microsoft.com"), "none");
+    assert_eq!(place(&zones, "xcloud.defender.microsoft.com"), "none");
+}
+
+#[test]
+fn unlisted_names_do_what_the_zone_says() {
+    let missing = hub(Unlisted::Nxdomain);
+    assert_eq!(place(&missing, &format!("other.{P}")), "Public 1 missing");
+    assert_eq!(place(&missing, &format!("westeurope.{Q}")), "Private 1 empty");
+    assert_eq!(place(&missing, &format!("api.{P}")), "Public 1 10.1.0.5");
+    let foreign = hub(Unlisted::Forward);
+    assert_eq!(place(&foreign, &format!("other.{Q}")), "Private 1 foreign");
+    assert_eq!(place(&foreign, &format!("westeurope.{P}")), "Public 1 empty");
+    let ours = |name: &str| foreign.find(&qname(name)).expect("a zone").is_ours();
+    assert!(ours(&format!("api.{P}")) && ours(&format!("westeurope.{P}")) && ours(Q));
+    assert!(!ours(&format!("other.{Q}")) && !ours(P));
+}
+
+#[test]
+fn the_clients_own_site_comes_first_then_every_site_then_the_file_order() {
+    let zones = Zones::new(&[defender(vec![
+        endpoint("paris", &[0], &["10.2.0.5"], &[("api", &["10.2.0.5"])]),
+        endpoint("hub", &[], &["10.1.0.5"], &[("api", &["10.1.0.5"])]),
+        endpoint("rome", &[1], &["10.3.0.5"], &[("only", &["10.3.0.7"])]),
+    ])]);
+    let choose = |name: &str, site: Option<usize>| {
+        let found = zones.find(&qname(&format!("{name}.{P}"))).expect("a zone");
+        let Place::Served(sets) = found.place else { panic!("not served") };
+        let (addresses, why) = found.zone.choose(sets, site.map(SiteId)).expect("an endpoint");
+        (found.zone.endpoint_name(addresses).to_owned(), why)
+    };
+    assert_eq!(choose("api", Some(0)), ("paris".to_owned(), Preference::OwnSite));
+    assert_eq!(choose("api", None), ("hub".to_owned(), Preference::EverySite));
+    // Listed names beat the wildcard, across endpoints too.
+    assert_eq!(choose("api", Some(1)), ("hub".to_owned(), Preference::EverySite));
+    assert_eq!(choose("x", Some(1)), ("rome".to_owned(), Preference::OwnSite));
+    assert_eq!(choose("only", Some(0)), ("rome".to_owned(), Preference::OtherSite));
+}
+
+#[test]
+fn a_private_zone_elsewhere_and_zones_inside_zones() {
+    let vault = PrivateLink {
+        public_zone: "vault.azure.net".parse().expect("a name"),
+        private_zone: "privatelink.vaultcore.azure.net".parse().expect("a name"),
+        ..defender(vec![endpoint("v", &[], &["10.9.0.1"], &[])])
+    };
+    let inner = PrivateLink {
+        public_zone: "west.vault.azure.net".parse().expect("a name"),
+        private_zone: "west.privatelink.vaultcore.azure.net".parse().expect("a name"),
+        ..defender(vec![endpoint("w", &[], &["10.9.0.2"], &[])])
+    };
+    let zones = Zones::new(&[vault, inner]);
+    assert_eq!(place(&zones, "x.vault.azure.net"), "Public 1 10.9.0.1");
+    assert_eq!(place(&zones, "x.west.vault.azure.net"), "Public 1 10.9.0.2");
+    assert_eq!(place(&zones, "x.west.privatelink.vaultcore.azure.net"), "Private 1 10.9.0.2");
+    let found = zones.find(&qname("x.vault.azure.net")).expect("a zone");
+    assert_eq!(found.zone.above_public, None);
+}
+
+#[test]
+fn a_listed_name_cannot_reach_into_the_private_zone() {
+    // "x.privatelink" below P is a name of Q, where it is "x".
+    let zones = Zones::new(&[defender(vec![endpoint(
+        "e",
+        &[],
+        &["10.1.0.5"],
+        &[("x.privatelink", &["10.1.0.9"])],
+    )])]);
+    assert_eq!(place(&zones, &format!("x.{Q}")), "Private 1 10.1.0.5");
+    assert_eq!(place(&zones, Q), "Private 0 apex");
+}
