@@ -1,0 +1,66 @@
+//! Any octets from an upstream. The question is the one that the reply itself repeats, so that the
+//! fuzzer gets behind the check of it.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use privatelinkd::wire::{
+    Answer, HEADER_OCTETS, Question, Rtype, canonical_rdata, read_name, u16_at, u32_at,
+};
+
+/// Octets of one record's RDATA with its names written out: two names and what stands around them.
+const MAX_CANONICAL_OCTETS: usize = 65_535 + 2 * 255;
+
+fuzz_target!(|message: &[u8]| {
+    let Some(question) = question_of(message) else { return };
+    let Ok(answer) = Answer::parse(message, &question) else { return };
+
+    let kept = answer.message();
+    assert!(kept.len() <= message.len());
+    assert!(answer.question_end() <= kept.len());
+    assert_eq!(answer.records_octets(), &kept[answer.question_end()..]);
+
+    // As many records as the header counts, back to back to the last octet, none of them OPT.
+    let header = answer.header();
+    let counted = [header.answers, header.authorities, header.additionals];
+    let records: Vec<_> = answer.records().collect();
+    assert_eq!(records.len(), counted.into_iter().map(usize::from).sum::<usize>());
+    assert_eq!(records.last().map_or(answer.question_end(), |last| last.end()), kept.len());
+    assert!(records.is_sorted_by_key(|record| record.section));
+    assert!(records.iter().all(|record| record.rtype != Rtype::OPT));
+
+    // One place a record, each inside, each a TTL within RFC 2181's range.
+    assert_eq!(answer.ttl_places().len(), records.len());
+    for (place, record) in answer.ttl_places().iter().zip(&records) {
+        assert_eq!(usize::from(*place), record.ttl_at);
+        let ttl = u32_at(kept, record.ttl_at).expect("a place inside the message");
+        assert_eq!(ttl, record.ttl);
+        assert!(ttl <= i32::MAX.unsigned_abs());
+    }
+    assert_eq!(answer.min_ttl(), records.iter().map(|record| record.ttl).min());
+    if let Some(ttl) = answer.negative_ttl() {
+        assert!(records.iter().any(|record| record.rtype == Rtype::SOA && ttl <= record.ttl));
+    }
+
+    // Names are read and RDATA is written out within bounds, or refused.
+    for record in &records {
+        let _ = read_name(kept, record.owner_at);
+        let mut rdata = Vec::new();
+        if canonical_rdata(kept, record, &mut rdata).is_ok() {
+            assert!(rdata.len() <= MAX_CANONICAL_OCTETS);
+        }
+    }
+
+    // What was kept is a reply to the same question, and keeping it again changes nothing.
+    let mut again = kept.to_vec();
+    again[10..HEADER_OCTETS].copy_from_slice(&header.additionals.to_be_bytes());
+    let again = Answer::parse(&again, &question).expect("what was kept can be read");
+    assert_eq!(again.ttl_places(), answer.ttl_places());
+    assert_eq!(again.records_octets(), answer.records_octets());
+});
+
+fn question_of(message: &[u8]) -> Option<Question> {
+    let (qname, end) = read_name(message, HEADER_OCTETS).ok()?;
+    let mut question = Question::plain(qname.to_name(), Rtype(u16_at(message, end)?));
+    question.qclass = u16_at(message, end + 2)?;
+    Some(question)
+}
