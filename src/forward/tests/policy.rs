@@ -13,9 +13,9 @@ use tokio::time::{Instant, sleep};
 use crate::forward::Failure;
 use crate::forward::policy::{Attempt, ordered, step};
 use crate::forward::rules::Target;
-use crate::upstream::tests::{question, reply};
+use crate::upstream::tests::question;
 use crate::upstream::{TryError, Upstream};
-use crate::wire::{Answer, MessageWriter, Question, Rcode, flags};
+use crate::wire::{Answer, Ede, MessageWriter, Question, Rcode, flags};
 
 const BUDGET: Duration = Duration::from_secs(2);
 
@@ -23,10 +23,12 @@ const BUDGET: Duration = Duration::from_secs(2);
 #[derive(Clone, Copy)]
 enum Does {
     Says(u64, u16),
+    /// SERVFAIL with an extended error.
+    Explains(u64),
     Fails(u64, TryError),
     Nothing,
 }
-use Does::{Fails, Nothing, Says};
+use Does::{Explains, Fails, Nothing, Says};
 
 struct Script {
     begun: Instant,
@@ -49,7 +51,11 @@ impl Attempt for Script {
             Says(after_ms, rcode) => {
                 sleep(Duration::from_millis(after_ms)).await;
                 upstream.note_reply();
-                Ok(answer(question, rcode))
+                Ok(answer(question, rcode, None))
+            }
+            Explains(after_ms) => {
+                sleep(Duration::from_millis(after_ms)).await;
+                Ok(answer(question, 2, Some((Ede::Other, "bogus"))))
             }
             Fails(after_ms, error) => {
                 sleep(Duration::from_millis(after_ms)).await;
@@ -60,14 +66,15 @@ impl Attempt for Script {
     }
 }
 
-fn answer(question: &Question, rcode: u16) -> Answer {
-    let mut query = Vec::new();
-    let mut writer = MessageWriter::begin(&mut query, 512, 0, flags::RD);
+fn answer(question: &Question, rcode: u16, ede: Option<(Ede, &str)>) -> Answer {
+    let mut message = Vec::new();
+    let mut writer = MessageWriter::begin(&mut message, 512, 0, flags::QR | rcode);
     writer.raw(question.qname.as_wire()).unwrap();
     writer.raw(&question.qtype.0.to_be_bytes()).unwrap();
     writer.raw(&question.qclass.to_be_bytes()).unwrap();
-    writer.set_counts([1, 0, 0, 0]);
-    Answer::parse(&reply(&query, rcode, 0), question).unwrap()
+    writer.opt(Rcode::NOERROR, false, ede, &[]).unwrap();
+    writer.set_counts([1, 0, 0, 1]);
+    Answer::parse(&message, question).unwrap()
 }
 
 fn targets(servers: usize) -> Vec<Arc<Target>> {
@@ -181,6 +188,15 @@ async fn the_most_telling_bad_reply_is_the_result() {
         let (outcome, at, _) = run(&targets(2), &[first, second]).await;
         let Err(Failure::BadReply(answer)) = outcome else { panic!("{outcome:?}") };
         assert_eq!((answer.rcode().0, at), (expected, 2));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_servfail_that_explains_itself_is_kept() {
+    for servers in [[Explains(1), Says(1, 2)], [Says(1, 2), Explains(1)]] {
+        let (outcome, _, _) = run(&targets(2), &[&servers[..1], &servers[1..]]).await;
+        let Err(Failure::BadReply(answer)) = outcome else { panic!("{outcome:?}") };
+        assert!(answer.ede_options().ends_with(b"bogus"));
     }
 }
 
