@@ -120,7 +120,7 @@ pub struct Forward {
 }
 
 /// Where upstream addresses come from.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum UpstreamSource {
     /// One server, plain DNS over UDP with TCP where needed.
     Address(SocketAddr),

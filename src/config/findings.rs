@@ -1,0 +1,286 @@
+//! Collects what is wrong while a file is read: places are octet offsets and borrowed key paths
+//! here, so that a file of 100,000 good names costs nothing for messages.
+
+use std::fmt;
+
+use super::diagnostic::{Diagnostic, Severity};
+
+/// Most errors, and most warnings, that one file is told about. A file that is no configuration at
+/// all must not cost memory without bound, and nobody reads more.
+const MAX_FINDINGS: usize = 1_000;
+/// How much of a value a message repeats, characters.
+const MAX_FOUND_CHARS: usize = 80;
+
+/// A range of octets of the source.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Span {
+    pub(super) start: usize,
+    pub(super) end: usize,
+}
+
+impl Span {
+    /// The file as a whole.
+    pub(super) const FILE: Self = Self { start: 0, end: 0 };
+}
+
+impl From<std::ops::Range<usize>> for Span {
+    fn from(range: std::ops::Range<usize>) -> Self {
+        Self { start: range.start, end: range.end }
+    }
+}
+
+/// The way to a key, written only when something is wrong there.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Path<'a> {
+    /// The file.
+    Root,
+    /// A key of a table.
+    Key(&'a Path<'a>, &'a str),
+    /// Entry `index` (from 0) of a list of `of`.
+    Item(&'a Path<'a>, usize, usize),
+}
+
+impl Path<'_> {
+    pub(super) fn key<'a>(&'a self, key: &'a str) -> Path<'a> {
+        Path::Key(self, key)
+    }
+
+    pub(super) fn item(&self, index: usize, of: usize) -> Path<'_> {
+        Path::Item(self, index, of)
+    }
+}
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Path::Root => Ok(()),
+            Path::Key(above, key) => {
+                if !matches!(above, Path::Root) {
+                    write!(f, "{above}.")?;
+                }
+                let bare = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+                if !key.is_empty() && key.chars().all(bare) {
+                    f.write_str(key)
+                } else {
+                    write!(f, "\"{}\"", shorten(key))
+                }
+            }
+            Path::Item(above, _, 0 | 1) => write!(f, "{above}"),
+            Path::Item(above, index, _) => write!(f, "{above}[{}]", index + 1),
+        }
+    }
+}
+
+/// What is wrong, and what to write instead.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Problem {
+    message: String,
+    help: Option<String>,
+    shows_value: bool,
+}
+
+impl Problem {
+    /// About a value, which the message repeats.
+    pub(super) fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), help: None, shows_value: true }
+    }
+
+    /// About something that is missing, or about a whole table.
+    pub(super) fn bare(message: impl Into<String>) -> Self {
+        Self { shows_value: false, ..Self::new(message) }
+    }
+
+    pub(super) fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+}
+
+struct Finding {
+    severity: Severity,
+    span: Span,
+    key: String,
+    problem: Problem,
+}
+
+/// The errors and warnings of one file.
+pub(super) struct Findings<'s> {
+    source: &'s str,
+    lines: LineIndex,
+    kept: Vec<Finding>,
+    errors: usize,
+    warnings: usize,
+}
+
+impl<'s> Findings<'s> {
+    pub(super) fn new(source: &'s str) -> Self {
+        Self { source, lines: LineIndex::new(source), kept: Vec::new(), errors: 0, warnings: 0 }
+    }
+
+    pub(super) fn error(&mut self, path: Path<'_>, span: Span, problem: Problem) {
+        self.errors += 1;
+        if self.errors <= MAX_FINDINGS {
+            self.keep(Severity::Error, path, span, problem);
+        }
+    }
+
+    pub(super) fn warn(&mut self, path: Path<'_>, span: Span, problem: Problem) {
+        self.warnings += 1;
+        if self.warnings <= MAX_FINDINGS {
+            self.keep(Severity::Warning, path, span, problem);
+        }
+    }
+
+    fn keep(&mut self, severity: Severity, path: Path<'_>, span: Span, problem: Problem) {
+        self.kept.push(Finding { severity, span, key: path.to_string(), problem });
+    }
+
+    pub(super) fn has_errors(&self) -> bool {
+        self.errors > 0
+    }
+
+    /// The line that a span begins on, from 1.
+    pub(super) fn line(&self, span: Span) -> usize {
+        self.lines.line(span.start)
+    }
+
+    /// Everything in the file's order.
+    pub(super) fn into_diagnostics(mut self) -> Vec<Diagnostic> {
+        self.kept.sort_by_key(|finding| finding.span.start);
+        let mut columns = Columns { source: self.source, line: 0, offset: 0, column: 1 };
+        let mut diagnostics = Vec::with_capacity(self.kept.len());
+        for Finding { severity, span, key, problem } in self.kept {
+            let line = self.lines.line(span.start);
+            let column = columns.column(line, self.lines.start(line), span.start);
+            let found = self.source.get(span.start..span.end).filter(|text| !text.is_empty());
+            let found = found.filter(|_| problem.shows_value).map(shorten);
+            let Problem { message, help, .. } = problem;
+            diagnostics.push(Diagnostic { severity, line, column, key, found, message, help });
+        }
+        let dropped =
+            self.errors.saturating_sub(MAX_FINDINGS) + self.warnings.saturating_sub(MAX_FINDINGS);
+        if dropped > 0 {
+            let severity = if self.errors > 0 { Severity::Error } else { Severity::Warning };
+            diagnostics.push(Diagnostic {
+                severity,
+                line: self.lines.starts.len(),
+                column: 1,
+                key: String::new(),
+                found: None,
+                message: format!("{dropped} more are not shown; repair these first"),
+                help: None,
+            });
+        }
+        diagnostics
+    }
+}
+
+/// The first line of a text, at most [`MAX_FOUND_CHARS`] of it, without control characters.
+fn shorten(text: &str) -> String {
+    let mut short = String::new();
+    for (count, c) in text.chars().enumerate() {
+        if count == MAX_FOUND_CHARS || c == '\n' || c == '\r' {
+            short.push('…');
+            break;
+        }
+        if c.is_control() { short.extend(c.escape_default()) } else { short.push(c) }
+    }
+    short
+}
+
+/// Where lines begin, for finding an offset's line in logarithmic time.
+struct LineIndex {
+    starts: Vec<usize>,
+}
+
+impl LineIndex {
+    fn new(source: &str) -> Self {
+        let newlines = source.bytes().enumerate().filter(|(_, octet)| *octet == b'\n');
+        Self { starts: std::iter::once(0).chain(newlines.map(|(at, _)| at + 1)).collect() }
+    }
+
+    fn line(&self, offset: usize) -> usize {
+        self.starts.partition_point(|start| *start <= offset)
+    }
+
+    fn start(&self, line: usize) -> usize {
+        self.starts.get(line.saturating_sub(1)).copied().unwrap_or(0)
+    }
+}
+
+/// Counts columns for ascending offsets, so that many findings on one long line stay linear.
+struct Columns<'s> {
+    source: &'s str,
+    line: usize,
+    offset: usize,
+    column: usize,
+}
+
+impl Columns<'_> {
+    fn column(&mut self, line: usize, line_start: usize, offset: usize) -> usize {
+        if line != self.line {
+            (self.line, self.offset, self.column) = (line, line_start, 1);
+        }
+        let between = self.source.get(self.offset..offset).unwrap_or("");
+        self.column += between.chars().count();
+        self.offset = offset;
+        self.column
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_counted_from_one_and_in_characters() {
+        let source = "a = 1\nü = 2; b\n";
+        let mut findings = Findings::new(source);
+        let at = source.find('b').expect("in the source");
+        findings.error(Path::Root, Span { start: at, end: at + 1 }, Problem::new("late"));
+        findings.warn(Path::Root, Span { start: 6, end: 8 }, Problem::new("early"));
+        findings.warn(Path::Root, Span { start: at, end: at }, Problem::new("again"));
+        let places: Vec<_> = findings
+            .into_diagnostics()
+            .into_iter()
+            .map(|d| (d.line, d.column, d.message, d.found))
+            .collect();
+        assert_eq!(
+            places,
+            [
+                (2, 1, "early".to_owned(), Some("ü".to_owned())),
+                (2, 8, "late".to_owned(), Some("b".to_owned())),
+                (2, 8, "again".to_owned(), None),
+            ]
+        );
+    }
+
+    #[test]
+    fn paths_quote_what_toml_would_quote_and_count_only_where_it_helps() {
+        let (link, names) = (Path::Root.key("private-link"), "data.west");
+        let (second, only) = (link.item(1, 2), link.item(0, 1));
+        assert_eq!(
+            second.key("names").key(names).to_string(),
+            "private-link[2].names.\"data.west\""
+        );
+        assert_eq!(only.key("ttl").to_string(), "private-link.ttl");
+    }
+
+    #[test]
+    fn a_flood_of_findings_is_bounded_and_says_so() {
+        let mut findings = Findings::new("x");
+        for _ in 0..MAX_FINDINGS + 5 {
+            findings.error(Path::Root, Span::FILE, Problem::new("bad"));
+        }
+        let diagnostics = findings.into_diagnostics();
+        assert_eq!(diagnostics.len(), MAX_FINDINGS + 1);
+        let last = diagnostics.last().expect("the note");
+        assert!(last.message.starts_with("5 more"), "{last}");
+    }
+
+    #[test]
+    fn values_are_shortened_to_one_line_without_control_characters() {
+        assert_eq!(shorten("a\u{7}b\nc"), "a\\u{7}b…");
+        assert_eq!(shorten(&"x".repeat(500)).chars().count(), MAX_FOUND_CHARS + 1);
+    }
+}

@@ -1,0 +1,229 @@
+//! Every bounded value of the configuration: ONE constant with default, range and reason. The
+//! parser, docs/CONFIG.md and the man page read these.
+
+use std::fmt;
+use std::time::Duration;
+
+/// A time with its range.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TimeRange {
+    /// When the key is left out.
+    pub default: Duration,
+    /// Shortest allowed.
+    pub min: Duration,
+    /// Longest allowed.
+    pub max: Duration,
+}
+
+/// A count with its range.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CountRange {
+    /// When the key is left out; `None`: one for each processor that we may use.
+    pub default: Option<usize>,
+    /// Smallest allowed.
+    pub min: usize,
+    /// Largest allowed.
+    pub max: usize,
+}
+
+/// What a limit bounds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Bound {
+    /// A number of things.
+    Count(CountRange),
+    /// A duration.
+    Time(TimeRange),
+}
+
+/// A row of `[limits]`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limit {
+    /// The key in `[limits]`.
+    pub key: &'static str,
+    /// Default and range.
+    pub bound: Bound,
+    /// What it bounds, and why the default is what it is.
+    pub reason: &'static str,
+}
+
+const fn count(default: Option<usize>, min: usize, max: usize) -> CountRange {
+    CountRange { default, min, max }
+}
+
+const fn millis(default: u64, min: u64, max: u64) -> TimeRange {
+    TimeRange {
+        default: Duration::from_millis(default),
+        min: Duration::from_millis(min),
+        max: Duration::from_millis(max),
+    }
+}
+
+/// TTL of CNAME and address records: one that Azure itself uses; above an hour a moved endpoint
+/// would be missed for too long.
+pub const TTL: TimeRange = millis(60_000, 1_000, 3_600_000);
+/// TTL and MINIMUM of negative answers: Azure's own private zones say 10 s.
+pub const NEGATIVE_TTL: TimeRange = millis(10_000, 1_000, 3_600_000);
+/// Budget of one forwarded query: Windows DNS asks its next forwarder after about 5.5 s, and stub
+/// resolvers give up after 5 s.
+pub const TIMEOUT: TimeRange = millis(2_000, 100, 30_000);
+/// Above this timeout, Windows DNS servers turn to their next forwarder before we answer.
+pub const TIMEOUT_WARN: Duration = Duration::from_secs(4);
+
+/// Octets of the cache when `size` is left out: about 200,000 answers.
+pub const CACHE_SIZE_DEFAULT: u64 = 64 << 20;
+/// Smallest cache, octets: below it the bookkeeping costs more than the cache saves.
+pub const CACHE_SIZE_MIN: u64 = 1 << 20;
+/// Largest cache, octets: more is a slip of the unit.
+pub const CACHE_SIZE_MAX: u64 = 64 << 30;
+
+/// Most addresses of one list: 64 AAAA records of 28 octets, a chain and an SOA stay far below
+/// the 65,535 octets of a message, and no client tries more.
+pub const MAX_ADDRESSES: usize = 64;
+
+/// Threads that answer.
+pub(super) const WORKERS: CountRange = count(None, 1, 256);
+/// Clients that wait for upstreams.
+pub(super) const IN_FLIGHT: CountRange = count(Some(10_000), 1, 1_000_000);
+/// TCP connections in all.
+pub(super) const TCP_CONNECTIONS: CountRange = count(Some(1_000), 1, 65_535);
+/// TCP connections of one client address.
+pub(super) const TCP_CONNECTIONS_PER_CLIENT: CountRange = count(Some(100), 1, 65_535);
+/// Queries of one connection that wait.
+pub(super) const TCP_PIPELINED: CountRange = count(Some(128), 1, 65_535);
+/// Idle connections close after this.
+pub(super) const TCP_IDLE: TimeRange = millis(10_000, 1_000, 300_000);
+/// One message, first octet to last.
+pub(super) const TCP_MESSAGE: TimeRange = millis(5_000, 100, 60_000);
+
+const TABLE: &[Limit] = &[
+    Limit {
+        key: "workers",
+        bound: Bound::Count(WORKERS),
+        reason: "threads that answer, each with its own sockets; one for each processor, as more \
+                 only take turns",
+    },
+    Limit {
+        key: "in-flight",
+        bound: Bound::Count(IN_FLIGHT),
+        reason: "clients that wait for upstreams; with every upstream dead this is 5,000 queries \
+                 a second, and over it the oldest question gives way",
+    },
+    Limit {
+        key: "tcp-connections",
+        bound: Bound::Count(TCP_CONNECTIONS),
+        reason: "TCP connections in all; a process has 1,024 files by default",
+    },
+    Limit {
+        key: "tcp-connections-per-client",
+        bound: Bound::Count(TCP_CONNECTIONS_PER_CLIENT),
+        reason: "TCP connections of one client address; ten clients fill the whole, and no \
+                 resolver opens so many",
+    },
+    Limit {
+        key: "tcp-pipelined",
+        bound: Bound::Count(TCP_PIPELINED),
+        reason: "queries of one connection that wait for an answer; over it we stop reading",
+    },
+    Limit {
+        key: "tcp-idle",
+        bound: Bound::Time(TCP_IDLE),
+        reason: "a connection without queries is closed after this (RFC 7766 §6.2.3: a few \
+                 seconds)",
+    },
+    Limit {
+        key: "tcp-message",
+        bound: Bound::Time(TCP_MESSAGE),
+        reason: "from a message's first octet to its last, and for a client to take an answer; \
+                 slower ones hold a connection for nothing",
+    },
+];
+
+/// The rows of `[limits]`, in the order of the documentation.
+pub fn table() -> &'static [Limit] {
+    TABLE
+}
+
+impl CountRange {
+    /// The default on this machine.
+    pub fn default_here(&self) -> usize {
+        self.default.unwrap_or_else(|| {
+            let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+            cores.clamp(self.min, self.max)
+        })
+    }
+
+    /// Whether `value` is allowed.
+    pub fn contains(&self, value: usize) -> bool {
+        (self.min..=self.max).contains(&value)
+    }
+}
+
+impl TimeRange {
+    /// Whether `value` is allowed.
+    pub fn contains(&self, value: Duration) -> bool {
+        (self.min..=self.max).contains(&value)
+    }
+}
+
+impl fmt::Display for CountRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} to {}", self.min, self.max)
+    }
+}
+
+impl fmt::Display for TimeRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (min, max) = (self.min, self.max);
+        write!(f, "{} to {}", humantime::format_duration(min), humantime::format_duration(max))
+    }
+}
+
+impl Bound {
+    /// The default as it is written in the file; `one per processor` for `workers`.
+    pub fn default_text(&self) -> String {
+        match self {
+            Self::Count(CountRange { default: Some(default), .. }) => default.to_string(),
+            Self::Count(CountRange { default: None, .. }) => "one per processor".to_owned(),
+            Self::Time(range) => format!("\"{}\"", humantime::format_duration(range.default)),
+        }
+    }
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Count(range) => fmt::Display::fmt(range, f),
+            Self::Time(range) => fmt::Display::fmt(range, f),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_lies_in_its_range() {
+        assert_eq!(table().len(), 7);
+        for limit in table() {
+            match limit.bound {
+                Bound::Count(range) => {
+                    assert!(range.contains(range.default_here()), "{}", limit.key)
+                }
+                Bound::Time(range) => assert!(range.contains(range.default), "{}", limit.key),
+            }
+            assert!(limit.reason.len() > 20, "{}", limit.key);
+        }
+        for range in [TTL, NEGATIVE_TTL, TIMEOUT] {
+            assert!(range.contains(range.default));
+        }
+        assert!((CACHE_SIZE_MIN..=CACHE_SIZE_MAX).contains(&CACHE_SIZE_DEFAULT));
+    }
+
+    #[test]
+    fn ranges_read_like_the_file() {
+        assert_eq!(TTL.to_string(), "1s to 1h");
+        assert_eq!(TIMEOUT.to_string(), "100ms to 30s");
+        assert_eq!(Bound::Time(TCP_IDLE).default_text(), "\"10s\"");
+    }
+}

@@ -1,0 +1,371 @@
+//! Endpoints of one private-link zone: who they are for, what they list, and that every client gets
+//! one answer for one name.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::IpAddr;
+
+use super::SiteIndex;
+use super::zones::Zones;
+use crate::config::findings::{Findings, Path, Problem, Span};
+use crate::config::model::{Endpoint, Unlisted};
+use crate::config::spec::{EndpointSpec, NameSpec, PrivateLinkSpec};
+use crate::config::suggest::{any_of, did_you_mean};
+use crate::config::table::{At, Field, List};
+use crate::wire::{MAX_NAME_OCTETS, Name};
+
+/// The clients that an endpoint is the first choice of: a site's, or (`None`) everybody's.
+type Scope<'a> = Option<&'a str>;
+
+/// `nested`: zones of other entries inside this one's.
+pub(super) fn check(
+    spec: &PrivateLinkSpec,
+    zones: Option<&Zones>,
+    nested: &[Name],
+    path: Path<'_>,
+    sites: &SiteIndex,
+    findings: &mut Findings<'_>,
+) {
+    if spec.endpoints.is_empty() {
+        let problem = "missing; write at least one [[private-link.endpoint]]";
+        findings.error(path.key("endpoint"), spec.span, Problem::bare(problem));
+        return;
+    }
+    let (top, of) = (path.key("endpoint"), spec.endpoints.len());
+    let mut lines: HashMap<&str, usize> = HashMap::new();
+    for (index, endpoint) in spec.endpoints.iter().enumerate() {
+        let path = top.item(index, of);
+        if let Some(name) = endpoint.name.good() {
+            let line = findings.line(name.span);
+            if let Some(first) = lines.insert(&name.value, line) {
+                let problem = format!(
+                    "another endpoint of this zone has this name (line {first}); choose another"
+                );
+                findings.error(path.key("name"), name.span, Problem::new(problem));
+            }
+        }
+        check_sites(endpoint, path, sites, findings);
+        check_addresses(endpoint, path, findings);
+        if let Some(zones) = zones {
+            check_relative_names(endpoint, zones, nested, path, findings);
+        }
+    }
+    check_unlisted(spec, zones, path, findings);
+    check_wildcards(spec, top, findings);
+    let listed = Listed::collect(spec, top, findings);
+    listed.report_conflicts(spec, top, findings);
+    listed.warn_of_other_sites(spec, top, findings);
+}
+
+pub(super) fn resolve(spec: EndpointSpec, sites: &SiteIndex) -> Option<Endpoint> {
+    let Field::Good(At { value: name, .. }) = spec.name else { return None };
+    let site = |at: &At<String>| sites.by_name.get(&at.value).copied();
+    Some(Endpoint {
+        name,
+        sites: spec.sites.items.iter().filter_map(site).collect(),
+        addresses: spec.addresses.values(),
+        names: spec.names.into_iter().map(|n| (n.name, n.addresses.values())).collect(),
+    })
+}
+
+fn check_sites(
+    spec: &EndpointSpec,
+    path: Path<'_>,
+    sites: &SiteIndex,
+    findings: &mut Findings<'_>,
+) {
+    if sites.incomplete {
+        return;
+    }
+    for at in spec.sites.items.iter().filter(|at| !sites.by_name.contains_key(&at.value)) {
+        let mut known: Vec<&str> = sites.by_name.keys().map(String::as_str).collect();
+        known.sort_unstable();
+        let problem = if known.is_empty() {
+            Problem::new("there is no [[site]]; write one, or leave sites out for everybody")
+        } else {
+            let shown = any_of(known.iter().take(10).copied());
+            Problem::new(format!("no [[site]] has this name; write {shown}"))
+        };
+        let help = did_you_mean(&at.value, known);
+        findings.error(path.key("sites"), at.span, help.into_iter().fold(problem, Problem::help));
+    }
+}
+
+fn check_addresses(spec: &EndpointSpec, path: Path<'_>, findings: &mut Findings<'_>) {
+    if spec.addresses.is_missing() && !spec.names_given {
+        let problem = "neither addresses nor names; write addresses = [\"10.1.0.5\"]";
+        findings.error(path, spec.span, Problem::bare(problem));
+    }
+    warn_of_loopback(&spec.addresses, path.key("addresses"), findings);
+    let names = path.key("names");
+    for name in &spec.names {
+        warn_of_loopback(&name.addresses, names.key(&name.text), findings);
+    }
+}
+
+fn warn_of_loopback(list: &List<IpAddr>, path: Path<'_>, findings: &mut Findings<'_>) {
+    if let Some(at) = list.items.iter().find(|at| at.value.is_loopback()) {
+        let problem = "a loopback address sends every client to itself; right only for a proxy \
+                       beside each client";
+        findings.warn(path, at.span, Problem::new(problem));
+    }
+}
+
+fn check_relative_names(
+    spec: &EndpointSpec,
+    zones: &Zones,
+    nested: &[Name],
+    path: Path<'_>,
+    findings: &mut Findings<'_>,
+) {
+    let (public, private) = (&zones.public.value, &zones.private.value);
+    // The private zone is mostly `privatelink` inside the public one; a name ending so is a slip.
+    let inner = relative_to(private, public).and_then(|text| text.parse::<Name>().ok());
+    let longest = public.as_wire().len().max(private.as_wire().len());
+    let path = path.key("names");
+    for NameSpec { text, name, span, .. } in &spec.names {
+        let zone = [Some(private), Some(public), inner.as_ref()]
+            .into_iter()
+            .flatten()
+            .find(|zone| name.is_within(zone));
+        let problem = if let Some(zone) = zone {
+            match relative_to(name, zone) {
+                Some(right) => format!("names are relative to the zone; write \"{right}\""),
+                None => "this is the zone itself, which has no address; write a name below it, \
+                         such as \"api\""
+                    .to_owned(),
+            }
+        } else if text.ends_with('.') && !text.ends_with("\\.") {
+            format!("names are relative to the zone; write \"{name}\", without the final dot")
+        } else if name.as_wire().len() - 1 + longest > MAX_NAME_OCTETS {
+            format!("with the zone behind it, the name is longer than {MAX_NAME_OCTETS} octets")
+        } else {
+            warn_of_nested_zone(name, *span, zones, nested, path.key(text), findings);
+            continue;
+        };
+        findings.error(path.key(text), *span, Problem::bare(problem));
+    }
+}
+
+/// What stands in front of `zone` in `name`; nothing if they are equal or unrelated.
+fn relative_to(name: &Name, zone: &Name) -> Option<String> {
+    let (name, zone) = (name.to_string(), zone.to_string());
+    Some(name.strip_suffix(&zone)?.strip_suffix('.')?.to_owned())
+}
+
+fn warn_of_nested_zone(
+    name: &Name,
+    span: Span,
+    zones: &Zones,
+    nested: &[Name],
+    path: Path<'_>,
+    findings: &mut Findings<'_>,
+) {
+    if nested.is_empty() {
+        return;
+    }
+    let full = [name.under(&zones.public.value), name.under(&zones.private.value)];
+    let owner = nested.iter().find(|zone| full.iter().flatten().any(|full| full.is_within(zone)));
+    if let Some(zone) = owner {
+        let problem = format!("never answered from here: the zone {zone} of another entry has it");
+        findings.warn(path, span, Problem::bare(problem));
+    }
+}
+
+/// Whether `unlisted`, `addresses` and `names` fit together.
+fn check_unlisted(
+    spec: &PrivateLinkSpec,
+    zones: Option<&Zones>,
+    path: Path<'_>,
+    findings: &mut Findings<'_>,
+) {
+    let with_addresses = spec.endpoints.iter().position(|e| !e.addresses.is_missing());
+    let any_names = spec.endpoints.iter().any(|e| e.names_given);
+    let unlisted = match &spec.unlisted {
+        Field::Wrong => return,
+        Field::Missing => Unlisted::Wildcard,
+        Field::Good(at) => at.value,
+    };
+    let span = spec.unlisted.good().map_or(spec.span, |at| at.span);
+    match (unlisted, with_addresses) {
+        (Unlisted::Wildcard, None) if any_names => {
+            let problem = "unlisted is \"wildcard\", but no endpoint has addresses; write some, or \
+                           unlisted = \"nxdomain\" or \"forward\"";
+            findings.error(path.key("unlisted"), span, Problem::bare(problem));
+        }
+        (Unlisted::Wildcard, Some(_)) if !any_names => {
+            let Some(service) = zones.and_then(|zones| zones.service) else { return };
+            if service.members.len() > 1 {
+                let members = service.members.join(" and ");
+                let problem = format!(
+                    "all names get the same addresses, but {members} of {} have one each; list \
+                     them under names",
+                    service.name
+                );
+                findings.warn(path, spec.span, Problem::bare(problem));
+            }
+        }
+        (Unlisted::Nxdomain | Unlisted::Forward, Some(index)) => {
+            let top = path.key("endpoint");
+            let endpoint = top.item(index, spec.endpoints.len());
+            let Some(span) = spec.endpoints.get(index).and_then(|e| e.addresses.span) else {
+                return;
+            };
+            let problem = "never used: they are for names not listed, and unlisted is not \
+                           \"wildcard\"";
+            if any_names {
+                findings.warn(endpoint.key("addresses"), span, Problem::new(problem));
+            } else {
+                let problem = Problem::new(problem).help("list names, or leave unlisted out");
+                findings.error(endpoint.key("addresses"), span, problem);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Endpoints whose addresses no client comes to first, as others before them have the same clients.
+fn check_wildcards(spec: &PrivateLinkSpec, top: Path<'_>, findings: &mut Findings<'_>) {
+    if spec.unlisted.good().is_some_and(|at| at.value != Unlisted::Wildcard) {
+        return;
+    }
+    let mut taken: HashMap<Scope<'_>, Span> = HashMap::new();
+    for (index, endpoint) in spec.endpoints.iter().enumerate() {
+        let Some(span) = endpoint.addresses.span else { continue };
+        let scopes = scopes(endpoint);
+        let before = scopes.iter().find_map(|scope| taken.get(scope).copied());
+        if let Some(first) = before.filter(|_| scopes.iter().all(|s| taken.contains_key(s))) {
+            let line = findings.line(first);
+            let problem = format!(
+                "not used: all its clients have the addresses of another endpoint (line {line}) \
+                 before these; give it other sites"
+            );
+            let path = top.item(index, spec.endpoints.len());
+            findings.warn(path.key("addresses"), span, Problem::new(problem));
+        }
+        for scope in scopes {
+            taken.entry(scope).or_insert(span);
+        }
+    }
+}
+
+fn scopes(endpoint: &EndpointSpec) -> Vec<Scope<'_>> {
+    if endpoint.sites.is_missing() {
+        return vec![None];
+    }
+    endpoint.sites.items.iter().map(|at| Some(at.value.as_str())).collect()
+}
+
+/// Who lists what in one zone.
+struct Listed<'s> {
+    /// The first lister of each name: the endpoint's index and the entry.
+    first: HashMap<&'s Name, (usize, &'s NameSpec)>,
+    /// The others, for the few names that have some.
+    others: BTreeMap<&'s Name, Vec<(usize, &'s NameSpec)>>,
+}
+
+impl<'s> Listed<'s> {
+    /// Reports names that one endpoint lists twice.
+    fn collect(spec: &'s PrivateLinkSpec, top: Path<'_>, findings: &mut Findings<'_>) -> Self {
+        let most = spec.endpoints.iter().map(|e| e.names.len()).max().unwrap_or(0);
+        let mut listed = Self { first: HashMap::with_capacity(most), others: BTreeMap::new() };
+        for (index, endpoint) in spec.endpoints.iter().enumerate() {
+            for entry in &endpoint.names {
+                let Some(first) = listed.first.get(&entry.name) else {
+                    listed.first.insert(&entry.name, (index, entry));
+                    continue;
+                };
+                let others = listed.others.entry(&entry.name).or_default();
+                let same = std::iter::once(first).chain(&*others).find(|(e, _)| *e == index);
+                if let Some((_, same)) = same {
+                    let line = findings.line(same.span);
+                    let problem = format!("the same name stands on line {line}; keep one of them");
+                    let path = top.item(index, spec.endpoints.len());
+                    let names = path.key("names");
+                    findings.error(names.key(&entry.text), entry.span, Problem::bare(problem));
+                } else {
+                    others.push((index, entry));
+                }
+            }
+        }
+        listed
+    }
+
+    /// Reports names for which the same clients would have two different address lists.
+    fn report_conflicts(&self, spec: &PrivateLinkSpec, top: Path<'_>, findings: &mut Findings<'_>) {
+        for (name, others) in &self.others {
+            let Some(first) = self.first.get(name) else { continue };
+            let mut seen: HashMap<Scope<'_>, &NameSpec> = HashMap::new();
+            for (index, entry) in std::iter::once(first).chain(others) {
+                let Some(endpoint) = spec.endpoints.get(*index) else { continue };
+                let mut conflict = None;
+                for scope in scopes(endpoint) {
+                    let before = *seen.entry(scope).or_insert(entry);
+                    if sorted(&before.addresses) != sorted(&entry.addresses) {
+                        conflict = conflict.or(Some((scope, before.span)));
+                    }
+                }
+                if let Some((scope, before)) = conflict {
+                    let whose = scope.map_or("everybody".to_owned(), |s| format!("site \"{s}\""));
+                    let line = findings.line(before);
+                    let problem = format!(
+                        "a name with two different address lists for {whose} (the other: line \
+                         {line}); make them equal or give the endpoints different sites"
+                    );
+                    let path = top.item(*index, spec.endpoints.len());
+                    let names = path.key("names");
+                    findings.error(names.key(&entry.text), entry.span, Problem::bare(problem));
+                }
+            }
+        }
+    }
+
+    /// A listed name beats every wildcard, also that of another site's endpoint.
+    fn warn_of_other_sites(
+        &self,
+        spec: &PrivateLinkSpec,
+        top: Path<'_>,
+        findings: &mut Findings<'_>,
+    ) {
+        let mut endpoints_of: BTreeMap<Scope<'_>, Vec<usize>> = BTreeMap::new();
+        for (index, endpoint) in spec.endpoints.iter().enumerate() {
+            for scope in scopes(endpoint) {
+                endpoints_of.entry(scope).or_default().push(index);
+            }
+        }
+        // Sites with the same endpoints share one warning, and the work for it.
+        let mut groups: BTreeMap<Vec<usize>, Vec<Scope<'_>>> = BTreeMap::new();
+        for (scope, endpoints) in endpoints_of {
+            groups.entry(endpoints).or_default().push(scope);
+        }
+        for (endpoints, scopes) in groups {
+            let own = || endpoints.iter().filter_map(|index| spec.endpoints.get(*index));
+            let covered: HashSet<&Name> = own().flat_map(|e| &e.names).map(|n| &n.name).collect();
+            let missing = self.first.len() - covered.len();
+            let all = spec.endpoints.iter().flat_map(|endpoint| &endpoint.names);
+            let example = all.into_iter().find(|entry| !covered.contains(&entry.name));
+            let (Some(example), Some(index)) = (example, endpoints.first()) else { continue };
+            let span = own().next().map_or(spec.span, |endpoint| endpoint.span);
+            let names = match missing {
+                1 => format!("\"{}\"", example.text),
+                _ => format!("\"{}\" and {} more names", example.text, missing - 1),
+            };
+            let sites: Vec<&str> = scopes.iter().copied().flatten().take(10).collect();
+            let clients = match sites.as_slice() {
+                [] => "clients of no site or another one".to_owned(),
+                sites => format!("clients of site {}", any_of(sites.iter().copied())),
+            };
+            let line = findings.line(example.span);
+            let problem = format!(
+                "{clients} get {names} from another endpoint (line {line}): a listed name beats \
+                 every wildcard; list it here too if that is not meant"
+            );
+            findings.warn(top.item(*index, spec.endpoints.len()), span, Problem::bare(problem));
+        }
+    }
+}
+
+fn sorted(list: &List<IpAddr>) -> Vec<IpAddr> {
+    let mut addresses: Vec<_> = list.items.iter().map(|at| at.value).collect();
+    addresses.sort_unstable();
+    addresses
+}

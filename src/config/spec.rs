@@ -1,0 +1,441 @@
+//! What the user typed: each value understood on its own, with its place. Whether the values fit
+//! together is decided in `resolve`.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use toml::de::{DeTable, DeValue};
+
+use super::findings::{Findings, Path, Problem, Span};
+use super::limits;
+use super::model::{
+    Limits, Log, LogFormat, LogLevel, LogQueries, Refused, Unlisted, UpstreamSource,
+};
+use super::table::{Field, List, Listed, Table, read_list};
+use super::values;
+use crate::wire::{Name, Rtype};
+
+/// Entries of a list that has no tighter limit; the file's size bounds it anyway.
+const MANY: usize = usize::MAX;
+
+/// Every accepted key, by table; `""` is the top of the file.
+pub(super) const KEYS: &[(&str, &[&str])] = &[
+    ("", TOP),
+    ("listen", LISTEN),
+    ("access", ACCESS),
+    ("site", SITE),
+    ("private-link", PRIVATE_LINK),
+    ("private-link.endpoint", ENDPOINT),
+    ("forward", FORWARD),
+    ("cache", CACHE),
+    ("expect", EXPECT),
+    ("log", LOG),
+    ("limits", LIMITS),
+];
+const TOP: &[&str] =
+    &["listen", "access", "site", "private-link", "forward", "cache", "expect", "log", "limits"];
+const LISTEN: &[&str] = &["dns"];
+const ACCESS: &[&str] = &["allow", "refused"];
+const SITE: &[&str] = &["name", "networks"];
+const PRIVATE_LINK: &[&str] =
+    &["service", "public-zone", "private-zone", "unlisted", "ttl", "negative-ttl", "endpoint"];
+const ENDPOINT: &[&str] = &["name", "sites", "addresses", "names"];
+const FORWARD: &[&str] = &["zones", "upstreams", "timeout"];
+const CACHE: &[&str] = &["size"];
+const EXPECT: &[&str] = &["client", "query", "answer"];
+const LOG: &[&str] = &["format", "level", "queries"];
+const LIMITS: &[&str] = &[
+    "workers",
+    "in-flight",
+    "tcp-connections",
+    "tcp-connections-per-client",
+    "tcp-pipelined",
+    "tcp-idle",
+    "tcp-message",
+];
+
+/// The whole file.
+pub(super) struct Spec {
+    pub(super) listen: List<SocketAddr>,
+    pub(super) access: AccessSpec,
+    pub(super) sites: Vec<SiteSpec>,
+    pub(super) private_links: Vec<PrivateLinkSpec>,
+    pub(super) forwards: Vec<ForwardSpec>,
+    pub(super) cache_octets: u64,
+    pub(super) expects: Vec<ExpectSpec>,
+    pub(super) log: Log,
+    pub(super) limits: Limits,
+}
+
+/// An entry of `access.allow`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) enum Allowed {
+    Loopback,
+    Private,
+    Network(IpNet),
+}
+
+pub(super) struct AccessSpec {
+    pub(super) allow: List<Allowed>,
+    pub(super) refused: Refused,
+}
+
+pub(super) struct SiteSpec {
+    pub(super) name: Field<String>,
+    pub(super) networks: List<IpNet>,
+    pub(super) span: Span,
+}
+
+pub(super) struct PrivateLinkSpec {
+    pub(super) service: Field<String>,
+    pub(super) public_zone: Field<Name>,
+    pub(super) private_zone: Field<Name>,
+    pub(super) unlisted: Field<Unlisted>,
+    pub(super) ttl_seconds: u32,
+    pub(super) negative_ttl_seconds: u32,
+    pub(super) endpoints: Vec<EndpointSpec>,
+    pub(super) endpoints_given: bool,
+    pub(super) span: Span,
+}
+
+pub(super) struct EndpointSpec {
+    pub(super) name: Field<String>,
+    pub(super) sites: List<String>,
+    pub(super) addresses: List<IpAddr>,
+    pub(super) names: Vec<NameSpec>,
+    /// `names` is there and not an empty table; a wrong one counts.
+    pub(super) names_given: bool,
+    pub(super) span: Span,
+}
+
+/// An entry of `names`.
+pub(super) struct NameSpec {
+    /// As typed, for messages.
+    pub(super) text: String,
+    pub(super) name: Name,
+    pub(super) span: Span,
+    pub(super) addresses: List<IpAddr>,
+}
+
+pub(super) struct ForwardSpec {
+    pub(super) zones: List<Name>,
+    pub(super) upstreams: List<UpstreamSource>,
+    pub(super) timeout: Field<Duration>,
+}
+
+pub(super) struct ExpectSpec {
+    pub(super) client: Field<IpAddr>,
+    pub(super) query: Field<(Name, Rtype)>,
+    pub(super) answer: List<IpAddr>,
+    pub(super) span: Span,
+}
+
+/// Reads the whole tree.
+pub(super) fn read(root: &DeTable<'_>, findings: &mut Findings<'_>) -> Spec {
+    let top = Table { entries: root, path: Path::Root, span: Span::FILE };
+    top.only(TOP, findings);
+    let listen = top.table("listen", findings, read_listen);
+    if !root.contains_key("listen") {
+        top.missing("listen", "write [listen] and dns = [\"0.0.0.0:53\", \"[::]:53\"]", findings);
+    }
+    let access = top.table("access", findings, read_access);
+    let limits = top.table("limits", findings, read_limits);
+    Spec {
+        listen: listen.unwrap_or(List { items: Vec::new(), span: None }),
+        access: access.unwrap_or(AccessSpec {
+            allow: List { items: Vec::new(), span: None },
+            refused: Refused::Answer,
+        }),
+        sites: top.tables("site", "site", findings, read_site),
+        private_links: top.tables("private-link", "private-link", findings, read_private_link),
+        forwards: top.tables("forward", "forward", findings, read_forward),
+        cache_octets: top
+            .table("cache", findings, read_cache)
+            .unwrap_or(limits::CACHE_SIZE_DEFAULT),
+        expects: top.tables("expect", "expect", findings, read_expect),
+        log: top.table("log", findings, read_log).unwrap_or(Log {
+            format: LogFormat::Text,
+            level: LogLevel::Info,
+            queries: LogQueries::None,
+        }),
+        limits: limits.unwrap_or_else(default_limits),
+    }
+}
+
+fn read_listen(table: &Table<'_>, findings: &mut Findings<'_>) -> List<SocketAddr> {
+    table.only(LISTEN, findings);
+    let listed = Listed { wanted: values::WANTED_LISTENER, at_least_one: true, at_most: MANY };
+    let dns = table.list("dns", &listed, findings, values::listener);
+    if dns.is_missing() {
+        table.missing("dns", "write dns = [\"0.0.0.0:53\", \"[::]:53\"]", findings);
+    }
+    dns
+}
+
+fn read_access(table: &Table<'_>, findings: &mut Findings<'_>) -> AccessSpec {
+    table.only(ACCESS, findings);
+    let wanted = "write \"loopback\", \"private\" or a network such as \"10.1.0.0/16\"";
+    let listed = Listed { wanted, at_least_one: true, at_most: MANY };
+    let allow = table.list("allow", &listed, findings, |text| match text {
+        "loopback" => Ok(Allowed::Loopback),
+        "private" => Ok(Allowed::Private),
+        _ if text.contains(['.', ':', '/']) => values::network(text).map(Allowed::Network),
+        _ => {
+            let help = super::suggest::did_you_mean(text, ["loopback", "private"]);
+            let problem = Problem::new(wanted);
+            Err(help.into_iter().fold(problem, Problem::help))
+        }
+    });
+    let choices = [("answer", Refused::Answer), ("drop", Refused::Drop)];
+    let refused = table.choice("refused", &choices, findings);
+    AccessSpec { allow, refused: refused.or(Refused::Answer) }
+}
+
+fn read_site(table: &Table<'_>, findings: &mut Findings<'_>) -> SiteSpec {
+    table.only(SITE, findings);
+    let name = table.text("name", values::WANTED_LABEL, findings, values::label);
+    if name.is_missing() {
+        table.missing("name", values::WANTED_LABEL, findings);
+    }
+    let listed = Listed { wanted: values::WANTED_NETWORK, at_least_one: true, at_most: MANY };
+    let networks = table.list("networks", &listed, findings, values::network);
+    if networks.is_missing() {
+        table.missing("networks", "write networks = [\"10.1.0.0/16\"]", findings);
+    }
+    SiteSpec { name, networks, span: table.span }
+}
+
+fn read_private_link(table: &Table<'_>, findings: &mut Findings<'_>) -> PrivateLinkSpec {
+    table.only(PRIVATE_LINK, findings);
+    let service =
+        table.text("service", "write a service's name", findings, |text| Ok(text.to_owned()));
+    let zone = |key, findings: &mut Findings<'_>| {
+        table.text(key, values::WANTED_ZONE, findings, |text| {
+            values::zone(text).and_then(|name| match name.label_count() {
+                0 => {
+                    Err(Problem::new(format!("the root is no zone here; {}", values::WANTED_ZONE)))
+                }
+                _ => Ok(name),
+            })
+        })
+    };
+    let (public_zone, private_zone) =
+        (zone("public-zone", findings), zone("private-zone", findings));
+    let choices = [
+        ("wildcard", Unlisted::Wildcard),
+        ("nxdomain", Unlisted::Nxdomain),
+        ("forward", Unlisted::Forward),
+    ];
+    let unlisted = table.choice("unlisted", &choices, findings);
+    let ttl = |key, range: &limits::TimeRange, findings: &mut Findings<'_>| {
+        let wanted = values::wanted_duration(range);
+        let field = table.text(key, &wanted, findings, |text| values::ttl(text, range));
+        field.or(u32::try_from(range.default.as_secs()).unwrap_or(u32::MAX))
+    };
+    let ttl_seconds = ttl("ttl", &limits::TTL, findings);
+    let negative_ttl_seconds = ttl("negative-ttl", &limits::NEGATIVE_TTL, findings);
+    let endpoints = table.tables("endpoint", "private-link.endpoint", findings, read_endpoint);
+    PrivateLinkSpec {
+        service,
+        public_zone,
+        private_zone,
+        unlisted,
+        ttl_seconds,
+        negative_ttl_seconds,
+        endpoints,
+        endpoints_given: table.entries.contains_key("endpoint"),
+        span: table.span,
+    }
+}
+
+fn endpoint_addresses(at_least_one: bool) -> Listed<'static> {
+    Listed { wanted: values::WANTED_ADDRESS, at_least_one, at_most: limits::MAX_ADDRESSES }
+}
+
+fn read_endpoint(table: &Table<'_>, findings: &mut Findings<'_>) -> EndpointSpec {
+    table.only(ENDPOINT, findings);
+    let name = table.text("name", values::WANTED_LABEL, findings, values::label);
+    if name.is_missing() {
+        table.missing("name", values::WANTED_LABEL, findings);
+    }
+    let wanted = "write the names of sites, such as \"frankfurt\"; leave sites out for everybody";
+    let listed = Listed { wanted, at_least_one: true, at_most: MANY };
+    let sites = table.list("sites", &listed, findings, values::label);
+    let listed = endpoint_addresses(true);
+    let addresses = table.list("addresses", &listed, findings, values::endpoint_address);
+    EndpointSpec {
+        name,
+        sites,
+        addresses,
+        names: read_names(table, findings),
+        names_given: names_given(table),
+        span: table.span,
+    }
+}
+
+fn names_given(table: &Table<'_>) -> bool {
+    let names = table.entries.get("names").map(|value| value.get_ref());
+    names.is_some_and(|names| names.as_table().is_none_or(|table| !table.is_empty()))
+}
+
+fn read_names(table: &Table<'_>, findings: &mut Findings<'_>) -> Vec<NameSpec> {
+    let Some(value) = table.entries.get("names") else { return Vec::new() };
+    let path = table.path.key("names");
+    let DeValue::Table(entries) = value.get_ref() else {
+        let wanted = "write a table of names and addresses: { \"api\" = [\"10.1.0.5\"] }";
+        findings.error(path, value.span().into(), Problem::new(wanted));
+        return Vec::new();
+    };
+    let mut names = Vec::with_capacity(entries.len());
+    for (key, value) in entries {
+        let (text, span): (&str, Span) = (key.get_ref(), key.span().into());
+        let path = path.key(text);
+        if let DeValue::Table(inner) = value.get_ref() {
+            let next: &str = inner.keys().next().map_or("…", |key| key.get_ref());
+            let problem = "a name with a dot needs quotes around all of it";
+            let help = format!("write \"{text}.{next}\" = [\"10.1.0.5\"]");
+            findings.error(path, span, Problem::bare(problem).help(help));
+            continue;
+        }
+        let listed = endpoint_addresses(true);
+        let addresses = read_list(value, path, &listed, findings, values::endpoint_address);
+        match relative_name(text) {
+            Ok(name) => names.push(NameSpec { text: text.to_owned(), name, span, addresses }),
+            Err(problem) => findings.error(path, span, problem),
+        }
+    }
+    names
+}
+
+/// A name relative to its zone.
+fn relative_name(text: &str) -> Result<Name, Problem> {
+    const WANTED: &str =
+        "write a name relative to the zone, such as \"api\" or \"data.westeurope\"";
+    if text.split('.').any(|label| label == "*") {
+        return Err(Problem::bare(
+            "a wildcard is not a name here; write its addresses into the endpoint's addresses",
+        ));
+    }
+    if text.contains(['{', '}']) {
+        return Err(Problem::bare(format!("a placeholder is left over; {WANTED}")));
+    }
+    match text.parse::<Name>() {
+        Ok(name) if name.label_count() == 0 => Err(Problem::bare(WANTED)),
+        Ok(name) => Ok(name),
+        Err(error) => Err(Problem::bare(format!("{error}; {WANTED}"))),
+    }
+}
+
+fn read_forward(table: &Table<'_>, findings: &mut Findings<'_>) -> ForwardSpec {
+    table.only(FORWARD, findings);
+    let wanted = "write a zone such as \"corp.example\", or \".\" for everything";
+    let listed = Listed { wanted, at_least_one: true, at_most: MANY };
+    let zones = table.list("zones", &listed, findings, values::zone);
+    if zones.is_missing() {
+        table.missing("zones", "write zones = [\".\"] for everything", findings);
+    }
+    let listed = Listed { wanted: values::WANTED_UPSTREAM, at_least_one: true, at_most: MANY };
+    let upstreams = table.list("upstreams", &listed, findings, values::upstream);
+    if upstreams.is_missing() {
+        table.missing("upstreams", "write upstreams = [\"10.0.0.4\"]", findings);
+    }
+    let range = &limits::TIMEOUT;
+    let timeout = table.text("timeout", &values::wanted_duration(range), findings, |text| {
+        values::duration(text, range)
+    });
+    if let Some(at) = timeout.good().filter(|at| at.value > limits::TIMEOUT_WARN) {
+        let problem = Problem::new(
+            "a Windows DNS server that asks here gives up after about 5.5 s; stay below 4s",
+        );
+        findings.warn(table.path.key("timeout"), at.span, problem);
+    }
+    ForwardSpec { zones, upstreams, timeout }
+}
+
+fn read_cache(table: &Table<'_>, findings: &mut Findings<'_>) -> u64 {
+    table.only(CACHE, findings);
+    let size = table.text("size", values::WANTED_SIZE, findings, values::cache_size);
+    size.or(limits::CACHE_SIZE_DEFAULT)
+}
+
+fn read_expect(table: &Table<'_>, findings: &mut Findings<'_>) -> ExpectSpec {
+    table.only(EXPECT, findings);
+    let client = table.text("client", values::WANTED_ADDRESS, findings, values::address);
+    if client.is_missing() {
+        table.missing("client", "write client = \"10.1.2.3\"", findings);
+    }
+    let query = table.text("query", values::WANTED_QUERY, findings, values::query);
+    if query.is_missing() {
+        table.missing("query", values::WANTED_QUERY, findings);
+    }
+    // An empty answer is an expectation too: no address may come back.
+    let listed = Listed { at_least_one: false, ..endpoint_addresses(false) };
+    let answer = table.list("answer", &listed, findings, values::address);
+    if answer.is_missing() {
+        table.missing("answer", "write answer = [\"10.1.0.5\"]", findings);
+    }
+    ExpectSpec { client, query, answer, span: table.span }
+}
+
+fn read_log(table: &Table<'_>, findings: &mut Findings<'_>) -> Log {
+    table.only(LOG, findings);
+    let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+    let levels = [
+        ("error", LogLevel::Error),
+        ("warn", LogLevel::Warn),
+        ("info", LogLevel::Info),
+        ("debug", LogLevel::Debug),
+        ("trace", LogLevel::Trace),
+    ];
+    let queries = [
+        ("none", LogQueries::None),
+        ("private", LogQueries::Private),
+        ("refused", LogQueries::Refused),
+        ("all", LogQueries::All),
+    ];
+    Log {
+        format: table.choice("format", &formats, findings).or(LogFormat::Text),
+        level: table.choice("level", &levels, findings).or(LogLevel::Info),
+        queries: table.choice("queries", &queries, findings).or(LogQueries::None),
+    }
+}
+
+fn default_limits() -> Limits {
+    Limits {
+        workers: limits::WORKERS.default_here(),
+        in_flight: limits::IN_FLIGHT.default_here(),
+        tcp_connections: limits::TCP_CONNECTIONS.default_here(),
+        tcp_connections_per_client: limits::TCP_CONNECTIONS_PER_CLIENT.default_here(),
+        tcp_pipelined: limits::TCP_PIPELINED.default_here(),
+        tcp_idle: limits::TCP_IDLE.default,
+        tcp_message: limits::TCP_MESSAGE.default,
+    }
+}
+
+fn read_limits(table: &Table<'_>, findings: &mut Findings<'_>) -> Limits {
+    table.only(LIMITS, findings);
+    let mut count = |key, range: &limits::CountRange| {
+        table.count(key, range, findings).or(range.default_here())
+    };
+    let workers = count("workers", &limits::WORKERS);
+    let in_flight = count("in-flight", &limits::IN_FLIGHT);
+    let tcp_connections = count("tcp-connections", &limits::TCP_CONNECTIONS);
+    let tcp_connections_per_client =
+        count("tcp-connections-per-client", &limits::TCP_CONNECTIONS_PER_CLIENT);
+    let tcp_pipelined = count("tcp-pipelined", &limits::TCP_PIPELINED);
+    let mut time = |key, range: &limits::TimeRange| {
+        let wanted = values::wanted_duration(range);
+        let field = table.text(key, &wanted, findings, |text| values::duration(text, range));
+        field.or(range.default)
+    };
+    Limits {
+        workers,
+        in_flight,
+        tcp_connections,
+        tcp_connections_per_client,
+        tcp_pipelined,
+        tcp_idle: time("tcp-idle", &limits::TCP_IDLE),
+        tcp_message: time("tcp-message", &limits::TCP_MESSAGE),
+    }
+}
