@@ -8,7 +8,8 @@ use super::splice::{self, Chain};
 use super::{Asked, Outcome, Silence, Transport, Verdict};
 use crate::access::{Client, SiteId};
 use crate::config::Refused;
-use crate::wire::{Answer, CLASS_IN, Ede, HEADER_OCTETS, Query, Rcode, Rtype, flags};
+use crate::forward::Rule;
+use crate::wire::{Answer, CLASS_IN, Ede, HEADER_OCTETS, Name, Query, Rcode, Rtype, flags};
 use crate::zones::Found;
 
 /// Decides what `request` gets under `snapshot`, and appends the reply, if there is one, to `out`.
@@ -37,6 +38,10 @@ pub fn decide<R: Recorder>(
         Err(_) => return Verdict::Drop(Silence::NotAQuery),
     };
     if let Some((ede, because)) = refusal(client, &query) {
+        // The host that sends our queries back need not be allowed to ask.
+        if snapshot.loops.is_probe(&query.qname) {
+            return catch(&query, asked.transport, out, recorder);
+        }
         return refuse(&query, asked.transport, ede, because, out, recorder);
     }
     if let Some(found) = snapshot.zones.find(&query.qname).filter(Found::is_ours) {
@@ -63,9 +68,7 @@ pub fn decide<R: Recorder>(
         return refuse(&query, asked.transport, Ede::NotAuthoritative, because, out, recorder);
     };
     if snapshot.loops.is_probe(&query.qname) {
-        let because = "forwarding loop: this query of ours came back to us";
-        refuse(&query, asked.transport, Ede::Other, because, out, recorder);
-        return Verdict::Reply(Outcome::Loop);
+        return catch(&query, asked.transport, out, recorder);
     }
     recorder.note(|| rule_step(rule));
     Verdict::Forward
@@ -96,6 +99,18 @@ pub(super) fn refuse<R: Recorder>(
     recorder.note(|| Step::Refused { because: because.to_owned() });
     reply::empty(query, transport, Rcode::REFUSED, Some((ede, because)), out);
     Verdict::Reply(Outcome::Refused)
+}
+
+/// A query of our own came back.
+fn catch<R: Recorder>(
+    query: &Query<'_>,
+    transport: Transport,
+    out: &mut Vec<u8>,
+    recorder: &mut R,
+) -> Verdict {
+    let because = "forwarding loop: this query of ours came back to us";
+    refuse(query, transport, Ede::Other, because, out, recorder);
+    Verdict::Reply(Outcome::Loop)
 }
 
 fn want(client: Client, asked: &Asked, query: &Query<'_>) -> Want {
@@ -170,10 +185,17 @@ pub(super) fn answer_now(
     answer_with(snapshot, query, asked.transport, answer, 0, want, out, silent);
 }
 
-fn rule_step(rule: &crate::forward::Rule) -> Step {
+fn rule_step(rule: &Rule) -> Step {
     Step::Rule {
-        zone: String::new(),
-        upstreams: Vec::new(),
-        timeout: format!("{:?}", rule.timeout()),
+        zones: rule.zones().iter().map(Name::to_string).collect(),
+        upstreams: rule.targets().iter().map(|t| t.upstream().address().to_string()).collect(),
+        timeout_ms: rule.timeout().as_millis().try_into().unwrap_or(u64::MAX),
     }
+}
+
+/// Whether an upstream's failure shows a chain that ends with us.
+pub(super) fn leads_to_us(snapshot: &Snapshot, query: &Query<'_>, answer: &Answer) -> bool {
+    answer.has_cname()
+        && query.qtype != Rtype::CNAME
+        && matches!(splice::follow(&snapshot.zones, answer, &query.qname), Chain::Ours { .. })
 }

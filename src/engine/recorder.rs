@@ -78,12 +78,12 @@ pub enum Step {
     },
     /// A forward rule covers the name.
     Rule {
-        /// The rule's zone that matched.
-        zone: String,
+        /// The zones that the rule covers.
+        zones: Vec<String>,
         /// Its upstreams, in the order in which they are asked.
         upstreams: Vec<String>,
-        /// The budget of one query.
-        timeout: String,
+        /// The budget of one query, milliseconds.
+        timeout_ms: u64,
     },
     /// The query is not answered.
     Refused {

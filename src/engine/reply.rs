@@ -1,6 +1,7 @@
 //! Replies: header, question and OPT around whatever the answer is.
 
 use super::Transport;
+use crate::forward::Failure;
 use crate::wire::{
     Answer, Ede, Fault, Full, Header, MessageWriter, Query, Rcode, UDP_PAYLOAD_OCTETS, flags,
     u32_at,
@@ -83,6 +84,21 @@ pub(super) fn empty(
     out: &mut Vec<u8>,
 ) {
     Reply::begin(query, transport, out).finish(0, rcode, ede, &[]);
+}
+
+/// SERVFAIL with the reason, and with those that an upstream gave.
+pub(super) fn failure(
+    query: &Query<'_>,
+    transport: Transport,
+    failure: &Failure,
+    out: &mut Vec<u8>,
+) {
+    let options = match failure {
+        Failure::BadReply(answer) => answer.ede_options(),
+        _ => &[],
+    };
+    let ede = Some((failure.ede(), failure.text()));
+    Reply::begin(query, transport, out).finish(0, Rcode::SERVFAIL, ede, options);
 }
 
 /// Answers what is no query, as RFC 8906 §8 and RFC 6891 §6.1.3 want it; gives false for silence.

@@ -9,7 +9,7 @@ use super::*;
 use crate::cache::Cache;
 use crate::config::testing::{defender, endpoint, minimal};
 use crate::config::{Config, Refused, Unlisted};
-use crate::forward::{LoopGuard, Rules};
+use crate::forward::{LoopGuard, OwnAddresses, Rules};
 use crate::wire::{Answer, MessageWriter, Name, Question, Rtype, flags};
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ const SOA: &str = "privatelink.cloud.defender.microsoft.com. 10 SOA \
 fn snapshot(config: &Config) -> Snapshot {
     Snapshot::new(
         config,
-        Arc::new(Rules::testing(&config.forwards)),
+        Arc::new(Rules::build(&config.forwards, OwnAddresses::default(), None)),
         Arc::new(Cache::new(config.cache.size_octets)),
         Arc::new(LoopGuard::new()),
     )

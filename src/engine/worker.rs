@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use arc_swap::{ArcSwap, Guard};
 use tokio::time::timeout;
 
-use super::decide::answer_now;
+use super::decide::{answer_now, leads_to_us};
 use super::recorder::Silent;
 use super::snapshot::Snapshot;
 use super::{Asked, Outcome, Silence, Transport, Verdict, chase, decide, reply};
@@ -24,7 +24,7 @@ pub struct Shared {
     /// The configuration in force.
     pub snapshot: ArcSwap<Snapshot>,
     /// Questions under way.
-    pub flights: Flights,
+    pub flights: Flights<Arc<Answer>>,
     /// Knows our own probes when they come back.
     pub loops: Arc<LoopGuard>,
 }
@@ -93,8 +93,13 @@ impl Worker {
                 answer_now(snapshot, asked, &query, &answer, out);
                 Outcome::Forwarded
             }
+            // A server that cannot resolve our private zone still shows the chain that leads there.
+            Err(Failure::BadReply(answer)) if leads_to_us(snapshot, &query, &answer) => {
+                answer_now(snapshot, asked, &query, &answer, out);
+                Outcome::Forwarded
+            }
             Err(failure) => {
-                reply::empty(&query, asked.transport, Rcode::SERVFAIL, Some(failure.ede()), out);
+                reply::failure(&query, asked.transport, &failure, out);
                 Outcome::Failed
             }
         };
@@ -108,7 +113,7 @@ impl Worker {
         question: Question,
     ) -> Result<Arc<Answer>, Failure> {
         let lead = self.fetch(snapshot, question.clone());
-        self.shared.flights.run(question, lead).await
+        self.shared.flights.run(&question, lead).await
     }
 
     async fn fetch(&self, snapshot: &Snapshot, question: Question) -> Result<Arc<Answer>, Failure> {
@@ -117,7 +122,7 @@ impl Worker {
             return Ok(hit.answer);
         }
         let Some(rule) = snapshot.rules.find(&(&question.qname).into()) else {
-            return Err(Failure::NoRule);
+            return Err(Failure::NoUpstream);
         };
         let budget = if question.qname == Name::root() && question.qtype == Rtype::NS {
             rule.timeout().min(ROOT_NS_BUDGET)
@@ -136,25 +141,24 @@ impl Worker {
         snapshot: &Snapshot,
         question: &Question,
     ) -> Result<Answer, Failure> {
-        let mut whole = self.ask(snapshot, question).await?;
+        let rule = snapshot.rules.find(&(&question.qname).into()).ok_or(Failure::NoUpstream)?;
+        let mut whole = self.forwarder.ask(rule, question).await?;
         for _ in 0..chase::MAX_HOPS {
             let Some(qname) = chase::next(&snapshot.zones, question, &whole) else { break };
-            let rest = self.ask(snapshot, &Question { qname, ..question.clone() }).await?;
-            whole = chase::join(question, &whole, &rest).map_err(|_| Failure::Malformed)?;
+            // Where nobody can be asked, the chain's beginning is all there is.
+            let Some(rule) = snapshot.rules.find(&(&qname).into()) else { break };
+            let next = Question { qname, ..question.clone() };
+            let rest = self.forwarder.ask(rule, &next).await?;
+            whole = chase::join(question, &whole, &rest).map_err(|_| Failure::Garbled)?;
         }
         Ok(whole)
-    }
-
-    async fn ask(&self, snapshot: &Snapshot, question: &Question) -> Result<Answer, Failure> {
-        let rule = snapshot.rules.find(&(&question.qname).into()).ok_or(Failure::NoRule)?;
-        self.forwarder.ask(rule, question).await
     }
 
     /// A query of our own came back: an upstream asks us.
     fn catch(&self, asked: &Asked, request: &[u8]) {
         self.counters.count(Event::Loop);
         if let Ok(query) = Query::parse(request) {
-            self.shared.loops.caught(&query.qname, asked.client);
+            self.shared.loops.note_return(&query.qname, asked.client);
         }
     }
 

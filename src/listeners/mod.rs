@@ -1,1 +1,144 @@
-//! To be built.
+//! Clients' sockets: UDP in batches, TCP as RFC 7766 wants it.
+//!
+//! Owns how messages arrive and leave, and every bound on that: connections, buffers, time. Refuses
+//! to know what a message says: it hands octets to an [`Answer`] and sends what comes back.
+//!
+//! Each worker thread calls [`serve`] with its own sockets; all share one [`Shared`].
+#![cfg_attr(
+    not(test),
+    warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)
+)]
+
+mod accept;
+mod answer;
+mod clocks;
+mod connection;
+mod connections;
+mod context;
+mod frames;
+mod shutdown;
+mod tally;
+#[cfg(test)]
+mod tests;
+mod udp;
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio::time::timeout_at;
+
+pub use answer::Answer;
+pub use connections::Connections;
+use context::Context;
+pub use shutdown::{Shutdown, Stopper};
+pub use tally::Tally;
+
+use crate::sys;
+pub use crate::sys::BindError;
+
+/// All sockets of all workers, open.
+#[derive(Debug)]
+pub struct Bound {
+    /// The addresses bound, in the order given; port 0 replaced by the port chosen.
+    pub addresses: Vec<SocketAddr>,
+    /// One for each worker.
+    pub workers: Vec<Sockets>,
+}
+
+/// One worker's sockets. May move to its thread; [`serve`] takes it there.
+#[derive(Default, Debug)]
+pub struct Sockets {
+    udp: Vec<sys::UdpSocket>,
+    tcp: Vec<std::net::TcpListener>,
+}
+
+/// What the workers share.
+#[derive(Default, Debug)]
+pub struct Shared {
+    /// The open connections, and who holds how many.
+    pub connections: Connections,
+    /// What happened.
+    pub tally: Tally,
+}
+
+/// Opens UDP and TCP on every address, for `workers` threads.
+///
+/// # Errors
+/// The first address that cannot be had, with what to do about it.
+pub fn bind(addresses: &[SocketAddr], workers: usize) -> Result<Bound, BindError> {
+    let mut sockets: Vec<Sockets> = Vec::new();
+    sockets.resize_with(workers.max(1), Sockets::default);
+    let mut bound = Vec::new();
+    for listeners in sys::bind(addresses, workers)? {
+        bound.push(listeners.address);
+        let pairs = listeners.udp.into_iter().zip(listeners.tcp);
+        for (worker, (udp, tcp)) in sockets.iter_mut().zip(pairs) {
+            worker.udp.push(udp);
+            worker.tcp.push(tcp);
+        }
+    }
+    Ok(Bound { addresses: bound, workers: sockets })
+}
+
+/// Serves one worker's sockets until `shutdown` begins, then lets what is under way finish, at
+/// most until the deadline that `shutdown` brings. What is not finished then ends with the
+/// thread's `LocalSet`.
+///
+/// Must run inside a [`tokio::task::LocalSet`] on a current-thread runtime with I/O and time.
+///
+/// # Errors
+/// A socket that the runtime does not take; nothing was served then.
+pub async fn serve<A: Answer>(
+    sockets: Sockets,
+    worker: Rc<A>,
+    shared: Arc<Shared>,
+    mut shutdown: Shutdown,
+) -> io::Result<()> {
+    let context = Rc::new(Context::new(worker, shared, shutdown.clone()));
+    let mut tasks = JoinSet::new();
+    for socket in sockets.udp {
+        let socket = Rc::new(AsyncFd::with_interest(socket, Interest::READABLE)?);
+        let context = Rc::clone(&context);
+        let start = move || udp::serve(Rc::clone(&socket), Rc::clone(&context));
+        tasks.spawn_local(keep_running("UDP", start));
+    }
+    for listener in sockets.tcp {
+        let listener = Rc::new(TcpListener::from_std(listener)?);
+        let context = Rc::clone(&context);
+        let start = move || accept::serve(Rc::clone(&listener), Rc::clone(&context));
+        tasks.spawn_local(keep_running("TCP", start));
+    }
+    let deadline = shutdown.begun().await;
+    // Between two batches and between two connections: that is where the tasks can be cut.
+    tasks.shutdown().await;
+    if timeout_at(deadline, context.in_flight.drained()).await.is_err() {
+        tracing::warn!("stopped before every answer was sent");
+    }
+    Ok(())
+}
+
+/// Runs a listening task for ever. One that panics loses the batch in its hands; without this it
+/// would also silence its socket, and with it a share of all clients.
+async fn keep_running<F>(what: &str, start: impl Fn() -> F)
+where
+    F: Future<Output = ()> + 'static,
+{
+    loop {
+        // A set of one, because dropping it ends the task.
+        let mut task = JoinSet::new();
+        task.spawn_local(start());
+        match task.join_next().await {
+            Some(Err(error)) if error.is_panic() => {
+                tracing::error!("a {what} listener failed, which is a bug; it goes on");
+            }
+            // Only a runtime that ends makes them return.
+            _ => return,
+        }
+    }
+}

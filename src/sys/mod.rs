@@ -1,1 +1,26 @@
-//! To be built.
+//! The kernel's socket calls: opening sockets, batches of datagrams, the host's addresses.
+//!
+//! Owns every `unsafe` of the program and what Linux alone offers (`recvmmsg`, `IP_PKTINFO`,
+//! `SO_REUSEPORT` groups). Knows octets and addresses; refuses to know what a message says.
+//! Another system would be another folder with this face; there is none, on purpose: what we run
+//! on is Linux, and a slow path that nobody tests is worse than none.
+#![allow(unsafe_code, reason = "the one place that hands pointers to the kernel")]
+#![cfg_attr(
+    not(test),
+    warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)
+)]
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("privatelinkd runs on Linux: its sockets need recvmmsg, IP_PKTINFO, SO_REUSEPORT");
+
+mod addresses;
+mod batch;
+mod bind;
+mod octets;
+mod udp;
+
+pub use addresses::local_addresses;
+pub use batch::{BATCH_SLOTS, Batch, RECEIVE_OCTETS, REPLY_OCTETS, Received};
+pub use bind::{BindError, Listeners, Refusal, Transport, bind};
+pub use octets::ReplyPath;
+pub use udp::{Sent, UdpSocket};

@@ -1,0 +1,114 @@
+//! Why a question got no usable answer.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use crate::wire::{Answer, Ede, Rcode};
+
+/// Why a question got no usable answer. Every one of them is a reason to serve stale data where
+/// there is some (RFC 8767 §5), and SERVFAIL to the client otherwise.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Failure {
+    /// No upstream replied inside the budget.
+    TimedOut,
+    /// No upstream could be reached; the kind is the last one's.
+    Unreachable(io::ErrorKind),
+    /// Replies came, none that helps: the best of them, SERVFAIL before REFUSED before others, one
+    /// that explains itself before one that does not. Its extended errors are worth passing on.
+    BadReply(Arc<Answer>),
+    /// What came back was malformed or answered other questions.
+    Garbled,
+    /// Every upstream of the rule sends our queries back to us.
+    Looping,
+    /// More clients wait than `limits.in-flight` allows.
+    Overloaded,
+    /// The rule has no upstream at present: its resolv.conf names none.
+    NoUpstream,
+}
+
+/// Whose fault a failure is; also a metric label.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Blame {
+    /// The servers we ask, or the way to them.
+    Upstream,
+    /// Our configuration or our limits.
+    Us,
+}
+
+impl Blame {
+    /// The label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Upstream => "upstream",
+            Self::Us => "us",
+        }
+    }
+}
+
+impl Failure {
+    /// The extended error (RFC 8914 §4) that tells the client.
+    pub fn ede(&self) -> Ede {
+        match self {
+            Self::TimedOut => Ede::NoReachableAuthority,
+            Self::BadReply(answer) if answer.rcode() == Rcode::REFUSED => Ede::NoReachableAuthority,
+            Self::Unreachable(_) | Self::Garbled => Ede::NetworkError,
+            Self::NoUpstream => Ede::NotReady,
+            Self::BadReply(_) | Self::Looping | Self::Overloaded => Ede::Other,
+        }
+    }
+
+    /// The extended error's text: short, so that it fits beside anything.
+    pub fn text(&self) -> &'static str {
+        match self {
+            Self::TimedOut => "no upstream replied in time",
+            Self::Unreachable(_) => "no upstream can be reached",
+            Self::BadReply(answer) => match answer.rcode() {
+                Rcode::SERVFAIL => "upstream replied SERVFAIL",
+                Rcode::REFUSED => "upstream replied REFUSED",
+                Rcode::NOTIMP => "upstream replied NOTIMP",
+                Rcode::FORMERR => "upstream replied FORMERR",
+                _ => "upstream replied with an error",
+            },
+            Self::Garbled => "upstream replies are malformed",
+            Self::Looping => "forwarding loop",
+            Self::Overloaded => "too many queries wait for upstreams",
+            Self::NoUpstream => "no upstream is known at present",
+        }
+    }
+
+    /// Whose fault it is.
+    pub fn blame(&self) -> Blame {
+        match self {
+            Self::TimedOut | Self::Unreachable(_) | Self::BadReply(_) | Self::Garbled => {
+                Blame::Upstream
+            }
+            Self::Looping | Self::Overloaded | Self::NoUpstream => Blame::Us,
+        }
+    }
+
+    /// A metric label, one for each variant.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::TimedOut => "timed-out",
+            Self::Unreachable(_) => "unreachable",
+            Self::BadReply(_) => "bad-reply",
+            Self::Garbled => "garbled",
+            Self::Looping => "looping",
+            Self::Overloaded => "overloaded",
+            Self::NoUpstream => "no-upstream",
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable(kind) => write!(f, "{} ({kind})", self.text()),
+            Self::BadReply(answer) => write!(f, "upstream replied {}", answer.rcode()),
+            _ => f.write_str(self.text()),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}

@@ -1,0 +1,245 @@
+//! The daemon never forwards to itself.
+//!
+//! At the start the addresses tell ([`own_upstreams`]). At run time probes tell: a query for a name
+//! that nobody has, drawn at random, is sent to each upstream; when a client's query carries that
+//! name, that upstream sends our queries back, over however many steps, and is skipped until a
+//! probe no longer returns. In the meantime `Flights` keeps a loop from growing.
+
+use std::collections::HashMap;
+use std::future::{Future, poll_fn};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::Pin;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+use rand::RngExt;
+use tokio::time::{Instant, timeout};
+use tracing::{info, warn};
+
+use super::forwarder::Forwarder;
+use super::policy::Attempt;
+use super::rules::{Rule, Rules, Target};
+use crate::config::{Forward, UpstreamSource};
+use crate::wire::{Name, QName, Question, Rtype};
+
+/// How a probe's first label begins; a leading underscore is no host's (RFC 8552 §1.1).
+const LABEL: &[u8; 6] = b"_loop-";
+/// Hexadecimal digits of the process's number, and of the probe's own.
+const DIGITS: usize = 16;
+/// How often a looping upstream is probed again.
+const LOOPING_EVERY: Duration = Duration::from_secs(30);
+/// How often at most an upstream is probed on suspicion.
+const SUSPECT_EVERY: Duration = Duration::from_secs(10);
+/// Zones of one rule that are probed: a loop mostly takes them all or the first.
+const ZONES_A_RULE: usize = 4;
+/// Probes under way at once.
+const PROBES_AT_ONCE: usize = 32;
+
+/// Where this daemon can be reached.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct OwnAddresses {
+    /// What we listen on.
+    pub listen: Vec<SocketAddr>,
+    /// The addresses of this host's interfaces.
+    pub local: Vec<IpAddr>,
+}
+
+impl OwnAddresses {
+    /// Whether a query sent to `address` would reach us.
+    pub fn is_us(&self, address: SocketAddr) -> bool {
+        let ip = match address.ip().to_canonical() {
+            // The kernel takes "any" as a destination for loopback.
+            IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
+            ip => ip,
+        };
+        let is_local = || ip.is_loopback() || self.local.iter().any(|l| l.to_canonical() == ip);
+        self.listen.iter().filter(|listen| listen.port() == address.port()).any(|listen| {
+            let listen = listen.ip().to_canonical();
+            listen == ip
+                || (listen.is_unspecified() && listen.is_ipv4() == ip.is_ipv4() && is_local())
+        })
+    }
+}
+
+/// The upstream addresses in the configuration that are this daemon itself: an error at the start.
+pub fn own_upstreams(forwards: &[Forward], own: &OwnAddresses) -> Vec<SocketAddr> {
+    let mut found: Vec<SocketAddr> = forwards
+        .iter()
+        .flat_map(|forward| &forward.upstreams)
+        .filter_map(|source| match source {
+            UpstreamSource::Address(address) => Some(*address),
+            UpstreamSource::ResolvConf(_) => None,
+        })
+        .filter(|address| own.is_us(*address))
+        .collect();
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+/// Knows the probes of this process. Shared by all workers; lives as long as the process.
+pub struct LoopGuard {
+    /// The first octets of every probe's first label.
+    prefix: [u8; LABEL.len() + DIGITS],
+    born: Instant,
+    /// Probes under way, by their own number. A number is good for one probe, so that who has seen
+    /// one cannot mark an upstream later.
+    under_way: Mutex<HashMap<u64, Option<IpAddr>>>,
+}
+
+impl Default for LoopGuard {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl LoopGuard {
+    /// Draws the process's number.
+    pub fn new() -> Self {
+        let mut prefix = [0; LABEL.len() + DIGITS];
+        let digits = format!("{:0DIGITS$x}", rand::rng().random::<u64>());
+        for (to, from) in prefix.iter_mut().zip(LABEL.iter().chain(digits.as_bytes())) {
+            *to = *from;
+        }
+        Self { prefix, born: Instant::now(), under_way: Mutex::default() }
+    }
+
+    /// Whether `qname` is a probe of this process. Never forward such a query.
+    pub fn is_probe(&self, qname: &QName) -> bool {
+        qname.label(0).starts_with(&self.prefix)
+    }
+
+    /// Takes note when `qname` is a probe of this process; gives whether it is. Ask before access
+    /// rules are applied: the host that sends it back need not be allowed to ask.
+    pub fn note_return(&self, qname: &QName, client: IpAddr) -> bool {
+        let Some(digits) = qname.label(0).strip_prefix(&self.prefix) else { return false };
+        let number = str::from_utf8(digits).ok().and_then(|d| u64::from_str_radix(d, 16).ok());
+        if let Some(number) = number
+            && let Some(seen) = self.lock().get_mut(&number)
+        {
+            seen.get_or_insert(client);
+        }
+        true
+    }
+
+    /// A name below `zone` that nobody has; `None` when the zone's own name leaves no room.
+    fn probe_name(&self, zone: &Name) -> Option<(u64, Name)> {
+        let number = rand::rng().random::<u64>();
+        let mut wire = vec![u8::try_from(self.prefix.len() + DIGITS).ok()?];
+        wire.extend_from_slice(&self.prefix);
+        wire.extend_from_slice(format!("{number:0DIGITS$x}").as_bytes());
+        wire.extend_from_slice(zone.as_wire());
+        Some((number, Name::from_wire(&wire).ok()?))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Option<IpAddr>>> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// One probe's place in the guard; dropped, its number is worth nothing.
+struct UnderWay<'a> {
+    guard: &'a LoopGuard,
+    number: u64,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.guard.lock().remove(&self.number);
+    }
+}
+
+/// Probes every upstream of every rule: call it after the start and after each reload.
+pub async fn probe_all(forwarder: &Forwarder, rules: &Rules, guard: &LoopGuard) {
+    probe_where(forwarder, rules, guard, |_| true).await;
+}
+
+/// Probes again what loops (every 30 s) or is under suspicion because a query's whole budget went
+/// by without a reply (at most every 10 s): call it every few seconds.
+pub async fn probe_due(forwarder: &Forwarder, rules: &Rules, guard: &LoopGuard) {
+    let now_ms = guard.now_ms();
+    probe_where(forwarder, rules, guard, |target| {
+        let every = if target.is_looping() {
+            LOOPING_EVERY
+        } else if target.suspect.load(Ordering::Relaxed) {
+            SUSPECT_EVERY
+        } else {
+            return false;
+        };
+        let probed_ms = target.probed_ms.load(Ordering::Relaxed);
+        probed_ms == 0 || u128::from(now_ms.saturating_sub(probed_ms)) >= every.as_millis()
+    })
+    .await;
+}
+
+async fn probe_where(
+    forwarder: &Forwarder,
+    rules: &Rules,
+    guard: &LoopGuard,
+    wanted: impl Fn(&Target) -> bool,
+) {
+    let mut due = Vec::new();
+    for rule in rules.iter() {
+        for target in rule.targets().iter().filter(|target| wanted(target)) {
+            due.push((rule, Arc::clone(target)));
+        }
+    }
+    for batch in due.chunks(PROBES_AT_ONCE) {
+        let probes = batch.iter().map(|(rule, target)| probe(forwarder, guard, rule, target));
+        all(probes.map(|probe| Box::pin(probe) as Pin<Box<dyn Future<Output = ()>>>)).await;
+    }
+}
+
+/// Runs all to their end on this task.
+async fn all<'a>(futures: impl Iterator<Item = Pin<Box<dyn Future<Output = ()> + 'a>>>) {
+    let mut futures: Vec<_> = futures.collect();
+    poll_fn(|context| {
+        futures.retain_mut(|future| future.as_mut().poll(context).is_pending());
+        if futures.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}
+
+async fn probe(forwarder: &Forwarder, guard: &LoopGuard, rule: &Rule, target: &Target) {
+    target.suspect.store(false, Ordering::Relaxed);
+    let mut answered = false;
+    for zone in rule.zones().iter().take(ZONES_A_RULE) {
+        let Some((number, name)) = guard.probe_name(zone) else { continue };
+        guard.lock().insert(number, None);
+        let under_way = UnderWay { guard, number };
+        let question = Question::plain(name, Rtype::TXT);
+        let attempt = forwarder.attempt(target.upstream(), &question);
+        let outcome = timeout(rule.timeout(), attempt).await;
+        let returned = guard.lock().get(&number).copied().flatten();
+        drop(under_way);
+        target.probed_ms.store(guard.now_ms().max(1), Ordering::Relaxed);
+        if let Some(client) = returned {
+            mark(zone, target, client);
+            return;
+        }
+        answered |= matches!(outcome, Ok(Ok(_)));
+    }
+    // Silence proves nothing: the mark stays as it is.
+    if answered && target.looping.swap(false, Ordering::Relaxed) {
+        let address = target.upstream().address();
+        info!("forwarding loop gone: upstream {address} of zone {}", rule.shown_zone());
+    }
+}
+
+fn mark(zone: &Name, target: &Target, client: IpAddr) {
+    if !target.looping.swap(true, Ordering::Relaxed) {
+        let address = target.upstream().address();
+        warn!(
+            "forwarding loop: upstream {address} of zone {zone} sends our queries back (seen from \
+             {client}); remove it from this rule, or the conditional forwarder for this zone that \
+             points here from that server"
+        );
+    }
+}

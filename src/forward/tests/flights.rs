@@ -1,0 +1,175 @@
+//! Merged questions and their bound.
+
+use std::cell::Cell;
+use std::future::{Future, pending};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::forward::{Failure, Flights};
+use crate::wire::{Question, Rtype};
+
+fn question(number: usize) -> Question {
+    Question::plain(format!("n{number}.example").parse().unwrap(), Rtype::A)
+}
+
+fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// A leader that waits for a number.
+async fn wait(receiver: oneshot::Receiver<u32>) -> Result<u32, Failure> {
+    receiver.await.map_err(|_| Failure::TimedOut)
+}
+
+#[test]
+fn followers_get_what_the_leader_found() {
+    let flights = Flights::new(10);
+    let asked = question(1);
+    let (sender, receiver) = oneshot::channel();
+    let mut leader = pin!(flights.run(&asked, wait(receiver)));
+    let mut follower = pin!(flights.run(&asked, async { panic!("a follower leads") }));
+    assert!(poll(leader.as_mut()).is_pending());
+    assert!(poll(follower.as_mut()).is_pending());
+    assert_eq!(flights.waiting(), 2);
+    sender.send(7).unwrap();
+    assert_eq!(poll(leader), Poll::Ready(Ok(7)));
+    assert_eq!(poll(follower), Poll::Ready(Ok(7)));
+    assert_eq!(flights.waiting(), 0);
+}
+
+#[test]
+fn different_questions_fly_apart() {
+    let flights = Flights::new(10);
+    let (one, mut two) = (question(1), question(1));
+    two.dnssec_ok = true;
+    let mut first = pin!(flights.run(&one, pending::<Result<u32, _>>()));
+    let mut second = pin!(flights.run(&two, async { Ok(2) }));
+    assert!(poll(first.as_mut()).is_pending());
+    assert_eq!(poll(second.as_mut()), Poll::Ready(Ok(2)));
+    assert_eq!(flights.waiting(), 1);
+}
+
+#[test]
+fn a_landed_flight_is_gone() {
+    let flights = Flights::new(10);
+    let asked = question(1);
+    assert_eq!(poll(pin!(flights.run(&asked, async { Ok(1) }))), Poll::Ready(Ok(1)));
+    assert_eq!(poll(pin!(flights.run(&asked, async { Ok(2) }))), Poll::Ready(Ok(2)));
+}
+
+#[test]
+fn a_follower_takes_over_from_a_dropped_leader() {
+    let flights = Flights::new(10);
+    let asked = question(1);
+    let mut leader = Box::pin(flights.run(&asked, pending()));
+    let mut follower = pin!(flights.run(&asked, async { Ok(5) }));
+    assert!(poll(leader.as_mut()).is_pending());
+    assert!(poll(follower.as_mut()).is_pending());
+    drop(leader);
+    assert_eq!(flights.waiting(), 1);
+    assert_eq!(poll(follower.as_mut()), Poll::Ready(Ok(5)));
+    assert_eq!(flights.waiting(), 0);
+}
+
+#[test]
+fn the_oldest_flight_gives_way_exactly_at_the_bound() {
+    const LIMIT: usize = 4;
+    let flights = Flights::new(LIMIT);
+    let cancelled = Cell::new(false);
+    struct Mark<'a>(&'a Cell<bool>);
+    impl Drop for Mark<'_> {
+        fn drop(&mut self) {
+            self.0.set(true);
+        }
+    }
+    let (old, newer, newest) = (question(1), question(2), question(3));
+    // The oldest flight has two aboard, the next one two more: the bound is reached, not exceeded.
+    let mark = Mark(&cancelled);
+    let mut leader = Box::pin(flights.run(&old, async move {
+        let _mark = mark;
+        pending::<Result<u32, Failure>>().await
+    }));
+    let mut follower = Box::pin(flights.run(&old, pending()));
+    let mut others: Vec<_> = (0..2).map(|_| Box::pin(flights.run(&newer, pending()))).collect();
+    assert!(poll(leader.as_mut()).is_pending());
+    assert!(poll(follower.as_mut()).is_pending());
+    for other in &mut others {
+        assert!(poll(other.as_mut()).is_pending());
+    }
+    assert_eq!(flights.waiting(), LIMIT);
+    assert!(poll(leader.as_mut()).is_pending());
+
+    let mut last = Box::pin(flights.run(&newest, pending()));
+    assert!(poll(last.as_mut()).is_pending());
+    assert_eq!(flights.waiting(), LIMIT - 2 + 1);
+    assert_eq!(poll(leader.as_mut()), Poll::Ready(Err(Failure::Overloaded)));
+    assert_eq!(poll(follower.as_mut()), Poll::Ready(Err(Failure::Overloaded)));
+    drop((leader, follower));
+    assert!(cancelled.get());
+    for other in &mut others {
+        assert!(poll(other.as_mut()).is_pending());
+    }
+    drop((others, last));
+    assert_eq!(flights.waiting(), 0);
+}
+
+#[test]
+fn the_count_holds_under_random_use() {
+    let flights = Flights::new(16);
+    let questions: Vec<_> = (0..8).map(question).collect();
+    let mut aloft = Vec::new();
+    // A fixed sequence with no pattern (a multiplicative generator).
+    let mut state = 12_345_u64;
+    for _ in 0..20_000 {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695);
+        let draw = usize::try_from(state >> 40).unwrap();
+        if draw % 3 == 0 && !aloft.is_empty() {
+            drop(aloft.swap_remove(draw / 3 % aloft.len()));
+        } else {
+            let ready = draw % 5 == 0;
+            let lead = async move { if ready { Ok(1_u32) } else { pending().await } };
+            let mut future = Box::pin(flights.run(&questions[draw / 7 % 8], lead));
+            // The first poll boards, and may evict those that stand before it in the list.
+            if poll(future.as_mut()).is_pending() {
+                aloft.push(future);
+            }
+        }
+        aloft.retain_mut(|future| poll(future.as_mut()).is_pending());
+        assert_eq!(flights.waiting(), aloft.len());
+        assert!(flights.waiting() <= 16);
+    }
+    drop(aloft);
+    assert_eq!(flights.waiting(), 0);
+}
+
+#[test]
+fn threads_share_flights() {
+    let flights = Arc::new(Flights::new(1_000));
+    let threads: Vec<_> = (0..4)
+        .map(|_| {
+            let flights = Arc::clone(&flights);
+            std::thread::spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+                runtime.unwrap().block_on(async {
+                    for number in 0..500 {
+                        let lead = async {
+                            tokio::time::sleep(Duration::from_micros(50)).await;
+                            Ok(number)
+                        };
+                        let asked = question(number % 3);
+                        let found = flights.run(&asked, lead).await.unwrap();
+                        assert_eq!(found % 3, number % 3);
+                    }
+                });
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    assert_eq!(flights.waiting(), 0);
+}

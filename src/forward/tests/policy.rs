@@ -1,0 +1,230 @@
+//! Scripted servers on paused time.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::future::pending;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::forward::Failure;
+use crate::forward::policy::{Attempt, ordered, step};
+use crate::forward::rules::Target;
+use crate::upstream::tests::{question, reply};
+use crate::upstream::{TryError, Upstream};
+use crate::wire::{Answer, MessageWriter, Question, Rcode, flags};
+
+const BUDGET: Duration = Duration::from_secs(2);
+
+/// What a server does with each query, after some milliseconds.
+#[derive(Clone, Copy)]
+enum Does {
+    Says(u64, u16),
+    Fails(u64, TryError),
+    Nothing,
+}
+use Does::{Fails, Nothing, Says};
+
+struct Script {
+    begun: Instant,
+    servers: HashMap<SocketAddr, Vec<Does>>,
+    /// (milliseconds, port of the server asked)
+    asked: RefCell<Vec<(u128, u16)>>,
+}
+
+impl Attempt for Script {
+    async fn attempt(
+        &self,
+        upstream: &Arc<Upstream>,
+        question: &Question,
+    ) -> Result<Answer, TryError> {
+        let port = upstream.address().port();
+        let nth = self.asked.borrow().iter().filter(|(_, asked)| *asked == port).count();
+        self.asked.borrow_mut().push((self.begun.elapsed().as_millis(), port));
+        let script = &self.servers[&upstream.address()];
+        match *script.get(nth).unwrap_or(script.last().unwrap()) {
+            Says(after_ms, rcode) => {
+                sleep(Duration::from_millis(after_ms)).await;
+                upstream.note_reply();
+                Ok(answer(question, rcode))
+            }
+            Fails(after_ms, error) => {
+                sleep(Duration::from_millis(after_ms)).await;
+                Err(error)
+            }
+            Nothing => pending().await,
+        }
+    }
+}
+
+fn answer(question: &Question, rcode: u16) -> Answer {
+    let mut query = Vec::new();
+    let mut writer = MessageWriter::begin(&mut query, 512, 0, flags::RD);
+    writer.raw(question.qname.as_wire()).unwrap();
+    writer.raw(&question.qtype.0.to_be_bytes()).unwrap();
+    writer.raw(&question.qclass.to_be_bytes()).unwrap();
+    writer.set_counts([1, 0, 0, 0]);
+    Answer::parse(&reply(&query, rcode, 0), question).unwrap()
+}
+
+fn targets(servers: usize) -> Vec<Arc<Target>> {
+    (1..=servers)
+        .map(|port| {
+            let port = u16::try_from(port).unwrap();
+            let upstream = Upstream::new(SocketAddr::from(([192, 0, 2, 1], port)));
+            Arc::new(Target::new(Arc::new(upstream)))
+        })
+        .collect()
+}
+
+/// Runs one query; gives its outcome, when that came, and who was asked when.
+async fn run(
+    targets: &[Arc<Target>],
+    servers: &[&[Does]],
+) -> (Result<Answer, Failure>, u128, Vec<(u128, u16)>) {
+    let begun = Instant::now();
+    let addresses = targets.iter().map(|target| target.upstream().address());
+    let servers = addresses.zip(servers.iter().map(|does| does.to_vec())).collect();
+    let script = Script { begun, servers, asked: RefCell::default() };
+    let outcome = ordered(&script, targets, BUDGET, &question()).await;
+    (outcome, begun.elapsed().as_millis(), script.asked.into_inner())
+}
+
+fn rcode(outcome: &Result<Answer, Failure>) -> Rcode {
+    outcome.as_ref().expect("an answer").rcode()
+}
+
+#[test]
+fn steps_share_the_budget() {
+    assert_eq!(step(BUDGET, 2), Duration::from_millis(500));
+    assert_eq!(step(BUDGET, 100), Duration::from_millis(100));
+    assert_eq!(step(Duration::from_secs(30), 1), Duration::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_server_alone_is_asked_while_it_answers() {
+    for code in [0, 3, 6] {
+        let (outcome, at, asked) = run(&targets(3), &[&[Says(20, code)], &[Nothing]]).await;
+        assert_eq!((rcode(&outcome).0, at, asked), (code, 20, vec![(0, 1)]));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn bad_replies_and_errors_move_on_at_once() {
+    let refused = TryError::Unreachable(io::ErrorKind::ConnectionRefused);
+    for bad in [
+        Says(5, 2),
+        Says(5, 5),
+        Says(5, 4),
+        Says(5, 1),
+        Fails(5, refused),
+        Fails(5, TryError::Garbled),
+        Fails(5, TryError::Busy),
+    ] {
+        let (outcome, at, asked) = run(&targets(2), &[&[bad], &[Says(5, 3)]]).await;
+        assert_eq!((rcode(&outcome), at), (Rcode::NXDOMAIN, 10));
+        assert_eq!(asked, [(0, 1), (5, 2)]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_first_server_costs_its_share_only() {
+    let (outcome, at, asked) = run(&targets(2), &[&[Nothing], &[Says(30, 0)]]).await;
+    assert_eq!((rcode(&outcome), at), (Rcode::NOERROR, 530));
+    assert_eq!(asked, [(0, 1), (500, 2)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_first_server_is_still_listened_to() {
+    let (outcome, at, asked) = run(&targets(2), &[&[Says(700, 0)], &[Nothing]]).await;
+    assert_eq!((rcode(&outcome), at), (Rcode::NOERROR, 700));
+    assert_eq!(asked, [(0, 1), (500, 2)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_datagram_is_made_good_in_the_second_round() {
+    let (outcome, at, asked) = run(&targets(1), &[&[Nothing, Says(10, 0)]]).await;
+    assert_eq!((rcode(&outcome), at), (Rcode::NOERROR, 1_010));
+    assert_eq!(asked, [(0, 1), (1_000, 1)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_budget_is_never_exceeded() {
+    let targets = targets(3);
+    let (outcome, at, asked) = run(&targets, &[&[Nothing], &[Nothing], &[Nothing]]).await;
+    assert_eq!((outcome, at), (Err(Failure::TimedOut), 2_000));
+    let ports: Vec<_> = asked.iter().map(|(_, port)| *port).collect();
+    assert_eq!(ports, [1, 2, 3, 1, 2, 3]);
+    assert!(targets.iter().all(|target| target.upstream().tally().timeouts == 1));
+    assert!(targets.iter().all(|t| t.suspect.load(std::sync::atomic::Ordering::Relaxed)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_all_have_failed_nobody_waits() {
+    let refused = Fails(1, TryError::Unreachable(io::ErrorKind::ConnectionRefused));
+    let (outcome, at, asked) = run(&targets(2), &[&[refused], &[refused]]).await;
+    assert_eq!(outcome, Err(Failure::Unreachable(io::ErrorKind::ConnectionRefused)));
+    assert_eq!((at, asked), (2, vec![(0, 1), (1, 2)]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_most_telling_bad_reply_is_the_result() {
+    let cases: [(&[Does], &[Does], u16); 3] = [
+        (&[Says(1, 2)], &[Says(1, 5)], 2),
+        (&[Says(1, 5)], &[Says(1, 2)], 2),
+        (&[Says(1, 5)], &[Fails(1, TryError::Garbled)], 5),
+    ];
+    for (first, second, expected) in cases {
+        let (outcome, at, _) = run(&targets(2), &[first, second]).await;
+        let Err(Failure::BadReply(answer)) = outcome else { panic!("{outcome:?}") };
+        assert_eq!((answer.rcode().0, at), (expected, 2));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bad_reply_beside_silence_is_given_at_the_end_of_the_budget() {
+    let targets = targets(2);
+    let (outcome, at, asked) = run(&targets, &[&[Says(1, 2)], &[Nothing]]).await;
+    assert!(matches!(outcome, Err(Failure::BadReply(_))));
+    // The first has spoken; only the silent one is asked again.
+    assert_eq!((at, asked), (2_000, vec![(0, 1), (1, 2), (501, 2)]));
+    assert_eq!(targets[0].upstream().tally().timeouts, 0);
+    assert!(!targets[1].suspect.load(std::sync::atomic::Ordering::Relaxed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_does_not_repeat_the_query_of_a_try_that_has_just_begun() {
+    let refused = Fails(510, TryError::Garbled);
+    let (outcome, at, asked) = run(&targets(2), &[&[refused], &[Says(300, 0)]]).await;
+    assert_eq!((rcode(&outcome), at), (Rcode::NOERROR, 800));
+    assert_eq!(asked, [(0, 1), (500, 2)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_known_to_be_silent_costs_nothing() {
+    let targets = targets(2);
+    let servers: &[&[Does]] = &[&[Nothing], &[Says(1, 0)]];
+    let mut slow = 0;
+    for _ in 0..20 {
+        let (outcome, at, _) = run(&targets, servers).await;
+        assert_eq!(rcode(&outcome), Rcode::NOERROR);
+        slow += u32::from(at > 100);
+    }
+    // Three to learn it, and one canary, since less than a second passes afterwards.
+    assert_eq!(slow, 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn looping_servers_are_skipped() {
+    let targets = targets(2);
+    targets[0].looping.store(true, std::sync::atomic::Ordering::Relaxed);
+    let servers: &[&[Does]] = &[&[Says(1, 0)], &[Says(1, 3)]];
+    let (outcome, _, asked) = run(&targets, servers).await;
+    assert_eq!((rcode(&outcome), asked), (Rcode::NXDOMAIN, vec![(0, 2)]));
+    targets[1].looping.store(true, std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(run(&targets, servers).await.0, Err(Failure::Looping));
+    assert_eq!(run(&[], servers).await.0, Err(Failure::NoUpstream));
+}

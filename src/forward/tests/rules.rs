@@ -1,0 +1,145 @@
+//! Which rule, which servers, and resolv.conf changing under us.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use crate::config::{Forward, UpstreamSource};
+use crate::forward::{OwnAddresses, Rule, Rules, own_upstreams};
+use crate::wire::{Name, QName};
+
+pub(super) fn address(text: &str) -> UpstreamSource {
+    UpstreamSource::Address(text.parse().unwrap())
+}
+
+pub(super) fn forward(zones: &[&str], upstreams: Vec<UpstreamSource>) -> Forward {
+    Forward {
+        zones: zones.iter().map(|zone| zone.parse().unwrap()).collect(),
+        upstreams,
+        timeout: Duration::from_secs(1),
+    }
+}
+
+fn servers(rule: &Rule) -> Vec<String> {
+    rule.targets().iter().map(|target| target.upstream().address().to_string()).collect()
+}
+
+fn own() -> OwnAddresses {
+    OwnAddresses {
+        listen: vec!["0.0.0.0:53".parse().unwrap(), "[fd00::5]:53".parse().unwrap()],
+        local: vec!["10.0.0.9".parse().unwrap()],
+    }
+}
+
+/// A file of its own for each test, gone with it.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("privatelinkd-{}-{number}.conf", std::process::id());
+        Self(std::env::temp_dir().join(name))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _gone = fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn the_longest_zone_wins() {
+    let forwards = [
+        forward(&["."], vec![address("192.0.2.1:53")]),
+        forward(&["corp.example", "lab.example"], vec![address("192.0.2.2:53")]),
+        forward(&["a.corp.example"], vec![address("192.0.2.3:53")]),
+    ];
+    let rules = Rules::build(&forwards, OwnAddresses::default(), None);
+    for (name, expected) in [
+        ("example", "192.0.2.1:53"),
+        ("xcorp.example", "192.0.2.1:53"),
+        ("corp.example", "192.0.2.2:53"),
+        ("x.lab.example", "192.0.2.2:53"),
+        ("b.a.corp.example", "192.0.2.3:53"),
+    ] {
+        let name: Name = name.parse().unwrap();
+        assert_eq!(servers(rules.find(&QName::from(&name)).unwrap()), [expected]);
+    }
+    let rules = Rules::build(&forwards[1..], OwnAddresses::default(), None);
+    assert!(rules.find(&QName::from(&Name::root())).is_none());
+}
+
+#[test]
+fn we_are_no_upstream_of_ours() {
+    let own = own();
+    let is_us = |text: &str| own.is_us(text.parse::<SocketAddr>().unwrap());
+    for us in ["10.0.0.9:53", "127.0.0.1:53", "127.0.0.53:53", "0.0.0.0:53", "[fd00::5]:53"] {
+        assert!(is_us(us), "{us}");
+    }
+    assert!(is_us("[::ffff:10.0.0.9]:53"));
+    for other in ["10.0.0.9:5353", "10.0.0.8:53", "[::1]:53", "[fd00::6]:53"] {
+        assert!(!is_us(other), "{other}");
+    }
+    let ours = vec![address("10.0.0.9:53"), address("10.0.0.4:53"), address("10.0.0.4:53")];
+    let forwards = [forward(&["."], ours)];
+    assert_eq!(own_upstreams(&forwards, &own), ["10.0.0.9:53".parse().unwrap()]);
+    let rules = Rules::build(&forwards, own.clone(), None);
+    assert_eq!(servers(rules.iter().next().unwrap()), ["10.0.0.4:53"]);
+}
+
+#[test]
+fn resolv_conf_is_read_again_when_it_changes() {
+    let file = Scratch::new();
+    let sources = vec![address("192.0.2.1:53"), UpstreamSource::ResolvConf(file.0.clone())];
+    let rules = Rules::build(&[forward(&["."], sources)], own(), None);
+    let rule = rules.iter().next().unwrap();
+    assert_eq!(servers(rule), ["192.0.2.1:53"], "a missing file is no server");
+
+    fs::write(&file.0, "nameserver 10.0.0.9\nnameserver 192.0.2.2\n").unwrap();
+    rules.refresh();
+    assert_eq!(servers(rule), ["192.0.2.1:53", "192.0.2.2:53"], "our own address is left out");
+    let kept = Arc::clone(&rule.targets()[1]);
+
+    fs::write(&file.0, "nameserver 192.0.2.3\nnameserver 192.0.2.2\n").unwrap();
+    rules.refresh();
+    assert_eq!(servers(rule), ["192.0.2.1:53", "192.0.2.3:53", "192.0.2.2:53"]);
+    assert!(Arc::ptr_eq(&kept, &rule.targets()[2]), "what stays keeps its state");
+
+    fs::write(&file.0, "").unwrap();
+    rules.refresh();
+    assert_eq!(servers(rule).len(), 3, "an empty file is one that is being written");
+    fs::remove_file(&file.0).unwrap();
+    rules.refresh();
+    assert_eq!(servers(rule).len(), 3);
+    assert_eq!(rules.upstreams().len(), 3);
+
+    fs::write(&file.0, "nameserver 192.0.2.9\n").unwrap();
+    rules.refresh();
+    assert_eq!(servers(rule), ["192.0.2.1:53", "192.0.2.9:53"]);
+    assert_eq!(rules.upstreams().len(), 2, "servers that nobody names are forgotten");
+}
+
+#[test]
+fn one_address_is_one_upstream_also_across_reloads() {
+    let both = [
+        forward(&["."], vec![address("192.0.2.1:53")]),
+        forward(&["corp.example"], vec![address("192.0.2.1:53")]),
+    ];
+    let before = Rules::build(&both, OwnAddresses::default(), None);
+    let of = |rules: &Rules, index: usize| {
+        Arc::clone(rules.iter().nth(index).unwrap().targets()[0].upstream())
+    };
+    assert!(Arc::ptr_eq(&of(&before, 0), &of(&before, 1)));
+    before.iter().next().unwrap().targets()[0].looping.store(true, Ordering::Relaxed);
+
+    let after = Rules::build(&both, OwnAddresses::default(), Some(&before));
+    assert!(Arc::ptr_eq(&of(&before, 0), &of(&after, 0)));
+    assert!(Arc::ptr_eq(&of(&before, 0), &of(&after, 1)));
+    assert!(after.iter().next().unwrap().targets()[0].is_looping(), "the mark is the rule's");
+    assert!(!after.iter().nth(1).unwrap().targets()[0].is_looping());
+}

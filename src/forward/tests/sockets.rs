@@ -1,0 +1,103 @@
+//! The whole floor against servers on loopback.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::net::UdpSocket;
+use tokio::task::spawn_local;
+
+use super::rules::forward;
+use crate::config::UpstreamSource;
+use crate::forward::{Failure, Flights, Forwarder, OwnAddresses, Rule, Rules};
+use crate::upstream::tests::{local, question, reply, udp_server};
+use crate::wire::Rcode;
+
+fn rule(servers: &[std::net::SocketAddr]) -> Arc<Rule> {
+    let sources = servers.iter().copied().map(UpstreamSource::Address).collect();
+    let rules = Rules::build(&[forward(&["."], sources)], OwnAddresses::default(), None);
+    Arc::clone(rules.iter().next().unwrap())
+}
+
+#[tokio::test]
+async fn servfail_then_the_next() {
+    local(async {
+        let bad = udp_server(|query| vec![reply(query, 2, 0)]).await;
+        let good = udp_server(|query| vec![reply(query, 0, 1)]).await;
+        let answer = Forwarder::new().ask(&rule(&[bad, good]), &question()).await.unwrap();
+        assert_eq!(answer.rcode(), Rcode::NOERROR);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_refused_port_costs_no_time() {
+    local(async {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let closed = socket.local_addr().unwrap();
+        drop(socket);
+        let good = udp_server(|query| vec![reply(query, 0, 1)]).await;
+        let begun = Instant::now();
+        Forwarder::new().ask(&rule(&[closed, good]), &question()).await.unwrap();
+        assert!(begun.elapsed() < Duration::from_millis(200), "{:?}", begun.elapsed());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_silent_first_server_leaves_time_for_the_second() {
+    local(async {
+        let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let good = udp_server(|query| vec![reply(query, 0, 1)]).await;
+        let rule = rule(&[silent.local_addr().unwrap(), good]);
+        let begun = Instant::now();
+        Forwarder::new().ask(&rule, &question()).await.unwrap();
+        assert!(begun.elapsed() < rule.timeout(), "{:?}", begun.elapsed());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nobody_answers() {
+    local(async {
+        let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let rule = rule(&[silent.local_addr().unwrap()]);
+        let begun = Instant::now();
+        let outcome = Forwarder::new().ask(&rule, &question()).await;
+        assert_eq!(outcome, Err(Failure::TimedOut));
+        assert!(begun.elapsed() >= rule.timeout());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_hundred_clients_are_one_query() {
+    local(async {
+        let queries = Rc::new(Cell::new(0));
+        let counted = Rc::clone(&queries);
+        let server = udp_server(move |query| {
+            counted.set(counted.get() + 1);
+            vec![reply(query, 0, 1)]
+        })
+        .await;
+        let rule = rule(&[server]);
+        let (forwarder, flights) = (Rc::new(Forwarder::new()), Arc::new(Flights::new(1_000)));
+        let clients: Vec<_> = (0..100)
+            .map(|_| {
+                let (rule, forwarder) = (Arc::clone(&rule), Rc::clone(&forwarder));
+                let flights = Arc::clone(&flights);
+                spawn_local(async move {
+                    let question = question();
+                    let lead = async { forwarder.ask(&rule, &question).await.map(Arc::new) };
+                    flights.run(&question, lead).await
+                })
+            })
+            .collect();
+        for client in clients {
+            assert_eq!(client.await.unwrap().unwrap().header().answers, 1);
+        }
+        assert_eq!((queries.get(), flights.waiting()), (1, 0));
+    })
+    .await;
+}

@@ -1,0 +1,269 @@
+//! The table of open TCP connections: how many in all, how many of each client, who gives way.
+//!
+//! Shared by the workers; locked when a connection opens or ends, never for a query.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::config::Limits;
+
+/// The open connections of all workers.
+#[derive(Clone, Default, Debug)]
+pub struct Connections(Arc<State>);
+
+#[derive(Debug)]
+struct State {
+    /// What times are counted from.
+    born: Instant,
+    table: Mutex<Table>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self { born: Instant::now(), table: Mutex::default() }
+    }
+}
+
+#[derive(Default, Debug)]
+struct Table {
+    /// At most `tcp_connections`.
+    places: HashMap<u64, Arc<Place>>,
+    /// How many of `places` each client holds; never 0.
+    clients: HashMap<IpAddr, usize>,
+    next: u64,
+}
+
+/// What the table knows of a connection.
+#[derive(Debug)]
+struct Place {
+    client: IpAddr,
+    /// When its last query came or its last answer went.
+    active_micros: AtomicU64,
+    /// Queries of it are under way.
+    busy: AtomicBool,
+    give_way: Notify,
+}
+
+/// Why a connection may not open.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct OverClientCap;
+
+/// The right to a connection; given back when dropped.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    table: Connections,
+    id: u64,
+    place: Arc<Place>,
+    /// How many others gave way for this one.
+    pub(super) displaced: usize,
+}
+
+impl Connections {
+    /// How many are open.
+    pub fn open(&self) -> usize {
+        self.lock().places.len()
+    }
+
+    /// Takes in a connection of `client`. When as many are open as may be, the one idle longest
+    /// gives way, so that those who hold connections cannot keep newcomers out.
+    pub(super) fn admit(
+        &self,
+        client: IpAddr,
+        now: Instant,
+        limits: &Limits,
+    ) -> Result<Ticket, OverClientCap> {
+        let client = block_of(client);
+        let mut table = self.lock();
+        let held = table.clients.get(&client).copied().unwrap_or(0);
+        if held >= limits.tcp_connections_per_client {
+            return Err(OverClientCap);
+        }
+        let mut displaced = 0;
+        // More than one only after a reload that lowered the bound.
+        while table.places.len() >= limits.tcp_connections.max(1) && table.displace() {
+            displaced += 1;
+        }
+        let place = Arc::new(Place {
+            client,
+            active_micros: AtomicU64::new(self.micros(now)),
+            busy: AtomicBool::new(false),
+            give_way: Notify::new(),
+        });
+        let id = table.next;
+        table.next += 1;
+        table.places.insert(id, Arc::clone(&place));
+        *table.clients.entry(client).or_default() += 1;
+        Ok(Ticket { table: self.clone(), id, place, displaced })
+    }
+
+    /// Makes the one idle longest give way; `false` when there is none.
+    pub(super) fn displace_one(&self) -> bool {
+        self.lock().displace()
+    }
+
+    fn micros(&self, now: Instant) -> u64 {
+        let since = now.saturating_duration_since(self.0.born).as_micros();
+        u64::try_from(since).unwrap_or(u64::MAX)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        // No change to the table is left half done by a panic.
+        self.0.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    /// Looks at every place: it runs only while the table is full, once for each new connection,
+    /// and costs less than the kernel's part of that.
+    fn displace(&mut self) -> bool {
+        let rank = |place: &Place| {
+            let busy = place.busy.load(Ordering::Relaxed);
+            (busy, place.active_micros.load(Ordering::Relaxed))
+        };
+        let oldest = self.places.iter().min_by_key(|(id, place)| (rank(place), **id));
+        let Some(id) = oldest.map(|(id, _)| *id) else { return false };
+        if let Some(place) = self.remove(id) {
+            place.give_way.notify_one();
+        }
+        true
+    }
+
+    fn remove(&mut self, id: u64) -> Option<Arc<Place>> {
+        let place = self.places.remove(&id)?;
+        if let Some(held) = self.clients.get_mut(&place.client) {
+            *held -= 1;
+            if *held == 0 {
+                self.clients.remove(&place.client);
+            }
+        }
+        Some(place)
+    }
+}
+
+impl Ticket {
+    /// Waits for the order to give way.
+    pub(super) async fn displaced(&self) {
+        self.place.give_way.notified().await;
+    }
+
+    /// A query came or an answer went.
+    pub(super) fn set_active(&self, now: Instant) {
+        self.place.active_micros.store(self.table.micros(now), Ordering::Relaxed);
+    }
+
+    /// Whether queries are under way.
+    pub(super) fn set_busy(&self, busy: bool) {
+        self.place.busy.store(busy, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.table.lock().remove(self.id);
+    }
+}
+
+/// What counts as one client: an IPv4 address, or a /64, which is what one IPv6 host can choose
+/// its addresses from (RFC 4291 §2.5.1).
+fn block_of(client: IpAddr) -> IpAddr {
+    match client.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
+        v4 => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn limits(all: usize, per_client: usize) -> Limits {
+        Limits {
+            tcp_connections: all,
+            tcp_connections_per_client: per_client,
+            tcp_idle: Duration::from_secs(10),
+            ..super::super::tests::LIMITS
+        }
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    /// Microseconds from now on: later than any table's birth only by what the test takes.
+    fn at(micros: u64) -> Instant {
+        static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+        *START.get_or_init(Instant::now) + Duration::from_secs(60) + Duration::from_micros(micros)
+    }
+
+    async fn gave_way(ticket: &Ticket) -> bool {
+        tokio::time::timeout(Duration::ZERO, ticket.displaced()).await.is_ok()
+    }
+
+    #[test]
+    fn a_client_has_its_cap_and_gets_its_places_back() {
+        let table = Connections::default();
+        let limits = limits(10, 2);
+        let first = table.admit(ip("192.0.2.1"), at(0), &limits).unwrap();
+        let _second = table.admit(ip("192.0.2.1"), at(0), &limits).unwrap();
+        // The same client in IPv6 clothes.
+        let mapped = table.admit(ip("::ffff:192.0.2.1"), at(0), &limits);
+        assert_eq!(mapped.unwrap_err(), OverClientCap);
+        table.admit(ip("192.0.2.2"), at(0), &limits).unwrap();
+        drop(first);
+        assert_eq!(table.open(), 1);
+        table.admit(ip("192.0.2.1"), at(0), &limits).unwrap();
+    }
+
+    #[test]
+    fn an_ipv6_client_is_its_64() {
+        let table = Connections::default();
+        let limits = limits(10, 1);
+        let _held = table.admit(ip("2001:db8::1"), at(0), &limits).unwrap();
+        assert!(table.admit(ip("2001:db8::ffff:2"), at(0), &limits).is_err());
+        assert!(table.admit(ip("2001:db8:0:1::1"), at(0), &limits).is_ok());
+    }
+
+    #[tokio::test]
+    async fn the_one_idle_longest_gives_way_and_busy_ones_last() {
+        let table = Connections::default();
+        let limits = limits(3, 3);
+        let busy = table.admit(ip("192.0.2.1"), at(1), &limits).unwrap();
+        busy.set_busy(true);
+        let old = table.admit(ip("192.0.2.2"), at(2), &limits).unwrap();
+        let fresh = table.admit(ip("192.0.2.3"), at(3), &limits).unwrap();
+        old.set_active(at(5));
+        let fourth = table.admit(ip("192.0.2.4"), at(6), &limits).unwrap();
+        assert_eq!(fourth.displaced, 1);
+        assert!(gave_way(&fresh).await);
+        assert!(!gave_way(&old).await && !gave_way(&busy).await);
+        assert_eq!(table.open(), 3);
+        // The evicted one's own end takes nothing from the table.
+        drop(fresh);
+        assert_eq!(table.open(), 3);
+        for ticket in [&old, &fourth] {
+            ticket.set_busy(true);
+        }
+        let _fifth = table.admit(ip("192.0.2.5"), at(7), &limits).unwrap();
+        assert!(gave_way(&busy).await, "all are busy: the oldest of them");
+    }
+
+    #[tokio::test]
+    async fn a_lower_bound_after_a_reload_is_reached() {
+        let table = Connections::default();
+        let wide = limits(3, 3);
+        let held: Vec<_> =
+            (0..3).map(|now| table.admit(ip("192.0.2.1"), at(now), &wide).unwrap()).collect();
+        let ticket = table.admit(ip("192.0.2.2"), at(9), &limits(1, 1)).unwrap();
+        assert_eq!((ticket.displaced, table.open()), (3, 1));
+        for ticket in &held {
+            assert!(gave_way(ticket).await);
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! What happened to clients' sockets, for metrics. Rare events only: the atomics are shared.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Events since the start, all workers together.
+#[derive(Default, Debug)]
+pub struct Tally {
+    /// UDP replies given up: a full socket buffer, no route, a packet filter.
+    pub udp_unsent: Count,
+    /// Receive calls that failed.
+    pub udp_receive_failed: Count,
+    /// TCP connections served.
+    pub tcp_opened: Count,
+    /// Closed at once: the client holds as many as it may.
+    pub tcp_over_client_cap: Count,
+    /// Closed for a newcomer: as many are open as may be, or descriptors ran out.
+    pub tcp_gave_way: Count,
+    /// Closed after `tcp-idle`, which is everyday.
+    pub tcp_idle: Count,
+    /// Cut off: a message that did not end in time.
+    pub tcp_slow_message: Count,
+    /// Cut off: a client that did not take its answers in time.
+    pub tcp_slow_reader: Count,
+    /// `accept` that failed on our side: no descriptors, no memory.
+    pub accept_failed: Count,
+}
+
+/// One counter.
+#[derive(Default, Debug)]
+pub struct Count(AtomicU64);
+
+impl Count {
+    /// How many so far.
+    pub fn total(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn add(&self, more: usize) {
+        self.0.fetch_add(more as u64, Ordering::Relaxed);
+    }
+}

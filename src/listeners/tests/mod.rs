@@ -1,0 +1,149 @@
+//! Real sockets on loopback in front of a small engine.
+
+mod tcp;
+mod udp;
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::ops::Deref;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::task::{JoinHandle, LocalSet, spawn_local};
+use tokio::time::Instant;
+
+use super::*;
+use crate::config::Limits;
+use crate::engine::{Asked, Outcome, Silence, Verdict};
+
+/// Wide enough that no test meets a bound that it does not set.
+pub(super) const LIMITS: Limits = Limits {
+    workers: 1,
+    in_flight: 1_000,
+    tcp_connections: 100,
+    tcp_connections_per_client: 100,
+    tcp_pipelined: 100,
+    tcp_idle: Duration::from_secs(60),
+    tcp_message: Duration::from_secs(60),
+};
+
+/// Short enough for a test to wait for, long enough not to end before the test's own steps.
+const SHORT: Duration = Duration::from_millis(150);
+/// Nothing that a test waits for takes that long.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Does what the first octet says:
+/// `e` echo, `d` drop, `b` an answer of 60,000 octets, `w` wait until the test releases it, then
+/// echo, `p` panic, `q` wait, then panic.
+struct Fake {
+    limits: Arc<Limits>,
+    waiting: RefCell<Vec<(Vec<u8>, oneshot::Sender<()>)>>,
+    seen: RefCell<Vec<Asked>>,
+}
+
+impl Fake {
+    /// Lets the query `request` go on.
+    async fn release(&self, request: &[u8]) {
+        self.until_waiting(request).await;
+        let mut waiting = self.waiting.borrow_mut();
+        let at = waiting.iter().position(|(query, _)| query == request).unwrap();
+        waiting.remove(at).1.send(()).unwrap();
+    }
+
+    async fn until_waiting(&self, request: &[u8]) {
+        until(|| self.waiting.borrow().iter().any(|(query, _)| query == request)).await;
+    }
+}
+
+impl Answer for Fake {
+    type Snapshot = Limits;
+
+    fn snapshot(&self) -> impl Deref<Target = Arc<Limits>> {
+        &self.limits
+    }
+
+    fn limits(snapshot: &Limits) -> Limits {
+        *snapshot
+    }
+
+    fn answer(&self, _: &Limits, asked: &Asked, request: &[u8], out: &mut Vec<u8>) -> Verdict {
+        self.seen.borrow_mut().push(*asked);
+        match request.first() {
+            Some(b'e') => out.extend_from_slice(request),
+            Some(b'b') => out.resize(out.len() + 60_000, b'b'),
+            Some(b'w' | b'q') => {
+                // What a careless engine leaves behind must not be sent.
+                out.extend_from_slice(b"left over");
+                return Verdict::Forward;
+            }
+            Some(b'p') => panic!("as asked"),
+            _ => {
+                out.extend_from_slice(b"left over");
+                return Verdict::Drop(Silence::NotAQuery);
+            }
+        }
+        Verdict::Reply(Outcome::Private)
+    }
+
+    async fn resolve(&self, _: &Limits, _: &Asked, request: &[u8], out: &mut Vec<u8>) {
+        let (release, released) = oneshot::channel();
+        self.waiting.borrow_mut().push((request.to_vec(), release));
+        released.await.unwrap();
+        assert_ne!(request.first(), Some(&b'q'), "as asked");
+        out.extend_from_slice(request);
+    }
+}
+
+/// A worker that serves on one address.
+struct Server {
+    address: SocketAddr,
+    fake: Rc<Fake>,
+    shared: Arc<Shared>,
+    stopper: Stopper,
+    running: JoinHandle<io::Result<()>>,
+}
+
+impl Server {
+    fn start(ip: &str, limits: Limits) -> Self {
+        let address = SocketAddr::new(ip.parse().unwrap(), 0);
+        let mut bound = bind(&[address], 1).unwrap();
+        let fake = Rc::new(Fake {
+            limits: Arc::new(limits),
+            waiting: RefCell::default(),
+            seen: RefCell::default(),
+        });
+        let shared = Arc::new(Shared::default());
+        let (stopper, shutdown) = Stopper::new();
+        let sockets = bound.workers.remove(0);
+        let served = serve(sockets, Rc::clone(&fake), Arc::clone(&shared), shutdown);
+        let running = spawn_local(served);
+        Self { address: bound.addresses[0], fake, shared, stopper, running }
+    }
+
+    /// Ends the worker and waits for it.
+    async fn stop_by(self, deadline: Instant) {
+        self.stopper.stop(deadline);
+        in_time(self.running).await.unwrap().unwrap();
+    }
+}
+
+/// Runs a test where `serve` can run.
+fn local<F: Future>(test: F) -> F::Output {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    LocalSet::new().block_on(&runtime, test)
+}
+
+async fn in_time<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(PATIENCE, future).await.expect("this takes too long")
+}
+
+async fn until(mut holds: impl FnMut() -> bool) {
+    in_time(async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+}

@@ -1,0 +1,112 @@
+//! UDP through the whole loop.
+
+use tokio::net::UdpSocket;
+
+use super::*;
+use crate::engine::Transport;
+
+async fn client(server: &Server) -> UdpSocket {
+    let client = UdpSocket::bind((server.address.ip(), 0)).await.unwrap();
+    client.connect(server.address).await.unwrap();
+    client
+}
+
+async fn receive(client: &UdpSocket) -> Vec<u8> {
+    let mut buffer = vec![0; 2_000];
+    let octets = in_time(client.recv(&mut buffer)).await.unwrap();
+    buffer.truncate(octets);
+    buffer
+}
+
+#[test]
+fn a_slow_miss_blocks_nobody_and_drops_are_silent() {
+    for ip in ["127.0.0.1", "::1"] {
+        local(async {
+            let server = Server::start(ip, LIMITS);
+            let client = client(&server).await;
+            for query in [b"w1", b"d2", b"e3", b"e4"] {
+                client.send(query).await.unwrap();
+            }
+            assert_eq!(receive(&client).await, b"e3");
+            assert_eq!(receive(&client).await, b"e4");
+            server.fake.release(b"w1").await;
+            assert_eq!(receive(&client).await, b"w1");
+            let seen = server.fake.seen.borrow();
+            assert_eq!(seen.iter().map(|asked| asked.rotation).collect::<Vec<_>>(), [0, 1, 2, 3]);
+            assert!(seen.iter().all(|asked| asked.transport == Transport::Udp));
+            assert!(seen.iter().all(|asked| asked.client == server.address.ip()));
+        });
+    }
+}
+
+#[test]
+fn a_late_answer_leaves_from_the_address_asked() {
+    local(async {
+        let server = Server::start("0.0.0.0", LIMITS);
+        let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let asked = SocketAddr::new("127.0.0.2".parse().unwrap(), server.address.port());
+        client.send_to(b"w", asked).await.unwrap();
+        server.fake.release(b"w").await;
+        let (_, from) = in_time(client.recv_from(&mut [0; 16])).await.unwrap();
+        assert_eq!(from, asked);
+    });
+}
+
+#[test]
+fn more_than_a_batch_is_answered_whole() {
+    local(async {
+        let server = Server::start("127.0.0.1", LIMITS);
+        let client = client(&server).await;
+        client.writable().await.unwrap();
+        // Within the smallest receive queue that Linux gives by default.
+        for index in 0..150_u8 {
+            client.try_send(&[b'e', index]).unwrap();
+        }
+        for index in 0..150_u8 {
+            assert_eq!(receive(&client).await, [b'e', index]);
+        }
+    });
+}
+
+#[test]
+fn a_bug_in_the_engine_does_not_silence_the_socket() {
+    local(async {
+        let server = Server::start("127.0.0.1", LIMITS);
+        let client = client(&server).await;
+        client.send(b"p").await.unwrap();
+        until(|| !server.fake.seen.borrow().is_empty()).await;
+        client.send(b"e").await.unwrap();
+        assert_eq!(receive(&client).await, b"e");
+    });
+}
+
+#[test]
+fn a_stop_lets_late_answers_go() {
+    local(async {
+        let server = Server::start("127.0.0.1", LIMITS);
+        let client = client(&server).await;
+        client.send(b"w").await.unwrap();
+        server.fake.until_waiting(b"w").await;
+        let fake = Rc::clone(&server.fake);
+        let stopped = server.stop_by(Instant::now() + PATIENCE);
+        let released = async {
+            // The stop has begun when nothing new is answered.
+            tokio::task::yield_now().await;
+            fake.release(b"w").await;
+        };
+        tokio::join!(stopped, released);
+        assert_eq!(receive(&client).await, b"w");
+    });
+}
+
+#[test]
+fn a_stop_does_not_wait_past_its_deadline() {
+    local(async {
+        let server = Server::start("127.0.0.1", LIMITS);
+        let client = client(&server).await;
+        client.send(b"w").await.unwrap();
+        server.fake.until_waiting(b"w").await;
+        // Nobody ever releases it.
+        server.stop_by(Instant::now()).await;
+    });
+}

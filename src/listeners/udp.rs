@@ -1,0 +1,113 @@
+//! One UDP socket: a batch in, a batch out; what must wait for an upstream goes out later.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::unix::AsyncFd;
+use tokio::task::{spawn_local, yield_now};
+use tokio::time::{Instant, sleep};
+
+use super::Answer;
+use super::context::{Context, Work};
+use crate::engine::{Asked, Transport, Verdict};
+use crate::sys::{BATCH_SLOTS, Batch, REPLY_OCTETS, ReplyPath, UdpSocket};
+
+/// After a receive that failed. Such errors pass (no memory, an ICMP error kept for us); a pause
+/// keeps one that does not from taking the whole processor.
+const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(5);
+
+type Socket = Rc<AsyncFd<UdpSocket>>;
+
+/// Serves `socket` for ever. Dropped at any await, it leaves no query half answered.
+pub(super) async fn serve<A: Answer>(socket: Socket, context: Rc<Context<A>>) {
+    loop {
+        // An error here is the runtime's end.
+        let Ok(mut ready) = socket.readable().await else { return };
+        let received = {
+            let mut batch = context.batch.borrow_mut();
+            let received = socket.get_ref().recv_batch(&mut batch);
+            if received.is_ok() {
+                answer_batch(&socket, &context, &mut batch);
+            }
+            received
+        };
+        match received {
+            // More is likely there. Let the upstreams' answers in first: `yield_now` polls them.
+            Ok(BATCH_SLOTS) => {
+                drop(ready);
+                yield_now().await;
+            }
+            // The queue was seen empty, so the next datagram is news; saves asking once more.
+            Ok(_) => ready.clear_ready(),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => ready.clear_ready(),
+            Err(error) => {
+                drop(ready);
+                context.shared.tally.udp_receive_failed.add(1);
+                tracing::debug!("a UDP receive failed: {error}");
+                sleep(PAUSE_AFTER_ERROR).await;
+            }
+        }
+    }
+}
+
+/// One snapshot and one look at the clock for all of them.
+fn answer_batch<A: Answer>(socket: &Socket, context: &Rc<Context<A>>, batch: &mut Batch) {
+    let snapshot = context.worker.snapshot();
+    let now = Instant::now().into_std();
+    for message in batch.received() {
+        // Nobody can receive there; a reply would be an error of ours.
+        if message.peer.port() == 0 {
+            continue;
+        }
+        let asked = context.asked(message.peer.ip(), Transport::Udp, now);
+        match context.worker.answer(&snapshot, &asked, message.payload, message.reply) {
+            Verdict::Reply(_) => {}
+            Verdict::Drop(_) => message.reply.clear(),
+            Verdict::Forward => {
+                message.reply.clear();
+                let late = Late {
+                    socket: Rc::clone(socket),
+                    peer: message.peer,
+                    path: message.path,
+                    asked,
+                    _work: context.in_flight.begin(),
+                };
+                let request = message.payload.to_vec();
+                spawn_local(late.finish(Rc::clone(context), Arc::clone(&snapshot), request));
+            }
+        }
+    }
+    let sent = socket.get_ref().send_batch(batch);
+    if sent.dropped > 0 {
+        context.shared.tally.udp_unsent.add(sent.dropped);
+    }
+}
+
+/// An answer that has to wait.
+struct Late {
+    socket: Socket,
+    peer: SocketAddr,
+    path: ReplyPath,
+    asked: Asked,
+    _work: Work,
+}
+
+impl Late {
+    async fn finish<A: Answer>(
+        self,
+        context: Rc<Context<A>>,
+        snapshot: Arc<A::Snapshot>,
+        request: Vec<u8>,
+    ) {
+        let mut reply = Vec::with_capacity(REPLY_OCTETS);
+        context.worker.resolve(&snapshot, &self.asked, &request, &mut reply).await;
+        if reply.is_empty() {
+            return;
+        }
+        if self.socket.get_ref().send_one(&reply, self.peer, self.path).is_err() {
+            context.shared.tally.udp_unsent.add(1);
+        }
+    }
+}

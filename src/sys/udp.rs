@@ -1,0 +1,135 @@
+//! A UDP socket that receives and sends in batches.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, RawFd};
+use std::ptr;
+
+use super::batch::{BATCH_SLOTS, Batch};
+use super::octets::{Control, Name, ReplyPath};
+
+/// A bound, non-blocking UDP socket.
+#[derive(Debug)]
+pub struct UdpSocket {
+    socket: std::net::UdpSocket,
+}
+
+/// What became of the replies of a batch.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Sent {
+    /// Handed to the kernel.
+    pub sent: usize,
+    /// Given up: the socket's buffer was full, or the kernel refused this one (no route, a packet
+    /// filter). The client asks again; waiting would make everybody else wait too.
+    pub dropped: usize,
+}
+
+impl UdpSocket {
+    /// `socket` must be non-blocking.
+    pub(super) fn new(socket: std::net::UdpSocket) -> Self {
+        Self { socket }
+    }
+
+    /// The address bound.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// Takes what has come, at most [`BATCH_SLOTS`] datagrams; returns how many.
+    /// Fewer than that means that the queue was seen empty.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nothing is there. Anything else concerns this call alone (an ICMP error
+    /// that the kernel kept for us, no memory): the socket stays good.
+    pub fn recv_batch(&self, batch: &mut Batch) -> io::Result<usize> {
+        let headers = batch.arm();
+        // SAFETY: `arm` gives `BATCH_SLOTS` headers whose pointers stay good while `batch` is
+        // borrowed; the descriptor is open; a null timeout is allowed.
+        let received = unsafe {
+            libc::recvmmsg(self.as_raw_fd(), headers, SLOTS, RECEIVE_FLAGS, ptr::null_mut())
+        };
+        let received = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
+        batch.set_filled(received);
+        Ok(received)
+    }
+
+    /// Sends every reply of `batch`, each from where its query came to. Never waits.
+    pub fn send_batch(&self, batch: &mut Batch) -> Sent {
+        let headers = batch.outgoing();
+        let mut sent = Sent::default();
+        let mut rest = headers;
+        // Every turn takes at least one message off `rest`.
+        while !rest.is_empty() {
+            let count = u32::try_from(rest.len()).unwrap_or(SLOTS);
+            // SAFETY: `outgoing` wrote `count` headers whose pointers stay good while `batch` is
+            // borrowed, which `rest` does; the descriptor is open.
+            let done =
+                unsafe { libc::sendmmsg(self.as_raw_fd(), rest.as_mut_ptr(), count, SEND_FLAGS) };
+            let taken = match usize::try_from(done) {
+                Ok(done) if done > 0 => {
+                    sent.sent += done;
+                    done
+                }
+                _ if socket_is_full(&io::Error::last_os_error()) => {
+                    sent.dropped += rest.len();
+                    break;
+                }
+                // This one cannot go; the next goes elsewhere.
+                _ => {
+                    sent.dropped += 1;
+                    1
+                }
+            };
+            rest = rest.get_mut(taken..).unwrap_or_default();
+        }
+        sent
+    }
+
+    /// Sends one reply, outside a batch. Never waits.
+    ///
+    /// # Errors
+    /// The kernel's: `WouldBlock` when the socket's buffer is full, others for no route and the
+    /// like. None of them spoils the socket.
+    pub fn send_one(&self, payload: &[u8], peer: SocketAddr, path: ReplyPath) -> io::Result<()> {
+        let (mut name, mut control) = (Name::EMPTY, Control::EMPTY);
+        let name_octets = name.write(&peer);
+        let control_octets = control.write(path);
+        let mut iov =
+            libc::iovec { iov_base: payload.as_ptr().cast_mut().cast(), iov_len: payload.len() };
+        // SAFETY: `msghdr` is integers and pointers; zero is valid for each.
+        let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+        header.msg_name = (&raw mut name).cast();
+        header.msg_namelen = u32::try_from(name_octets).unwrap_or_default();
+        header.msg_iov = &raw mut iov;
+        header.msg_iovlen = 1;
+        if control_octets > 0 {
+            header.msg_control = (&raw mut control).cast();
+            header.msg_controllen = control_octets as _;
+        }
+        // SAFETY: all that `header` points at lives in this frame or in `payload`, which the
+        // kernel only reads; the descriptor is open.
+        let sent = unsafe { libc::sendmsg(self.as_raw_fd(), &raw const header, SEND_FLAGS) };
+        if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+}
+
+impl AsRawFd for UdpSocket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
+/// Never wait, whatever the descriptor's mode.
+const RECEIVE_FLAGS: i32 = libc::MSG_DONTWAIT;
+/// As above, and no signal when the other side is gone.
+const SEND_FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+#[allow(clippy::cast_possible_truncation, reason = "64")]
+const SLOTS: u32 = BATCH_SLOTS as u32;
+
+/// No message more goes out now, whoever it is for.
+fn socket_is_full(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM))
+}
+
+#[cfg(test)]
+mod tests;

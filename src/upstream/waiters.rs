@@ -1,0 +1,156 @@
+//! Who waits for which id on one socket.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::task::{Context, Poll, Waker};
+
+use hashbrown::HashTable;
+use rand::RngExt;
+
+/// What a socket brought to a waiter.
+pub(super) type Delivery = Result<Box<[u8]>, io::ErrorKind>;
+
+struct Waiter {
+    id: u16,
+    waker: Option<Waker>,
+    delivery: Option<Delivery>,
+}
+
+/// The ids in use on one socket. Ids are drawn from a CSPRNG and unique among those that wait.
+#[derive(Default)]
+pub(super) struct Waiters {
+    table: RefCell<HashTable<Waiter>>,
+    delivered: Cell<u64>,
+}
+
+/// Ids are random already; the multiplication spreads them over the bits that the table looks at.
+fn hash(id: u16) -> u64 {
+    u64::from(id).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+impl Waiters {
+    /// Draws an id that nobody waits for; `None` when `limit` wait.
+    pub(super) fn enter(&self, limit: usize) -> Option<u16> {
+        let mut table = self.table.borrow_mut();
+        if table.len() >= limit {
+            return None;
+        }
+        let mut random = rand::rng();
+        // `limit` is far below 65,536, so this ends soon.
+        loop {
+            let id = random.random::<u16>();
+            if table.find(hash(id), |waiter| waiter.id == id).is_none() {
+                let waiter = Waiter { id, waker: None, delivery: None };
+                table.insert_unique(hash(id), waiter, |waiter| hash(waiter.id));
+                return Some(id);
+            }
+        }
+    }
+
+    /// Frees `id`.
+    pub(super) fn leave(&self, id: u16) {
+        let mut table = self.table.borrow_mut();
+        if let Ok(entry) = table.find_entry(hash(id), |waiter| waiter.id == id) {
+            entry.remove();
+        }
+    }
+
+    /// Gives `message` to who waits for `id`; `false` when nobody does, or has one already.
+    pub(super) fn deliver(&self, id: u16, message: &[u8]) -> bool {
+        let mut table = self.table.borrow_mut();
+        let Some(waiter) = table.find_mut(hash(id), |waiter| waiter.id == id) else { return false };
+        if waiter.delivery.is_some() {
+            return false;
+        }
+        waiter.delivery = Some(Ok(message.into()));
+        self.delivered.set(self.delivered.get() + 1);
+        if let Some(waker) = waiter.waker.take() {
+            waker.wake();
+        }
+        true
+    }
+
+    /// Tells everybody that still waits that the socket failed.
+    pub(super) fn fail_all(&self, kind: io::ErrorKind) {
+        for waiter in self.table.borrow_mut().iter_mut() {
+            if waiter.delivery.is_none() {
+                waiter.delivery = Some(Err(kind));
+                if let Some(waker) = waiter.waker.take() {
+                    waker.wake();
+                }
+            }
+        }
+    }
+
+    /// What came for `id`. An id that has left fails: nothing will ever come.
+    pub(super) fn poll(&self, id: u16, context: &mut Context<'_>) -> Poll<Delivery> {
+        let mut table = self.table.borrow_mut();
+        let Some(waiter) = table.find_mut(hash(id), |waiter| waiter.id == id) else {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected));
+        };
+        if let Some(delivery) = waiter.delivery.take() {
+            return Poll::Ready(delivery);
+        }
+        match &mut waiter.waker {
+            Some(waker) => waker.clone_from(context.waker()),
+            None => waiter.waker = Some(context.waker().clone()),
+        }
+        Poll::Pending
+    }
+
+    /// Messages delivered so far: tells a dead socket from a slow server.
+    pub(super) fn delivered(&self) -> u64 {
+        self.delivered.get()
+    }
+
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        self.table.borrow().len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn poll(waiters: &Waiters, id: u16) -> Poll<Delivery> {
+        waiters.poll(id, &mut Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn ids_are_unique_and_bounded() {
+        let waiters = Waiters::default();
+        let mut ids: Vec<u16> = (0..2_000).map(|_| waiters.enter(2_000).unwrap()).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), 2_000);
+        assert_eq!(waiters.enter(2_000), None);
+        waiters.leave(ids[7]);
+        assert!(waiters.enter(2_000).is_some());
+    }
+
+    #[test]
+    fn a_message_reaches_its_id_once() {
+        let waiters = Waiters::default();
+        let id = waiters.enter(8).unwrap();
+        assert!(poll(&waiters, id).is_pending());
+        assert!(!waiters.deliver(id.wrapping_add(1), b"x"));
+        assert!(waiters.deliver(id, b"first"));
+        assert!(!waiters.deliver(id, b"second"));
+        assert_eq!(poll(&waiters, id), Poll::Ready(Ok(b"first"[..].into())));
+        waiters.leave(id);
+        assert_eq!(poll(&waiters, id), Poll::Ready(Err(io::ErrorKind::NotConnected)));
+        assert_eq!(waiters.len(), 0);
+    }
+
+    #[test]
+    fn a_failure_reaches_all_who_wait() {
+        let waiters = Waiters::default();
+        let (served, waiting) = (waiters.enter(8).unwrap(), waiters.enter(8).unwrap());
+        waiters.deliver(served, b"x");
+        waiters.fail_all(io::ErrorKind::ConnectionRefused);
+        assert!(matches!(poll(&waiters, served), Poll::Ready(Ok(_))));
+        let refused = Poll::Ready(Err(io::ErrorKind::ConnectionRefused));
+        assert_eq!(poll(&waiters, waiting), refused);
+    }
+}
