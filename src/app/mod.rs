@@ -1,1 +1,202 @@
-//! To be built.
+//! The daemon's life: start, reload, stop.
+//!
+//! Owns threads, signals and the order in which things come up. Knows no command line, and nothing
+//! of what a query gets.
+
+mod logging;
+mod state;
+mod workers;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sd_notify::NotifyState;
+use tokio::runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::{LocalSet, spawn_local};
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{error, info, warn};
+
+use crate::config::{Config, LoadError};
+use crate::forward::{Forwarder, probe_all, probe_due};
+use crate::listeners::BindError;
+use logging::Logging;
+pub use state::{Unfit, build, prove};
+use workers::Workers;
+
+/// How often upstream files and suspects are looked at.
+const HOUSEKEEPING: Duration = Duration::from_secs(3);
+/// What a stop may take beyond the longest forward budget, to send what was found.
+const STOP_SLACK: Duration = Duration::from_millis(500);
+
+/// Why the daemon did not start, or ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The configuration can be read, but must not be put into force.
+    #[error("{}: {why}", path.display())]
+    Unfit {
+        /// The file.
+        path: PathBuf,
+        /// What stands against it.
+        why: Unfit,
+    },
+    /// An address cannot be listened on.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The system refused a thread, a timer or a signal handler.
+    #[error("cannot start: {0}")]
+    System(#[from] io::Error),
+    /// A worker thread ended, which is a bug; without it a share of all clients would get silence.
+    #[error("a worker thread ended by itself; this is a bug, please report it")]
+    WorkerEnded,
+}
+
+/// What runs once it runs.
+pub struct Running<'a> {
+    /// The addresses served, UDP and TCP, port 0 replaced by the port chosen.
+    pub addresses: &'a [SocketAddr],
+    /// The configuration in force.
+    pub config: &'a Config,
+}
+
+/// Runs the daemon until SIGTERM or SIGINT; calls `ready` when it answers.
+///
+/// # Errors
+/// What kept it from starting; once it runs, only that a worker ended.
+pub fn run(path: &Path, ready: impl FnOnce(&Running<'_>)) -> Result<(), RunError> {
+    let loaded = crate::config::load(path)?;
+    let config = loaded.config;
+    let logging = Logging::start(config.log);
+    for warning in &loaded.warnings {
+        warn!("{}", warning.in_file(path));
+    }
+    let unfit = |why| RunError::Unfit { path: path.to_owned(), why };
+    let snapshot = build(&config, &config.listen.dns, None).map_err(unfit)?;
+    prove(&config, &snapshot).map_err(unfit)?;
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    let tasks = LocalSet::new();
+    let workers = Workers::start(&config, snapshot)?;
+    ready(&Running { addresses: workers.addresses(), config: &config });
+    let daemon = Daemon { path: path.to_owned(), config, logging, workers };
+    tasks.block_on(&runtime, daemon.steer())
+}
+
+struct Daemon {
+    path: PathBuf,
+    config: Config,
+    logging: Logging,
+    workers: Workers,
+}
+
+impl Daemon {
+    /// Hears signals and keeps house until it is time to stop.
+    async fn steer(mut self) -> Result<(), RunError> {
+        let mut hangup = signal(SignalKind::hangup())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut totals = signal(SignalKind::user_defined1())?;
+        let mut housekeeping = interval(HOUSEKEEPING);
+        housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let forwarder = Rc::new(Forwarder::new());
+        self.probe_for_loops(&forwarder);
+        tell(&[NotifyState::Ready]);
+        loop {
+            tokio::select! {
+                _ = hangup.recv() => {
+                    self.reload();
+                    self.probe_for_loops(&forwarder);
+                }
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = totals.recv() => info!("totals: {}", self.workers.totals()),
+                _ = housekeeping.tick() => self.keep_house(&forwarder),
+                () = self.workers.ended() => return Err(RunError::WorkerEnded),
+            }
+        }
+        self.stop()
+    }
+
+    /// Sends every upstream a query that nobody else sends; who brings it back is a loop.
+    fn probe_for_loops(&self, forwarder: &Rc<Forwarder>) {
+        let (snapshot, shared) =
+            (self.workers.shared().snapshot.load_full(), self.workers.shared());
+        let (forwarder, loops) = (Rc::clone(forwarder), Arc::clone(&shared.loops));
+        spawn_local(async move { probe_all(&forwarder, &snapshot.rules, &loops).await });
+    }
+
+    fn keep_house(&self, forwarder: &Rc<Forwarder>) {
+        let (snapshot, shared) =
+            (self.workers.shared().snapshot.load_full(), self.workers.shared());
+        snapshot.rules.refresh();
+        let (forwarder, loops) = (Rc::clone(forwarder), Arc::clone(&shared.loops));
+        spawn_local(async move { probe_due(&forwarder, &snapshot.rules, &loops).await });
+    }
+
+    /// Puts the file into force as a whole, or says why not and leaves everything as it is.
+    fn reload(&mut self) {
+        tell(&reloading());
+        let begin = Instant::now();
+        match self.try_reload() {
+            Ok(()) => info!("reloaded {} in {:?}", self.path.display(), begin.elapsed()),
+            Err(reason) => {
+                for line in reason.lines() {
+                    error!("{line}");
+                }
+                error!("not reloaded: the configuration in force stays");
+            }
+        }
+        tell(&[NotifyState::Ready]);
+    }
+
+    fn try_reload(&mut self) -> Result<(), String> {
+        let loaded = crate::config::load(&self.path).map_err(|error| error.to_string())?;
+        let config = loaded.config;
+        let in_file = |why: Unfit| format!("{}: {why}", self.path.display());
+        let old = self.workers.shared().snapshot.load_full();
+        // What is listened on now counts, not what the file would listen on after a restart.
+        let snapshot = build(&config, self.workers.addresses(), Some((&self.config, &old)))
+            .map_err(in_file)?;
+        prove(&config, &snapshot).map_err(in_file)?;
+        for warning in &loaded.warnings {
+            warn!("{}", warning.in_file(&self.path));
+        }
+        for key in state::needs_restart(&self.config, &config) {
+            warn!("{}: {key} has changed; that takes a restart", self.path.display());
+        }
+        self.logging.set_level(config.log.level);
+        self.workers.shared().snapshot.store(Arc::new(snapshot));
+        self.config = config;
+        Ok(())
+    }
+
+    /// Takes no new queries, finishes those under way, ends.
+    fn stop(self) -> Result<(), RunError> {
+        tell(&[NotifyState::Stopping]);
+        let budget = self.config.forwards.iter().map(|forward| forward.timeout).max();
+        let deadline = tokio::time::Instant::now() + budget.unwrap_or_default() + STOP_SLACK;
+        info!("stopping: finishing what is under way");
+        let totals = self.workers.stop(deadline)?;
+        info!("stopped; {totals}");
+        Ok(())
+    }
+}
+
+/// RELOADING=1 wants the clock beside it (sd_notify(3)).
+fn reloading() -> Vec<NotifyState<'static>> {
+    let clock = NotifyState::monotonic_usec_now().ok();
+    std::iter::once(NotifyState::Reloading).chain(clock).collect()
+}
+
+/// Tells systemd, where there is one.
+fn tell(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        warn!("cannot tell systemd: {error}");
+    }
+}

@@ -1,1 +1,111 @@
-//! To be built.
+//! Commands and arguments, and what a person reads.
+//!
+//! The only floor that prints. Answers go to stdout, errors to stderr; `--json` for scripts.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is where the program speaks")]
+
+mod check;
+mod explain;
+mod query;
+mod run;
+mod show;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::wire::{Name, Rtype};
+
+/// Where the package puts the configuration.
+const DEFAULT_CONFIG: &str = "/etc/privatelinkd/privatelinkd.toml";
+
+/// Answers Azure Private Link names from its own configuration and forwards everything else.
+#[derive(Parser, Debug)]
+#[command(version, propagate_version = true, arg_required_else_help = true)]
+#[command(after_help = "Examples:
+  privatelinkd check privatelinkd.toml
+  privatelinkd run --config privatelinkd.toml
+  privatelinkd explain api.cloud.defender.microsoft.com --client 10.1.2.3
+  privatelinkd query api.cloud.defender.microsoft.com @127.0.0.1:53")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    Run(run::Args),
+    Check(check::Args),
+    Explain(explain::Args),
+    Query(query::Args),
+    /// Print a shell completion script.
+    #[command(after_help = "Example:
+  privatelinkd completions bash > /usr/share/bash-completion/completions/privatelinkd")]
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page (roff).
+    #[command(after_help = "Example:
+  privatelinkd man | man -l -")]
+    Man,
+}
+
+/// Which configuration file.
+#[derive(clap::Args, Debug)]
+struct ConfigArg {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+    config: PathBuf,
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Run(args) => run::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Explain(args) => explain::run(&args),
+        Command::Query(args) => query::run(&args),
+        Command::Completions { shell } => {
+            let mut command = Cli::command();
+            clap_complete::generate(shell, &mut command, "privatelinkd", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Man => man(),
+    };
+    outcome.unwrap_or_else(|error| {
+        // Broken pipes are how `| head` ends a program.
+        if error.downcast_ref::<std::io::Error>().map(std::io::Error::kind)
+            != Some(std::io::ErrorKind::BrokenPipe)
+        {
+            eprintln!("privatelinkd: {error:#}");
+        }
+        ExitCode::FAILURE
+    })
+}
+
+fn man() -> anyhow::Result<ExitCode> {
+    let mut page = Vec::new();
+    clap_mangen::Man::new(Cli::command()).render(&mut page)?;
+    for command in Cli::command().get_subcommands().filter(|c| c.get_name() != "help") {
+        let man = clap_mangen::Man::new(command.clone());
+        let title = format!(".SH COMMAND: {}\n", command.get_name().to_uppercase());
+        page.extend_from_slice(title.as_bytes());
+        man.render_synopsis_section(&mut page)?;
+        man.render_description_section(&mut page)?;
+        man.render_options_section(&mut page)?;
+    }
+    std::io::Write::write_all(&mut std::io::stdout(), &page)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A domain name on the command line.
+fn parse_name(text: &str) -> Result<Name, String> {
+    text.parse().map_err(|error| format!("this is no domain name: {error}"))
+}
+
+/// A record type on the command line.
+fn parse_rtype(text: &str) -> Result<Rtype, String> {
+    Rtype::parse(text)
+        .ok_or_else(|| "write a record type such as A, AAAA, HTTPS, or TYPE64".to_owned())
+}

@@ -109,7 +109,7 @@ pub struct Endpoint {
 }
 
 /// `[[forward]]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Forward {
     /// The zones this rule covers; each stands in one rule only.
     pub zones: Vec<Name>,

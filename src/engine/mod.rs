@@ -20,7 +20,7 @@ use std::time::Instant;
 
 pub use decide::decide;
 pub use recorder::{Recorder, Silent, Step, Steps};
-pub use snapshot::{Expectation, Snapshot};
+pub use snapshot::{Expectation, Snapshot, query_message};
 pub use worker::{Shared, Worker};
 
 /// How a query came.

@@ -9,9 +9,7 @@ use crate::access::Clients;
 use crate::cache::Cache;
 use crate::config::{Config, Expect, Limits, LogQueries, Refused};
 use crate::forward::{LoopGuard, Rules};
-use crate::wire::{
-    CLASS_IN, Header, MessageWriter, Name, Records, Rtype, Section, UDP_PAYLOAD_OCTETS, flags,
-};
+use crate::wire::{CLASS_IN, Header, MessageWriter, Name, Rcode, Records, Rtype, Section, flags};
 use crate::zones::Zones;
 
 /// What the daemon knows, from one configuration.
@@ -25,7 +23,8 @@ pub struct Snapshot {
     pub rules: Arc<Rules>,
     /// Kept answers; outlives the snapshot.
     pub cache: Arc<Cache>,
-    pub(super) loops: Arc<LoopGuard>,
+    /// Knows our own probes when they come back; outlives the snapshot.
+    pub loops: Arc<LoopGuard>,
     /// Bounds.
     pub limits: Limits,
     /// Which queries are logged.
@@ -72,7 +71,8 @@ impl Snapshot {
     ) -> (Verdict, Vec<u8>) {
         let asked = Asked { client, transport: Transport::Tcp, now: Instant::now(), rotation: 0 };
         let mut reply = Vec::new();
-        let verdict = decide(self, &asked, &plain_query(qname, qtype), &mut reply, recorder);
+        let verdict =
+            decide(self, &asked, &query_message(0, qname, qtype, false), &mut reply, recorder);
         (verdict, reply)
     }
 
@@ -108,16 +108,15 @@ impl Snapshot {
     }
 }
 
-/// A query as a stub resolver sends it, with EDNS.
-fn plain_query(qname: &Name, qtype: Rtype) -> Vec<u8> {
+/// A query as a stub resolver sends it: RD, EDNS, DO when signatures are wanted.
+pub fn query_message(id: u16, qname: &Name, qtype: Rtype, dnssec_ok: bool) -> Vec<u8> {
     let mut message = Vec::with_capacity(512);
-    let mut writer = MessageWriter::begin(&mut message, 512, 0, flags::RD);
+    let mut writer = MessageWriter::begin(&mut message, 512, id, flags::RD);
     let written = writer
         .raw(qname.as_wire())
         .and_then(|()| writer.raw(&qtype.0.to_be_bytes()))
         .and_then(|()| writer.raw(&CLASS_IN.to_be_bytes()))
-        .and_then(|()| writer.raw(&[0]))
-        .and_then(|()| writer.fixed(Rtype::OPT, UDP_PAYLOAD_OCTETS, 0, 0));
+        .and_then(|()| writer.opt(Rcode::NOERROR, dnssec_ok, None, &[]));
     debug_assert!(written.is_ok(), "a query always fits into 512 octets");
     writer.set_counts([1, 0, 0, 1]);
     message

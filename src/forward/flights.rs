@@ -19,13 +19,13 @@ use crate::wire::Question;
 
 /// The questions that wait for upstreams, with all who wait for each.
 pub struct Flights<T> {
-    limit: usize,
     /// Keyed: names come from clients, who must not choose where they collide.
     hasher: RandomState,
     board: Mutex<Board<T>>,
 }
 
 struct Board<T> {
+    limit: usize,
     by_question: HashTable<Arc<Flight<T>>>,
     /// The same flights by age.
     by_age: BTreeMap<u64, Arc<Flight<T>>>,
@@ -78,12 +78,18 @@ impl<T: Clone> Flights<T> {
     /// A limit of zero is taken as one.
     pub fn new(limit: usize) -> Self {
         let board = Board {
+            limit: limit.max(1),
             by_question: HashTable::new(),
             by_age: BTreeMap::new(),
             next_number: 0,
             waiting: 0,
         };
-        Self { limit: limit.max(1), hasher: RandomState::new(), board: Mutex::new(board) }
+        Self { hasher: RandomState::new(), board: Mutex::new(board) }
+    }
+
+    /// Changes the limit, for a reload. Who waits already is left alone.
+    pub fn set_limit(&self, limit: usize) {
+        lock(&self.board).limit = limit.max(1);
     }
 
     /// How many clients wait now.
@@ -96,7 +102,7 @@ impl<T: Clone> Flights<T> {
     /// When one client more would wait than the limit allows, the oldest flight gives way: its
     /// leader's future is dropped, and all who wait in it get [`Failure::Overloaded`]. The newest
     /// question is the one whose client still listens. When a leader is dropped, one of its
-    /// followers leads on with its own future.
+    /// followers leads on with its own future, from the beginning.
     pub async fn run<F>(&self, question: &Question, lead: F) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, Failure>>,
@@ -111,7 +117,7 @@ impl<T: Clone> Flights<T> {
         let hash = self.hasher.hash_one(question);
         let mut evicted = None;
         let mut board = lock(&self.board);
-        if board.waiting >= self.limit
+        if board.waiting >= board.limit
             && let Some((_, oldest)) = board.by_age.pop_first()
         {
             board.remove_question(&oldest);

@@ -4,7 +4,8 @@
 //! when it has had its share of the budget; earlier tries are listened to until the end, and the
 //! first good reply wins. There are two rounds: the second is for servers that have said nothing,
 //! whose first datagram may be lost. So a silent first server costs a fraction of the budget, and
-//! nothing once it is known to be silent (`Upstream::goes_last`).
+//! nothing once it is known to be silent, but for one query a second that looks whether it is back
+//! (`Upstream::goes_last`).
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -179,7 +180,9 @@ where
         let Some((place, target)) = self.plan.next() else { return self.deadline };
         let reply = Box::pin((self.begin)(target));
         self.tries.push(Running { place, target, begun: now, reply });
-        self.deadline.min(now + self.step)
+        // A canary waits for no more than a healthy server needs.
+        let canary = self.plan.has_unasked() && target.upstream().is_silent();
+        self.deadline.min(now + if canary { MIN_STEP.min(self.step) } else { self.step })
     }
 
     /// `Ready(Some)`: a good answer; `Ready(None)`: a try failed; `Pending`: all wait.

@@ -27,8 +27,6 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::timeout_at;
@@ -103,7 +101,7 @@ pub async fn serve<A: Answer>(
     let context = Rc::new(Context::new(worker, shared, shutdown.clone()));
     let mut tasks = JoinSet::new();
     for socket in sockets.udp {
-        let socket = Rc::new(AsyncFd::with_interest(socket, Interest::READABLE)?);
+        let socket = Rc::new(socket.watched()?);
         let context = Rc::clone(&context);
         let start = move || udp::serve(Rc::clone(&socket), Rc::clone(&context));
         tasks.spawn_local(keep_running("UDP", start));

@@ -1,5 +1,6 @@
 //! What happened to clients' sockets, for metrics. Rare events only: the atomics are shared.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Events since the start, all workers together.
@@ -23,6 +24,27 @@ pub struct Tally {
     pub tcp_slow_reader: Count,
     /// `accept` that failed on our side: no descriptors, no memory.
     pub accept_failed: Count,
+}
+
+impl fmt::Display for Tally {
+    /// `label=value` words.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts = [
+            ("udp-unsent", &self.udp_unsent),
+            ("udp-receive-failed", &self.udp_receive_failed),
+            ("tcp-opened", &self.tcp_opened),
+            ("tcp-over-client-cap", &self.tcp_over_client_cap),
+            ("tcp-gave-way", &self.tcp_gave_way),
+            ("tcp-idle", &self.tcp_idle),
+            ("tcp-slow-message", &self.tcp_slow_message),
+            ("tcp-slow-reader", &self.tcp_slow_reader),
+            ("accept-failed", &self.accept_failed),
+        ];
+        for (index, (label, count)) in counts.into_iter().enumerate() {
+            write!(f, "{}{label}={}", if index == 0 { "" } else { " " }, count.total())?;
+        }
+        Ok(())
+    }
 }
 
 /// One counter.

@@ -5,6 +5,9 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
 
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
 use super::batch::{BATCH_SLOTS, Batch};
 use super::octets::{Control, Name, ReplyPath};
 
@@ -28,6 +31,19 @@ impl UdpSocket {
     /// `socket` must be non-blocking.
     pub(super) fn new(socket: std::net::UdpSocket) -> Self {
         Self { socket }
+    }
+
+    /// Gives the socket to the current runtime, which then tells when datagrams are there.
+    ///
+    /// # Errors
+    /// The kernel's, when the runtime cannot watch one more descriptor.
+    ///
+    /// # Panics
+    /// Outside a runtime with I/O.
+    pub fn watched(self) -> io::Result<AsyncFd<Self>> {
+        // SAFETY: `self` owns the descriptor, open until it is dropped, never replaced, and
+        // `as_raw_fd` below always returns that one.
+        Ok(unsafe { AsyncFd::register_with_interest(self, Interest::READABLE) }?)
     }
 
     /// The address bound.

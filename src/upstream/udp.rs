@@ -229,6 +229,10 @@ fn connect(peer: SocketAddr) -> io::Result<AsyncFd<UdpSocket>> {
     let socket = UdpSocket::bind(any)?;
     socket.connect(peer)?;
     socket.set_nonblocking(true)?;
+    #[allow(
+        deprecated,
+        reason = "the replacement is `unsafe`, for handles that may change; a `UdpSocket` owns its one"
+    )]
     AsyncFd::with_interest(socket, Interest::READABLE | Interest::ERROR)
 }
 

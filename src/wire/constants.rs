@@ -196,3 +196,37 @@ pub enum Ede {
     /// The network towards the upstream failed.
     NetworkError = 23,
 }
+
+impl Ede {
+    /// The name of a code in IANA's registry of extended DNS errors.
+    pub fn name(code: u16) -> &'static str {
+        const NAMES: [&str; 25] = [
+            "Other",
+            "Unsupported DNSKEY Algorithm",
+            "Unsupported DS Digest Type",
+            "Stale Answer",
+            "Forged Answer",
+            "DNSSEC Indeterminate",
+            "DNSSEC Bogus",
+            "Signature Expired",
+            "Signature Not Yet Valid",
+            "DNSKEY Missing",
+            "RRSIGs Missing",
+            "No Zone Key Bit Set",
+            "NSEC Missing",
+            "Cached Error",
+            "Not Ready",
+            "Blocked",
+            "Censored",
+            "Filtered",
+            "Prohibited",
+            "Stale NXDOMAIN Answer",
+            "Not Authoritative",
+            "Not Supported",
+            "No Reachable Authority",
+            "Network Error",
+            "Invalid Data",
+        ];
+        NAMES.get(usize::from(code)).copied().unwrap_or("unknown")
+    }
+}

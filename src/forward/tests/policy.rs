@@ -13,9 +13,9 @@ use tokio::time::{Instant, sleep};
 use crate::forward::Failure;
 use crate::forward::policy::{Attempt, ordered, step};
 use crate::forward::rules::Target;
-use crate::upstream::tests::{question, reply};
+use crate::upstream::tests::question;
 use crate::upstream::{TryError, Upstream};
-use crate::wire::{Answer, MessageWriter, Question, Rcode, flags};
+use crate::wire::{Answer, Ede, MessageWriter, Question, Rcode, flags};
 
 const BUDGET: Duration = Duration::from_secs(2);
 
@@ -23,10 +23,12 @@ const BUDGET: Duration = Duration::from_secs(2);
 #[derive(Clone, Copy)]
 enum Does {
     Says(u64, u16),
+    /// SERVFAIL with an extended error.
+    Explains(u64),
     Fails(u64, TryError),
     Nothing,
 }
-use Does::{Fails, Nothing, Says};
+use Does::{Explains, Fails, Nothing, Says};
 
 struct Script {
     begun: Instant,
@@ -49,7 +51,11 @@ impl Attempt for Script {
             Says(after_ms, rcode) => {
                 sleep(Duration::from_millis(after_ms)).await;
                 upstream.note_reply();
-                Ok(answer(question, rcode))
+                Ok(answer(question, rcode, None))
+            }
+            Explains(after_ms) => {
+                sleep(Duration::from_millis(after_ms)).await;
+                Ok(answer(question, 2, Some((Ede::Other, "bogus"))))
             }
             Fails(after_ms, error) => {
                 sleep(Duration::from_millis(after_ms)).await;
@@ -60,14 +66,15 @@ impl Attempt for Script {
     }
 }
 
-fn answer(question: &Question, rcode: u16) -> Answer {
-    let mut query = Vec::new();
-    let mut writer = MessageWriter::begin(&mut query, 512, 0, flags::RD);
+fn answer(question: &Question, rcode: u16, ede: Option<(Ede, &str)>) -> Answer {
+    let mut message = Vec::new();
+    let mut writer = MessageWriter::begin(&mut message, 512, 0, flags::QR | rcode);
     writer.raw(question.qname.as_wire()).unwrap();
     writer.raw(&question.qtype.0.to_be_bytes()).unwrap();
     writer.raw(&question.qclass.to_be_bytes()).unwrap();
-    writer.set_counts([1, 0, 0, 0]);
-    Answer::parse(&reply(&query, rcode, 0), question).unwrap()
+    writer.opt(Rcode::NOERROR, false, ede, &[]).unwrap();
+    writer.set_counts([1, 0, 0, 1]);
+    Answer::parse(&message, question).unwrap()
 }
 
 fn targets(servers: usize) -> Vec<Arc<Target>> {
@@ -185,6 +192,15 @@ async fn the_most_telling_bad_reply_is_the_result() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_servfail_that_explains_itself_is_kept() {
+    for servers in [[Explains(1), Says(1, 2)], [Says(1, 2), Explains(1)]] {
+        let (outcome, _, _) = run(&targets(2), &[&servers[..1], &servers[1..]]).await;
+        let Err(Failure::BadReply(answer)) = outcome else { panic!("{outcome:?}") };
+        assert!(answer.ede_options().ends_with(b"bogus"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_bad_reply_beside_silence_is_given_at_the_end_of_the_budget() {
     let targets = targets(2);
     let (outcome, at, asked) = run(&targets, &[&[Says(1, 2)], &[Nothing]]).await;
@@ -207,14 +223,22 @@ async fn a_failure_does_not_repeat_the_query_of_a_try_that_has_just_begun() {
 async fn a_server_known_to_be_silent_costs_nothing() {
     let targets = targets(2);
     let servers: &[&[Does]] = &[&[Nothing], &[Says(1, 0)]];
-    let mut slow = 0;
+    let mut took = Vec::new();
     for _ in 0..20 {
         let (outcome, at, _) = run(&targets, servers).await;
         assert_eq!(rcode(&outcome), Rcode::NOERROR);
-        slow += u32::from(at > 100);
+        took.push(at);
     }
     // Three to learn it, and one canary, since less than a second passes afterwards.
-    assert_eq!(slow, 4);
+    assert_eq!(took[..4], [501, 501, 501, 101]);
+    assert!(took[4..].iter().all(|at| *at == 1), "{took:?}");
+
+    // It is back: the next canary finds out, and the order is the file's again.
+    tokio::time::advance(Duration::from_secs(1)).await;
+    for _ in 0..3 {
+        let (_, at, asked) = run(&targets, &[&[Says(7, 0)], &[Says(1, 0)]]).await;
+        assert_eq!((at, asked), (7, vec![(0, 1)]));
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::net::UdpSocket;
 use tokio::task::spawn_local;
@@ -38,9 +38,10 @@ async fn a_refused_port_costs_no_time() {
         let closed = socket.local_addr().unwrap();
         drop(socket);
         let good = udp_server(|query| vec![reply(query, 0, 1)]).await;
-        let begun = Instant::now();
-        Forwarder::new().ask(&rule(&[closed, good]), &question()).await.unwrap();
-        assert!(begun.elapsed() < Duration::from_millis(200), "{:?}", begun.elapsed());
+        let rule = rule(&[closed, good]);
+        Forwarder::new().ask(&rule, &question()).await.unwrap();
+        // The try ended by the ICMP error, not by its share of the budget.
+        assert_eq!(rule.targets()[0].upstream().tally().unreachable, 1);
     })
     .await;
 }

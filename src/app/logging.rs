@@ -1,0 +1,59 @@
+//! Log lines on stderr, as `[log]` wants them.
+
+use std::io::{self, IsTerminal};
+
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::Registry;
+use tracing_subscriber::reload;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, filter::LevelFilter};
+
+use crate::config::{Log, LogFormat, LogLevel};
+
+/// Handle on the running log.
+pub(super) struct Logging {
+    filter: reload::Handle<Targets, Registry>,
+}
+
+impl Logging {
+    /// Starts logging for the whole process; a second call in one process changes nothing.
+    pub(super) fn start(log: Log) -> Self {
+        let (filter, handle) = reload::Layer::new(targets(log.level));
+        let lines = match log.format {
+            LogFormat::Text => {
+                let colour = io::stderr().is_terminal();
+                fmt::layer().with_writer(io::stderr).with_ansi(colour).boxed()
+            }
+            LogFormat::Json => {
+                fmt::layer().json().flatten_event(true).with_writer(io::stderr).boxed()
+            }
+        };
+        // Only tests run two daemons in a process; the first one's log serves both.
+        let _first = tracing_subscriber::registry().with(filter).with(lines).try_init();
+        Self { filter: handle }
+    }
+
+    /// Changes the level.
+    pub(super) fn set_level(&self, level: LogLevel) {
+        // It fails only when the log itself is gone.
+        let _gone = self.filter.reload(targets(level));
+    }
+}
+
+fn targets(level: LogLevel) -> Targets {
+    let level = match level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    };
+    // The libraries log a line for each message at info.
+    let libraries = level.min(LevelFilter::WARN);
+    Targets::new()
+        .with_default(libraries)
+        .with_target("privatelinkd", level)
+        .with_target("query", LevelFilter::INFO)
+}

@@ -1,0 +1,131 @@
+//! The threads that answer.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use arc_swap::ArcSwap;
+use tokio::runtime;
+use tokio::sync::mpsc;
+use tokio::task::LocalSet;
+use tokio::time::Instant;
+
+use super::RunError;
+use crate::config::Config;
+use crate::engine::{self, Snapshot, Worker};
+use crate::forward::{Flights, Forwarder};
+use crate::listeners::{self, Shutdown, Sockets, Stopper};
+use crate::metrics::{Counters, Totals};
+
+/// All worker threads, running.
+pub(super) struct Workers {
+    addresses: Vec<SocketAddr>,
+    shared: Arc<engine::Shared>,
+    listeners: Arc<listeners::Shared>,
+    counters: Vec<Arc<Counters>>,
+    threads: Vec<JoinHandle<()>>,
+    stopper: Stopper,
+    ended: mpsc::Receiver<()>,
+}
+
+/// What a thread takes with it.
+struct Luggage {
+    sockets: Sockets,
+    shared: Arc<engine::Shared>,
+    listeners: Arc<listeners::Shared>,
+    counters: Arc<Counters>,
+    shutdown: Shutdown,
+}
+
+impl Workers {
+    /// Opens all sockets, then starts the threads: nothing runs when an address cannot be had.
+    pub(super) fn start(config: &Config, snapshot: Snapshot) -> Result<Self, RunError> {
+        let bound = listeners::bind(&config.listen.dns, config.limits.workers)?;
+        let loops = Arc::clone(&snapshot.loops);
+        let shared = Arc::new(engine::Shared {
+            snapshot: ArcSwap::from_pointee(snapshot),
+            flights: Flights::new(config.limits.in_flight),
+            loops,
+        });
+        let (stopper, shutdown) = Stopper::new();
+        let (alive, ended) = mpsc::channel(1);
+        let mut workers = Self {
+            addresses: bound.addresses,
+            shared,
+            listeners: Arc::default(),
+            counters: Vec::new(),
+            threads: Vec::new(),
+            stopper,
+            ended,
+        };
+        for (index, sockets) in bound.workers.into_iter().enumerate() {
+            let luggage = Luggage {
+                sockets,
+                shared: Arc::clone(&workers.shared),
+                listeners: Arc::clone(&workers.listeners),
+                counters: Arc::default(),
+                shutdown: shutdown.clone(),
+            };
+            workers.counters.push(Arc::clone(&luggage.counters));
+            workers.threads.push(spawn(index, luggage, alive.clone())?);
+        }
+        Ok(workers)
+    }
+
+    /// The addresses served.
+    pub(super) fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// What the engines share.
+    pub(super) fn shared(&self) -> &Arc<engine::Shared> {
+        &self.shared
+    }
+
+    /// Waits until a thread ends, which none does before [`Self::stop`].
+    pub(super) async fn ended(&mut self) {
+        self.ended.recv().await;
+    }
+
+    /// The sums of all counters, as `label=value` words.
+    pub(super) fn totals(&self) -> String {
+        let Self { counters, listeners, .. } = self;
+        let connections = listeners.connections.open();
+        format!("{} tcp-open={connections} {}", Totals(counters), listeners.tally)
+    }
+
+    /// Ends all threads, at the latest at `deadline`; gives the totals.
+    pub(super) fn stop(mut self, deadline: Instant) -> Result<String, RunError> {
+        self.stopper.stop(deadline);
+        for thread in std::mem::take(&mut self.threads) {
+            thread.join().map_err(|_| RunError::WorkerEnded)?;
+        }
+        Ok(self.totals())
+    }
+}
+
+fn spawn(index: usize, luggage: Luggage, alive: mpsc::Sender<()>) -> io::Result<JoinHandle<()>> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+        let _tells = Farewell(alive);
+        let Luggage { sockets, shared, listeners, counters, shutdown } = luggage;
+        let worker = Worker::new(shared, Forwarder::new(), counters);
+        let tasks = LocalSet::new();
+        let served = listeners::serve(sockets, Rc::new(worker), listeners, shutdown);
+        if let Err(error) = tasks.block_on(&runtime, served) {
+            tracing::error!("worker {index} cannot serve its sockets: {error}");
+        }
+    })
+}
+
+/// Tells that a thread ended, by a panic too.
+struct Farewell(mpsc::Sender<()>);
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        // Full means that somebody has told already.
+        let _told = self.0.try_send(());
+    }
+}

@@ -1,0 +1,119 @@
+//! `check`: everything that is wrong with a file, at once.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use super::DEFAULT_CONFIG;
+use crate::app::{self, Unfit};
+use crate::config::{self, Config, Diagnostic, LoadError};
+
+/// Check configuration files: syntax, meaning, loops, and their own [[expect]]ations.
+///
+/// All errors of a file come at once, each with its line. Exits 0 when every file can be used, 1
+/// otherwise; warnings do not change that.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  privatelinkd check privatelinkd.toml
+  privatelinkd check --json privatelinkd.toml | jq '.[].errors'")]
+pub(super) struct Args {
+    /// The files.
+    #[arg(value_name = "FILE", default_value = DEFAULT_CONFIG)]
+    files: Vec<PathBuf>,
+    /// Print one JSON array on stdout.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was found in one file.
+#[derive(Serialize, Default)]
+struct Findings {
+    file: PathBuf,
+    usable: bool,
+    /// Errors and warnings with their places.
+    diagnostics: Vec<Diagnostic>,
+    /// Errors of the file as a whole, and expectations that do not hold.
+    errors: Vec<String>,
+    #[serde(skip)]
+    summary: String,
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let all: Vec<Findings> = args.files.iter().map(|file| check(file)).collect();
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&all)?);
+    } else {
+        all.iter().for_each(print);
+    }
+    let usable = all.iter().all(|findings| findings.usable);
+    Ok(if usable { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn check(file: &Path) -> Findings {
+    let file = file.to_owned();
+    let loaded = match config::load(&file) {
+        Ok(loaded) => loaded,
+        Err(LoadError::Invalid { diagnostics, .. }) => {
+            return Findings { file, diagnostics, ..Findings::default() };
+        }
+        Err(error) => {
+            return Findings { file, errors: vec![error.to_string()], ..Findings::default() };
+        }
+    };
+    let config = &loaded.config;
+    let proof = app::build(config, &config.listen.dns, None)
+        .and_then(|snapshot| app::prove(config, &snapshot));
+    let errors = match proof {
+        Ok(()) => Vec::new(),
+        Err(Unfit::Unmet(unmet)) => unmet
+            .iter()
+            .map(|unmet| {
+                format!("{}:{}: error: expect: {}", file.display(), unmet.line, unmet.what)
+            })
+            .collect(),
+        Err(unfit) => vec![format!("{}: error: {unfit}", file.display())],
+    };
+    let usable = errors.is_empty();
+    let summary = summary(config);
+    Findings { file, usable, diagnostics: loaded.warnings, errors, summary }
+}
+
+fn summary(config: &Config) -> String {
+    let endpoints: usize = config.private_links.iter().map(|link| link.endpoints.len()).sum();
+    let names: usize = config
+        .private_links
+        .iter()
+        .flat_map(|link| &link.endpoints)
+        .map(|endpoint| endpoint.names.len())
+        .sum();
+    let count = |number: usize, what: &str| {
+        format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+    };
+    [
+        count(config.private_links.len(), "private-link zone"),
+        count(endpoints, "endpoint"),
+        count(names, "listed name"),
+        count(config.sites.len(), "site"),
+        count(config.forwards.len(), "forward rule"),
+        count(config.expects.len(), "expectation"),
+    ]
+    .join(", ")
+}
+
+fn print(findings: &Findings) {
+    for diagnostic in &findings.diagnostics {
+        eprintln!("{}", diagnostic.in_file(&findings.file));
+    }
+    for error in &findings.errors {
+        eprintln!("{error}");
+    }
+    let file = findings.file.display();
+    if findings.usable {
+        println!("{file}: OK ({})", findings.summary);
+    } else {
+        let errors = findings.diagnostics.iter().filter(|d| d.is_error()).count();
+        let errors = errors + findings.errors.len();
+        eprintln!("{file}: not usable, {errors} error{}", if errors == 1 { "" } else { "s" });
+    }
+}
