@@ -11,7 +11,7 @@ use crate::config::model::{Endpoint, Unlisted};
 use crate::config::spec::{EndpointSpec, NameSpec, PrivateLinkSpec};
 use crate::config::suggest::{any_of, did_you_mean};
 use crate::config::table::{At, Field, List};
-use crate::wire::{MAX_NAME_OCTETS, Name};
+use crate::wire::{MAX_NAME_OCTETS, Name, NameMap, QName};
 
 /// The clients that an endpoint is the first choice of: a site's, or (`None`) everybody's.
 type Scope<'a> = Option<&'a str>;
@@ -20,12 +20,15 @@ type Scope<'a> = Option<&'a str>;
 pub(super) fn check(
     spec: &PrivateLinkSpec,
     zones: Option<&Zones>,
-    nested: &[Name],
+    nested: &NameMap<Name>,
     path: Path<'_>,
     sites: &SiteIndex,
     findings: &mut Findings<'_>,
 ) {
     if spec.endpoints.is_empty() {
+        if spec.endpoints_given {
+            return;
+        }
         let problem = "missing; write at least one [[private-link.endpoint]]";
         findings.error(path.key("endpoint"), spec.span, Problem::bare(problem));
         return;
@@ -77,15 +80,15 @@ fn check_sites(
         return;
     }
     for at in spec.sites.items.iter().filter(|at| !sites.by_name.contains_key(&at.value)) {
-        let mut known: Vec<&str> = sites.by_name.keys().map(String::as_str).collect();
-        known.sort_unstable();
-        let problem = if known.is_empty() {
+        let known = || sites.sorted.iter().map(String::as_str);
+        let problem = if sites.sorted.is_empty() {
             Problem::new("there is no [[site]]; write one, or leave sites out for everybody")
         } else {
-            let shown = any_of(known.iter().take(10).copied());
+            let shown = any_of(known().take(10));
             Problem::new(format!("no [[site]] has this name; write {shown}"))
         };
-        let help = did_you_mean(&at.value, known);
+        let near = !findings.full_of_errors();
+        let help = near.then(|| did_you_mean(&at.value, known())).flatten();
         findings.error(path.key("sites"), at.span, help.into_iter().fold(problem, Problem::help));
     }
 }
@@ -113,7 +116,7 @@ fn warn_of_loopback(list: &List<IpAddr>, path: Path<'_>, findings: &mut Findings
 fn check_relative_names(
     spec: &EndpointSpec,
     zones: &Zones,
-    nested: &[Name],
+    nested: &NameMap<Name>,
     path: Path<'_>,
     findings: &mut Findings<'_>,
 ) {
@@ -156,7 +159,7 @@ fn warn_of_nested_zone(
     name: &Name,
     span: Span,
     zones: &Zones,
-    nested: &[Name],
+    nested: &NameMap<Name>,
     path: Path<'_>,
     findings: &mut Findings<'_>,
 ) {
@@ -164,8 +167,8 @@ fn warn_of_nested_zone(
         return;
     }
     let full = [name.under(&zones.public.value), name.under(&zones.private.value)];
-    let owner = nested.iter().find(|zone| full.iter().flatten().any(|full| full.is_within(zone)));
-    if let Some(zone) = owner {
+    let mut inside = full.iter().flatten().filter_map(|full| nested.deepest(&QName::from(full)));
+    if let Some((_, zone)) = inside.next() {
         let problem = format!("never answered from here: the zone {zone} of another entry has it");
         findings.warn(path, span, Problem::bare(problem));
     }
@@ -259,6 +262,8 @@ fn scopes(endpoint: &EndpointSpec) -> Vec<Scope<'_>> {
 struct Listed<'s> {
     /// The first lister of each name: the endpoint's index and the entry.
     first: HashMap<&'s Name, (usize, &'s NameSpec)>,
+    /// The entries of `first`, in the order of the endpoints.
+    order: Vec<&'s NameSpec>,
     /// The others, for the few names that have some.
     others: BTreeMap<&'s Name, Vec<(usize, &'s NameSpec)>>,
 }
@@ -267,17 +272,23 @@ impl<'s> Listed<'s> {
     /// Reports names that one endpoint lists twice.
     fn collect(spec: &'s PrivateLinkSpec, top: Path<'_>, findings: &mut Findings<'_>) -> Self {
         let most = spec.endpoints.iter().map(|e| e.names.len()).max().unwrap_or(0);
-        let mut listed = Self { first: HashMap::with_capacity(most), others: BTreeMap::new() };
+        let mut listed = Self {
+            first: HashMap::with_capacity(most),
+            order: Vec::with_capacity(most),
+            others: BTreeMap::new(),
+        };
         for (index, endpoint) in spec.endpoints.iter().enumerate() {
             for entry in &endpoint.names {
                 let Some(first) = listed.first.get(&entry.name) else {
                     listed.first.insert(&entry.name, (index, entry));
+                    listed.order.push(entry);
                     continue;
                 };
                 let others = listed.others.entry(&entry.name).or_default();
-                let same = std::iter::once(first).chain(&*others).find(|(e, _)| *e == index);
-                if let Some((_, same)) = same {
-                    let line = findings.line(same.span);
+                // Endpoints come one after the other, so one that has the name is the latest.
+                let latest = others.last().unwrap_or(first);
+                if latest.0 == index {
+                    let line = findings.line(latest.1.span);
                     let problem = format!("the same name stands on line {line}; keep one of them");
                     let path = top.item(index, spec.endpoints.len());
                     let names = path.key("names");
@@ -341,8 +352,8 @@ impl<'s> Listed<'s> {
             let own = || endpoints.iter().filter_map(|index| spec.endpoints.get(*index));
             let covered: HashSet<&Name> = own().flat_map(|e| &e.names).map(|n| &n.name).collect();
             let missing = self.first.len() - covered.len();
-            let all = spec.endpoints.iter().flat_map(|endpoint| &endpoint.names);
-            let example = all.into_iter().find(|entry| !covered.contains(&entry.name));
+            // Found after as many steps as `covered` has names: the work stays linear in the file.
+            let example = self.order.iter().find(|entry| !covered.contains(&entry.name));
             let (Some(example), Some(index)) = (example, endpoints.first()) else { continue };
             let span = own().next().map_or(spec.span, |endpoint| endpoint.span);
             let names = match missing {
