@@ -2,6 +2,7 @@
 
 mod endpoints;
 mod forwards;
+mod listed;
 mod zones;
 
 use std::collections::{HashMap, HashSet};
@@ -39,7 +40,7 @@ pub(super) fn resolve(spec: Spec, findings: &mut Findings<'_>) -> Config {
     unused_sites(&spec, findings);
     let access = access(&spec.access, findings);
     let site_index = SiteIndex::new(&spec.sites, findings);
-    site_networks(&spec.sites, &access, findings);
+    site_networks(&spec, &access, findings);
     if spec.private_links.is_empty() && spec.forwards.is_empty() {
         let problem = "nothing to answer; write at least one [[private-link]] or [[forward]]";
         findings.error(Path::Root, Span::FILE, Problem::bare(problem));
@@ -92,7 +93,7 @@ fn access(spec: &AccessSpec, findings: &mut Findings<'_>) -> Access {
     let path = access.key("allow");
     let any_v4 = allow.iter().any(|network| matches!(network, IpNet::V4(_)));
     let any_v6 = allow.iter().any(|network| matches!(network, IpNet::V6(_)));
-    if any_v4 != any_v6 {
+    if any_v4 != any_v6 && !spec.allow.incomplete {
         let shut = if any_v4 { "IPv6" } else { "IPv4" };
         let problem = format!("no {shut} client may ask; both families are closed by default");
         findings.warn(path, span, Problem::new(problem));
@@ -174,7 +175,8 @@ impl Allow {
     }
 }
 
-fn site_networks(sites: &[SiteSpec], access: &Access, findings: &mut Findings<'_>) {
+fn site_networks(spec: &Spec, access: &Access, findings: &mut Findings<'_>) {
+    let sites = &spec.sites;
     let allowed = Allow::new(&access.allow);
     let mut owners: HashMap<IpNet, Span> = HashMap::new();
     let top = Path::Root.key("site");
@@ -185,6 +187,10 @@ fn site_networks(sites: &[SiteSpec], access: &Access, findings: &mut Findings<'_
                 let line = findings.line(first);
                 let problem = format!("another site has this network (line {line})");
                 findings.error(path.key("networks"), at.span, Problem::new(problem));
+            }
+            // What a wrong entry would have allowed is not known.
+            if spec.access.allow.incomplete {
+                continue;
             }
             let problem = match allowed.covers(&at.value) {
                 Cover::Whole => continue,

@@ -142,11 +142,8 @@ pub(super) fn read(root: &DeTable<'_>, findings: &mut Findings<'_>) -> Spec {
     let access = top.table("access", findings, read_access);
     let limits = top.table("limits", findings, read_limits);
     Spec {
-        listen: listen.unwrap_or(List { items: Vec::new(), span: None }),
-        access: access.unwrap_or(AccessSpec {
-            allow: List { items: Vec::new(), span: None },
-            refused: Refused::Answer,
-        }),
+        listen: listen.unwrap_or_else(List::missing),
+        access: access.unwrap_or(AccessSpec { allow: List::missing(), refused: Refused::Answer }),
         sites: top.tables("site", "site", findings, read_site),
         private_links: top.tables("private-link", "private-link", findings, read_private_link),
         forwards: top.tables("forward", "forward", findings, read_forward),
@@ -309,6 +306,8 @@ fn read_names(table: &Table<'_>, findings: &mut Findings<'_>) -> Vec<NameSpec> {
             Err(problem) => findings.error(path, span, problem),
         }
     }
+    // The table is in alphabetical order; messages speak of the first and the second in the file.
+    names.sort_unstable_by_key(|entry| entry.span.start);
     names
 }
 

@@ -15,7 +15,7 @@ pub(super) fn did_you_mean<'a>(
         return None;
     }
     // A third of the letters may be wrong; more is another word.
-    let tolerated = (lower.len() / 3).max(1);
+    let tolerated = (lower.len() / 3).max(usize::from(lower.len() > 1));
     let near = known.into_iter().filter(|known| known.len().abs_diff(lower.len()) <= tolerated);
     let (distance, best) = near
         .take(MAX_WORDS)

@@ -187,7 +187,7 @@ pub(super) fn listener(text: &str) -> Result<SocketAddr, Problem> {
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
     Err(match bare.parse::<IpAddr>() {
         Ok(address) => {
-            let right = SocketAddr::new(address, DNS_PORT);
+            let right = SocketAddr::new(address.to_canonical(), DNS_PORT);
             Problem::new(format!("the port is missing; write \"{right}\""))
         }
         Err(_) => Problem::new(WANTED_LISTENER),

@@ -30,8 +30,9 @@ pub(super) fn resolve(
         .enumerate()
         .map(|(index, spec)| zones_of(spec, top.item(index, of), findings))
         .collect();
-    report_zones_twice(&all, findings);
-    let nested = nested_zones(&all);
+    // Which of two entries owns a zone is not known then; more about it would only mislead.
+    let twice = report_zones_twice(&all, findings);
+    let nested = if twice { vec![NameMap::default(); all.len()] } else { nested_zones(&all) };
     for (index, ((spec, zones), nested)) in specs.iter().zip(&all).zip(&nested).enumerate() {
         endpoints::check(spec, zones.as_ref(), nested, top.item(index, of), sites, findings);
     }
@@ -217,7 +218,8 @@ fn expected_pair(public: &Name, private: &Name) -> bool {
     }
 }
 
-fn report_zones_twice(all: &[Option<Zones>], findings: &mut Findings<'_>) {
+fn report_zones_twice(all: &[Option<Zones>], findings: &mut Findings<'_>) -> bool {
+    let mut twice = false;
     let mut owners: HashMap<&Name, Span> = HashMap::new();
     let top = Path::Root.key("private-link");
     for (index, zones) in all.iter().enumerate() {
@@ -230,9 +232,11 @@ fn report_zones_twice(all: &[Option<Zones>], findings: &mut Findings<'_>) {
             let problem =
                 format!("the zone {} stands twice in the file (first on line {line})", at.value);
             findings.error(path.key(key), at.span, Problem::new(problem));
+            twice = true;
             break;
         }
     }
+    twice
 }
 
 /// `unlisted = "forward"` needs somewhere to forward to.
