@@ -169,7 +169,7 @@ fn known_as_public(zone: &Name) -> Option<&'static Service> {
     catalog::services().iter().find(|service| service.public_zone == text)
 }
 
-/// A public zone, or one above it, given as private zone: it would hide public names from everybody.
+/// A public zone, or one above it, given as private zone: it would hide public names.
 fn hijacking(spec: &PrivateLinkSpec, private: &Name) -> Option<Problem> {
     let own = spec.public_zone.good().map(|zone| &zone.value);
     let known = catalog::services().iter().find_map(|service| {

@@ -93,13 +93,15 @@ fn sites_have_one_name_and_networks_of_their_own() {
         ),
         sites(
             &format!(
-                "{y}[[site]]\nname = 'x'\nnetworks = ['10.3.0.0/16']\n[[site]]\nname = 'x'\nnetworks = ['10.4.0.0/16']"
+                "{y}[[site]]\nname = 'x'\nnetworks = ['10.3.0.0/16']\n\
+                 [[site]]\nname = 'x'\nnetworks = ['10.4.0.0/16']"
             ),
             &[(E, 13, "site[3].name", "another site has this name (line 10)")],
         ),
         sites(
             &format!(
-                "{y}[[site]]\nname = 'x'\nnetworks = ['8.8.0.0/16', '0.0.0.0/0', '172.0.0.0/8', '10.9.9.9']"
+                "{y}[[site]]\nname = 'x'\nnetworks = ['8.8.0.0/16', \
+                 '0.0.0.0/0', '172.0.0.0/8', '10.9.9.9']"
             ),
             &[
                 (W, 11, "site[2].networks", "outside access.allow: these"),

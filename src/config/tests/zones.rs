@@ -2,7 +2,8 @@
 
 use super::{Case, E, Said, W, check, rest, whole};
 
-const ENDPOINT: &str = "[[private-link.endpoint]]\nname = 'hub'\naddresses = ['10.1.0.5']\nnames = { api = ['10.1.0.5'] }";
+const ENDPOINT: &str = "[[private-link.endpoint]]\nname = 'hub'\n\
+                        addresses = ['10.1.0.5']\nnames = { api = ['10.1.0.5'] }";
 
 /// A private link of these lines (from line 7) and one endpoint.
 fn link(text: &str, said: Said) -> Case {
