@@ -195,8 +195,10 @@ pub(super) fn listener(text: &str) -> Result<SocketAddr, Problem> {
 }
 
 /// What to write for an upstream.
-pub(super) const WANTED_UPSTREAM: &str = "write an address such as \"10.0.0.4\", \"10.0.0.4:53\" or \
-     \"[fd00::4]:53\", or \"resolv.conf\"";
+pub(super) const WANTED_UPSTREAM: &str = concat!(
+    "write an address such as \"10.0.0.4\", \"10.0.0.4:53\" or \"[fd00::4]:53\", ",
+    "or \"resolv.conf\""
+);
 
 pub(super) fn upstream(text: &str) -> Result<UpstreamSource, Problem> {
     if text == "resolv.conf" {
