@@ -2,9 +2,10 @@
 
 mod endpoints;
 mod forwards;
+mod listed;
 mod zones;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -39,7 +40,7 @@ pub(super) fn resolve(spec: Spec, findings: &mut Findings<'_>) -> Config {
     unused_sites(&spec, findings);
     let access = access(&spec.access, findings);
     let site_index = SiteIndex::new(&spec.sites, findings);
-    site_networks(&spec.sites, &access, findings);
+    site_networks(&spec, &access, findings);
     if spec.private_links.is_empty() && spec.forwards.is_empty() {
         let problem = "nothing to answer; write at least one [[private-link]] or [[forward]]";
         findings.error(Path::Root, Span::FILE, Problem::bare(problem));
@@ -92,7 +93,7 @@ fn access(spec: &AccessSpec, findings: &mut Findings<'_>) -> Access {
     let path = access.key("allow");
     let any_v4 = allow.iter().any(|network| matches!(network, IpNet::V4(_)));
     let any_v6 = allow.iter().any(|network| matches!(network, IpNet::V6(_)));
-    if any_v4 != any_v6 {
+    if any_v4 != any_v6 && !spec.allow.incomplete {
         let shut = if any_v4 { "IPv6" } else { "IPv4" };
         let problem = format!("no {shut} client may ask; both families are closed by default");
         findings.warn(path, span, Problem::new(problem));
@@ -112,13 +113,15 @@ fn access(spec: &AccessSpec, findings: &mut Findings<'_>) -> Access {
 /// Where a site's name stands in [`Config::sites`].
 pub(super) struct SiteIndex {
     by_name: HashMap<String, usize>,
+    /// All names in alphabetical order, for messages.
+    sorted: Vec<String>,
     /// Some site has no usable name, so an unknown one may be meant to be it.
     incomplete: bool,
 }
 
 impl SiteIndex {
     fn new(sites: &[SiteSpec], findings: &mut Findings<'_>) -> Self {
-        let mut index = Self { by_name: HashMap::new(), incomplete: false };
+        let mut index = Self { by_name: HashMap::new(), sorted: Vec::new(), incomplete: false };
         let mut lines: HashMap<&str, usize> = HashMap::new();
         let top = Path::Root.key("site");
         for (number, site) in sites.iter().enumerate() {
@@ -134,12 +137,47 @@ impl SiteIndex {
             }
             index.by_name.insert(name.value.clone(), number);
         }
+        index.sorted = index.by_name.keys().cloned().collect();
+        index.sorted.sort_unstable();
         index
     }
 }
 
-fn site_networks(sites: &[SiteSpec], access: &Access, findings: &mut Findings<'_>) {
-    let allowed = IpNet::aggregate(&access.allow);
+/// How much of a network may ask.
+enum Cover {
+    Whole,
+    Partly,
+    Nothing,
+}
+
+/// `access.allow` as networks of which none touches another, in the order of their addresses.
+struct Allow(Vec<IpNet>);
+
+impl Allow {
+    fn new(allow: &[IpNet]) -> Self {
+        let mut networks = IpNet::aggregate(&allow.to_vec());
+        networks.sort_unstable_by_key(|network| network.network());
+        Self(networks)
+    }
+
+    fn covers(&self, network: &IpNet) -> Cover {
+        let (before, behind) =
+            self.0.split_at(self.0.partition_point(|other| other.network() <= network.network()));
+        if before.last().is_some_and(|other| other.contains(network)) {
+            return Cover::Whole;
+        }
+        // One that begins at the same address, but is smaller, is the last of `before`.
+        let inside = |other: &IpNet| network.contains(other);
+        if before.last().is_some_and(inside) || behind.first().is_some_and(inside) {
+            return Cover::Partly;
+        }
+        Cover::Nothing
+    }
+}
+
+fn site_networks(spec: &Spec, access: &Access, findings: &mut Findings<'_>) {
+    let sites = &spec.sites;
+    let allowed = Allow::new(&access.allow);
     let mut owners: HashMap<IpNet, Span> = HashMap::new();
     let top = Path::Root.key("site");
     for (number, site) in sites.iter().enumerate() {
@@ -150,14 +188,14 @@ fn site_networks(sites: &[SiteSpec], access: &Access, findings: &mut Findings<'_
                 let problem = format!("another site has this network (line {line})");
                 findings.error(path.key("networks"), at.span, Problem::new(problem));
             }
-            if allowed.iter().any(|allowed| allowed.contains(&at.value)) {
+            // What a wrong entry would have allowed is not known.
+            if spec.access.allow.incomplete {
                 continue;
             }
-            let partly = allowed.iter().any(|allowed| at.value.contains(allowed));
-            let problem = if partly {
-                "partly outside access.allow: some of these clients are refused"
-            } else {
-                "outside access.allow: these clients are refused"
+            let problem = match allowed.covers(&at.value) {
+                Cover::Whole => continue,
+                Cover::Partly => "partly outside access.allow: some of these clients are refused",
+                Cover::Nothing => "outside access.allow: these clients are refused",
             };
             findings.warn(path.key("networks"), at.span, Problem::new(problem));
         }
@@ -166,7 +204,7 @@ fn site_networks(sites: &[SiteSpec], access: &Access, findings: &mut Findings<'_
 
 fn unused_sites(spec: &Spec, findings: &mut Findings<'_>) {
     let endpoints = || spec.private_links.iter().flat_map(|link| &link.endpoints);
-    let used: std::collections::HashSet<&str> =
+    let used: HashSet<&str> =
         endpoints().flat_map(|e| &e.sites.items).map(|at| at.value.as_str()).collect();
     let top = Path::Root.key("site");
     for (number, site) in spec.sites.iter().enumerate() {
