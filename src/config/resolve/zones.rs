@@ -125,10 +125,11 @@ fn service_zones(
 ) -> Option<Zones> {
     let names = || catalog::services().iter().map(|known| known.name);
     let Some(known) = catalog::find(&service.value) else {
-        let problem = Problem::new(
-            "not in the catalogue; write one of its names (privatelinkd services lists them), or \
-             public-zone and private-zone",
-        );
+        let known = names().collect::<Vec<_>>().join(", ");
+        let problem = Problem::new(format!(
+            "not in the catalogue ({known}); write one of its names, or public-zone and \
+             private-zone"
+        ));
         let help = did_you_mean(&service.value, names());
         let problem = help.into_iter().fold(problem, Problem::help);
         findings.error(path.key("service"), service.span, problem);

@@ -164,21 +164,3 @@ fn work_is_linear_in_the_file() {
     assert!(report.config.is_none());
     assert!(begin.elapsed() < SOON, "{:?}", begin.elapsed());
 }
-
-/// `cargo test --release --lib config -- --ignored --nocapture`
-#[test]
-#[ignore = "a measurement, of a release build"]
-#[allow(clippy::print_stderr, reason = "a measurement for whoever runs it")]
-fn a_hundred_thousand_names_are_read_in_a_fraction_of_a_second() {
-    let text = names(1, 100_000, false);
-    let best = (0..5)
-        .map(|_| {
-            let begin = Instant::now();
-            assert!(read(&text).config.is_some());
-            begin.elapsed()
-        })
-        .min();
-    let best = best.expect("five runs");
-    eprintln!("100,000 names, {} KiB: {best:?}", text.len() >> 10);
-    assert!(best < Duration::from_millis(300), "{best:?}");
-}
