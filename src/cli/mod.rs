@@ -7,8 +7,8 @@ mod check;
 mod explain;
 mod query;
 mod run;
-mod show;
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -97,6 +97,15 @@ fn man() -> anyhow::Result<ExitCode> {
     }
     std::io::Write::write_all(&mut std::io::stdout(), &page)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The address under which a listening address can be asked from this host.
+fn reachable(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    }
 }
 
 /// A domain name on the command line.
