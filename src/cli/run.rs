@@ -28,9 +28,12 @@ fn announce(running: &Running<'_>) {
     for address in running.addresses {
         println!("listening on {address} (UDP and TCP)");
     }
+    if let Some(address) = running.admin {
+        println!("listening on {address} (admin, HTTP)");
+    }
     let first = running.addresses.first();
     let (Some(address), Some(name)) = (first, sample_name(running.config)) else { return };
-    let (ip, port) = (crate::cli::show::reachable(address.ip()), address.port());
+    let (ip, port) = (super::reachable(address.ip()), address.port());
     println!("try:");
     println!("  dig @{ip} -p {port} {name}");
     println!("  privatelinkd query {name} @{}", std::net::SocketAddr::new(ip, port));
