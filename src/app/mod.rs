@@ -55,7 +55,7 @@ pub enum RunError {
     #[error("listen.admin: {0}")]
     Admin(BindError),
     /// The system refused a thread, a timer or a signal handler.
-    #[error("cannot start: {0}")]
+    #[error("cannot start")]
     System(#[from] io::Error),
     /// A worker thread ended, which is a bug; without it a share of all clients would get silence.
     #[error("a worker thread ended by itself; this is a bug, please report it")]

@@ -58,9 +58,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let explanation =
         if args.live { admin::explain(daemon(args)?, &ask)? } else { offline(args, &ask)? };
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&explanation)?);
+        super::say_json(&explanation)?;
     } else {
-        print!("{}", in_words(&explanation));
+        super::say(&in_words(&explanation))?;
     }
     Ok(ExitCode::SUCCESS)
 }

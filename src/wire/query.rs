@@ -69,6 +69,10 @@ impl<'a> Query<'a> {
             return Err(malformed);
         }
         let (qname, qtype, qclass, question_end) = read_question(message).map_err(|_| malformed)?;
+        // The first name has nothing to point to but the header (RFC 1035 §4.1.4).
+        if question_end != HEADER_OCTETS + qname.as_wire().len() + 4 {
+            return Err(malformed);
+        }
         // OPT is no type that one can ask for (RFC 6891 §6.1.1).
         if qtype == Rtype::OPT {
             return Err(malformed);
@@ -221,6 +225,8 @@ mod tests {
         assert!(matches!(changed(5, 2), Fault::Malformed(_)));
         assert!(matches!(changed(7, 1), Fault::Malformed(_)));
         assert!(matches!(changed(12, 0xc0), Fault::Malformed(_)));
+        let into_the_header = b"\0\0\x01\0\0\x01\0\0\0\0\0\0\xc0\x04\0\x01\0\x01";
+        assert!(matches!(Query::parse(into_the_header), Err(Fault::Malformed(_))));
         assert!(matches!(Query::parse(&with_opt([0, 1, 0, 0], &[])), Err(Fault::Version { .. })));
         assert!(matches!(Query::parse(&with_opt([0; 4], &[0, 1, 0])), Err(Fault::Malformed(_))));
         let trailing = [PLAIN, &[0]].concat();
