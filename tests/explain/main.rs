@@ -270,9 +270,9 @@ fn begin(daemon: &Daemon) -> TcpStream {
     stream
 }
 
-/// Whether the daemon has closed it, or answered that it will.
+/// Whether the daemon closes it, whatever it says before.
 fn is_over(stream: &mut TcpStream) -> bool {
-    match stream.read(&mut [0; 256]) {
+    match stream.read_to_end(&mut Vec::new()) {
         Ok(_) => true,
         Err(error) => error.kind() == ErrorKind::ConnectionReset,
     }
