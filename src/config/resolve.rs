@@ -6,7 +6,7 @@ mod listed;
 mod zones;
 
 use std::collections::{HashMap, HashSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
@@ -48,9 +48,10 @@ pub(super) fn resolve(spec: Spec, findings: &mut Findings<'_>) -> Config {
     forwards::check(&spec.forwards, &spec.listen, findings);
     zones::warn_of_uncovered_forwarding(&spec.private_links, &spec.forwards, findings);
     listeners(&spec, findings);
+    admin(&spec, findings);
     let private_links = zones::resolve(spec.private_links, &site_index, findings);
     Config {
-        listen: Listen { dns: spec.listen.values() },
+        listen: Listen { dns: spec.listen.values(), admin: spec.admin.good().map(|at| at.value) },
         access,
         sites: spec.sites.into_iter().filter_map(site).collect(),
         private_links,
@@ -72,6 +73,39 @@ fn listeners(spec: &Spec, findings: &mut Findings<'_>) {
             let problem = Problem::new("the system will choose a port; this is for tests only");
             findings.warn(listen.key("dns").item(index, of), at.span, problem);
         }
+    }
+}
+
+fn admin(spec: &Spec, findings: &mut Findings<'_>) {
+    let Some(admin) = spec.admin.good() else { return };
+    let (listen, address) = (Path::Root.key("listen"), admin.value);
+    let path = listen.key("admin");
+    // DNS listens on TCP too. An IPv6 socket takes no IPv4, so the families do not meet.
+    let meets = |dns: SocketAddr| {
+        let (ours, theirs) = (address.ip(), dns.ip());
+        let either_any = ours.is_unspecified() || theirs.is_unspecified();
+        address.port() != 0
+            && dns.port() == address.port()
+            && (ours == theirs || (either_any && ours.is_ipv4() == theirs.is_ipv4()))
+    };
+    if address.ip().is_multicast() {
+        let problem = Problem::new("a multicast address cannot be listened on");
+        findings.error(path, admin.span, problem);
+        return;
+    }
+    if let Some(dns) = spec.listen.items.iter().find(|at| meets(at.value)) {
+        let line = findings.line(dns.span);
+        let problem = format!("listen.dns takes this port over TCP (line {line}); use another");
+        findings.error(path, admin.span, Problem::new(problem));
+    }
+    if address.port() == 0 {
+        let problem = Problem::new("the system will choose a port; this is for tests only");
+        findings.warn(path, admin.span, problem);
+    }
+    if !address.ip().is_loopback() {
+        let problem = "not a loopback address: whoever reaches it sees how names resolve, and \
+                       nothing asks who they are; use 127.0.0.1, or a firewall";
+        findings.warn(path, admin.span, Problem::new(problem));
     }
 }
 

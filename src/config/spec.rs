@@ -35,7 +35,7 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
 ];
 const TOP: &[&str] =
     &["listen", "access", "site", "private-link", "forward", "cache", "expect", "log", "limits"];
-const LISTEN: &[&str] = &["dns"];
+const LISTEN: &[&str] = &["dns", "admin"];
 const ACCESS: &[&str] = &["allow", "refused"];
 const SITE: &[&str] = &["name", "networks"];
 const PRIVATE_LINK: &[&str] =
@@ -58,6 +58,7 @@ const LIMITS: &[&str] = &[
 /// The whole file.
 pub(super) struct Spec {
     pub(super) listen: List<SocketAddr>,
+    pub(super) admin: Field<SocketAddr>,
     pub(super) access: AccessSpec,
     pub(super) sites: Vec<SiteSpec>,
     pub(super) private_links: Vec<PrivateLinkSpec>,
@@ -139,10 +140,12 @@ pub(super) fn read(root: &DeTable<'_>, findings: &mut Findings<'_>) -> Spec {
     if !root.contains_key("listen") {
         top.missing("listen", "write [listen] and dns = [\"0.0.0.0:53\", \"[::]:53\"]", findings);
     }
+    let (listen, admin) = listen.unwrap_or_else(|| (List::missing(), Field::Missing));
     let access = top.table("access", findings, read_access);
     let limits = top.table("limits", findings, read_limits);
     Spec {
-        listen: listen.unwrap_or_else(List::missing),
+        listen,
+        admin,
         access: access.unwrap_or(AccessSpec { allow: List::missing(), refused: Refused::Answer }),
         sites: top.tables("site", "site", findings, read_site),
         private_links: top.tables("private-link", "private-link", findings, read_private_link),
@@ -160,7 +163,10 @@ pub(super) fn read(root: &DeTable<'_>, findings: &mut Findings<'_>) -> Spec {
     }
 }
 
-fn read_listen(table: &Table<'_>, findings: &mut Findings<'_>) -> List<SocketAddr> {
+fn read_listen(
+    table: &Table<'_>,
+    findings: &mut Findings<'_>,
+) -> (List<SocketAddr>, Field<SocketAddr>) {
     table.only(LISTEN, findings);
     let at_most = limits::MAX_LISTENERS;
     let listed = Listed { wanted: values::WANTED_LISTENER, at_least_one: true, at_most };
@@ -168,7 +174,7 @@ fn read_listen(table: &Table<'_>, findings: &mut Findings<'_>) -> List<SocketAdd
     if dns.is_missing() {
         table.missing("dns", "write dns = [\"0.0.0.0:53\", \"[::]:53\"]", findings);
     }
-    dns
+    (dns, table.text("admin", values::WANTED_ADMIN, findings, values::admin))
 }
 
 fn read_access(table: &Table<'_>, findings: &mut Findings<'_>) -> AccessSpec {

@@ -13,6 +13,8 @@ use crate::wire::{Name, Rtype};
 
 /// Port of plain DNS (RFC 1035 §4.2).
 const DNS_PORT: u16 = 53;
+/// The port to show where an admin address lacks one; the one of the shipped configuration.
+const ADMIN_PORT: u16 = 9_153;
 /// Longest text of a duration or size; "18446744073709551615ns" is the longest useful one.
 const MAX_QUANTITY_OCTETS: usize = 22;
 /// Longest name of a site or endpoint, characters: it stands in log lines and metric labels.
@@ -178,6 +180,19 @@ pub(super) const WANTED_LISTENER: &str =
     "write an address with a port, such as \"0.0.0.0:53\" or \"[::]:53\"";
 
 pub(super) fn listener(text: &str) -> Result<SocketAddr, Problem> {
+    socket(text, DNS_PORT, WANTED_LISTENER)
+}
+
+/// What to write for the admin address.
+pub(super) const WANTED_ADMIN: &str =
+    "write an address with a port, such as \"127.0.0.1:9153\"; leave the key out to turn it off";
+
+pub(super) fn admin(text: &str) -> Result<SocketAddr, Problem> {
+    socket(text, ADMIN_PORT, WANTED_ADMIN)
+}
+
+/// An address with a port; `port` is the one to show where it is missing.
+fn socket(text: &str, port: u16, wanted: &str) -> Result<SocketAddr, Problem> {
     if let Ok(socket) = text.parse::<SocketAddr>() {
         return unmapped(socket.ip()).map(|_| socket).map_err(|plain| {
             let port = socket.port();
@@ -187,10 +202,10 @@ pub(super) fn listener(text: &str) -> Result<SocketAddr, Problem> {
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
     Err(match bare.parse::<IpAddr>() {
         Ok(address) => {
-            let right = SocketAddr::new(address.to_canonical(), DNS_PORT);
+            let right = SocketAddr::new(address.to_canonical(), port);
             Problem::new(format!("the port is missing; write \"{right}\""))
         }
-        Err(_) => Problem::new(WANTED_LISTENER),
+        Err(_) => Problem::new(wanted),
     })
 }
 

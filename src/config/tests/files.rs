@@ -26,8 +26,8 @@ fn unknown_keys_are_errors_with_a_suggestion() {
         ),
         // Keys of later versions are not taken in silence.
         whole(
-            &format!("{LISTEN}admin = '127.0.0.1:9153'\n{FORWARD}"),
-            &[(E, 3, "listen.admin", "unknown key; allowed: dns")],
+            &format!("{LISTEN}port = 53\n{FORWARD}"),
+            &[(E, 3, "listen.port", "unknown key; allowed: dns, admin")],
         ),
         rest(
             "policy = 'ordered'\nrequire-private = true",
