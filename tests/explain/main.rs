@@ -152,7 +152,8 @@ fn an_upstream_that_loops_says_so() {
             }
         }
     });
-    // Every reload looks for loops.
+    // Who explains hears signals too. Every reload looks for loops.
+    assert!(!daemon.explain(&["a.example"]).contains("looping"));
     daemon.hang_up();
     until("the loop", || daemon.explain(&["a.example"]).contains("(looping: ").then_some(()));
 }
