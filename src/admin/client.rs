@@ -29,7 +29,7 @@ pub enum ClientError {
     /// Nobody answers.
     #[error(
         "the daemon at {address} does not answer: is it running, and has its configuration \
-         [listen] admin? ({source})"
+         [listen] admin?"
     )]
     Unreachable {
         /// Where it should be.

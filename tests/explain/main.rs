@@ -152,7 +152,8 @@ fn an_upstream_that_loops_says_so() {
             }
         }
     });
-    // Every reload looks for loops.
+    // Who explains hears signals too. Every reload looks for loops.
+    assert!(!daemon.explain(&["a.example"]).contains("looping"));
     daemon.hang_up();
     until("the loop", || daemon.explain(&["a.example"]).contains("(looping: ").then_some(()));
 }
@@ -174,6 +175,7 @@ fn a_daemon_that_is_not_there_is_said_in_words() {
     let said = stderr(&["explain", API, "--live", "--admin", &address]);
     let wanted = format!("the daemon at {address} does not answer: is it running");
     assert!(said.contains(&wanted), "{said}");
+    assert_eq!(said.matches("refused").count(), 1, "{said}");
 
     let text = config(NOBODY.parse().expect("an address"), "10.1.0.5");
     let file = File::new(&text.replace("admin = \"127.0.0.1:0\"\n", ""));
