@@ -18,17 +18,27 @@ pub(super) struct Logging {
 }
 
 impl Logging {
+    /// A full disk or a closed stderr costs lines, never an answer: errors of writing are not logged,
+    /// since that would write to the same place.
+    ///
     /// Starts logging for the whole process; a second call in one process changes nothing.
     pub(super) fn start(log: Log) -> Self {
         let (filter, handle) = reload::Layer::new(targets(log.level));
         let lines = match log.format {
             LogFormat::Text => {
                 let colour = io::stderr().is_terminal();
-                fmt::layer().with_writer(io::stderr).with_ansi(colour).boxed()
+                fmt::layer()
+                    .with_writer(io::stderr)
+                    .with_ansi(colour)
+                    .log_internal_errors(false)
+                    .boxed()
             }
-            LogFormat::Json => {
-                fmt::layer().json().flatten_event(true).with_writer(io::stderr).boxed()
-            }
+            LogFormat::Json => fmt::layer()
+                .json()
+                .flatten_event(true)
+                .with_writer(io::stderr)
+                .log_internal_errors(false)
+                .boxed(),
         };
         // Only tests run two daemons in a process; the first one's log serves both.
         let _first = tracing_subscriber::registry().with(filter).with(lines).try_init();

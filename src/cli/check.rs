@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::DEFAULT_CONFIG;
+use super::{DEFAULT_CONFIG, complain};
 use crate::app::{self, Unfit};
 use crate::config::{self, Config, Diagnostic, LoadError};
 
@@ -42,9 +42,9 @@ struct Findings {
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let all: Vec<Findings> = args.files.iter().map(|file| check(file)).collect();
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&all)?);
+        super::say_json(&all)?;
     } else {
-        all.iter().for_each(print);
+        all.iter().try_for_each(print)?;
     }
     let usable = all.iter().all(|findings| findings.usable);
     Ok(if usable { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -101,19 +101,19 @@ fn summary(config: &Config) -> String {
     .join(", ")
 }
 
-fn print(findings: &Findings) {
+fn print(findings: &Findings) -> std::io::Result<()> {
     for diagnostic in &findings.diagnostics {
-        eprintln!("{}", diagnostic.in_file(&findings.file));
+        complain(&diagnostic.in_file(&findings.file).to_string());
     }
     for error in &findings.errors {
-        eprintln!("{error}");
+        complain(error);
     }
     let file = findings.file.display();
     if findings.usable {
-        println!("{file}: OK ({})", findings.summary);
-    } else {
-        let errors = findings.diagnostics.iter().filter(|d| d.is_error()).count();
-        let errors = errors + findings.errors.len();
-        eprintln!("{file}: not usable, {errors} error{}", if errors == 1 { "" } else { "s" });
+        return super::say(&format!("{file}: OK ({})\n", findings.summary));
     }
+    let errors = findings.diagnostics.iter().filter(|d| d.is_error()).count();
+    let errors = errors + findings.errors.len();
+    complain(&format!("{file}: not usable, {errors} error{}", if errors == 1 { "" } else { "s" }));
+    Ok(())
 }

@@ -1,7 +1,7 @@
 //! Commands and arguments, and what a person reads.
 //!
 //! The only floor that prints. Answers go to stdout, errors to stderr; `--json` for scripts.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is where the program speaks")]
+#![allow(clippy::print_stdout, reason = "explain")]
 
 mod check;
 mod explain;
@@ -9,6 +9,7 @@ mod query;
 mod run;
 mod show;
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -68,8 +69,9 @@ pub fn main() -> ExitCode {
         Command::Query(args) => query::run(&args),
         Command::Completions { shell } => {
             let mut command = Cli::command();
-            clap_complete::generate(shell, &mut command, "privatelinkd", &mut std::io::stdout());
-            Ok(ExitCode::SUCCESS)
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut command, "privatelinkd", &mut script);
+            say(&String::from_utf8_lossy(&script)).map(|()| ExitCode::SUCCESS).map_err(Into::into)
         }
         Command::Man => man(),
     };
@@ -78,7 +80,7 @@ pub fn main() -> ExitCode {
         if error.downcast_ref::<std::io::Error>().map(std::io::Error::kind)
             != Some(std::io::ErrorKind::BrokenPipe)
         {
-            eprintln!("privatelinkd: {error:#}");
+            complain(&format!("privatelinkd: {error:#}"));
         }
         ExitCode::FAILURE
     })
@@ -95,8 +97,25 @@ fn man() -> anyhow::Result<ExitCode> {
         man.render_description_section(&mut page)?;
         man.render_options_section(&mut page)?;
     }
-    std::io::Write::write_all(&mut std::io::stdout(), &page)?;
+    say(&String::from_utf8_lossy(&page))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Writes to stdout; `println!` would panic where it is closed.
+fn say(text: &str) -> std::io::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
+}
+
+/// Writes a line to stderr; where that is closed, nobody listens.
+fn complain(line: &str) {
+    let _closed = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Writes `value` to stdout as JSON.
+fn say_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
+    Ok(say(&(serde_json::to_string_pretty(value)? + "\n"))?)
 }
 
 /// A domain name on the command line.

@@ -91,10 +91,13 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if args.json {
         let octets = reply.len();
         let report = Report { server, transport, milliseconds, octets, reply: &shown };
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        super::say_json(&report)?;
     } else {
-        print!("{}", shown.lines(""));
-        println!("; {} octets from {server} over {transport} in {milliseconds:.1} ms", reply.len());
+        let octets = reply.len();
+        super::say(&format!(
+            "{}; {octets} octets from {server} over {transport} in {milliseconds:.1} ms\n",
+            shown.lines("")
+        ))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,8 +1,10 @@
 //! `run`: the daemon.
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use super::ConfigArg;
+use super::show::reachable;
 use crate::app::{self, Running};
 use crate::config::Config;
 
@@ -25,15 +27,23 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
 /// Says where it listens, and how to see that it works.
 fn announce(running: &Running<'_>) {
-    for address in running.addresses {
-        println!("listening on {address} (UDP and TCP)");
+    // A daemon whose stdout is closed goes on without these lines.
+    let _closed = super::say(&announcement(running));
+}
+
+fn announcement(running: &Running<'_>) -> String {
+    let mut text: String = running
+        .addresses
+        .iter()
+        .map(|address| format!("listening on {address} (UDP and TCP)\n"))
+        .collect();
+    if let (Some(address), Some(name)) = (running.addresses.first(), sample_name(running.config)) {
+        let (ip, port) = (reachable(address.ip()), address.port());
+        let server = SocketAddr::new(ip, port);
+        text +=
+            &format!("try:\n  dig @{ip} -p {port} {name}\n  privatelinkd query {name} @{server}\n");
     }
-    let first = running.addresses.first();
-    let (Some(address), Some(name)) = (first, sample_name(running.config)) else { return };
-    let (ip, port) = (crate::cli::show::reachable(address.ip()), address.port());
-    println!("try:");
-    println!("  dig @{ip} -p {port} {name}");
-    println!("  privatelinkd query {name} @{}", std::net::SocketAddr::new(ip, port));
+    text
 }
 
 /// A name that the configuration answers.

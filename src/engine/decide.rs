@@ -1,7 +1,7 @@
 //! One query, one verdict.
 
 use super::private::{self, Owner, Want};
-use super::recorder::{Recorder, Step};
+use super::recorder::{Recorder, Silent, Step};
 use super::reply::{self, Reply};
 use super::snapshot::Snapshot;
 use super::splice::{self, Chain};
@@ -50,16 +50,8 @@ pub fn decide<R: Recorder>(
     if let Some(hit) = snapshot.cache.find(&query.as_question(), asked.now) {
         recorder.note(|| Step::Cache { hit: true, age_seconds: Some(hit.age_seconds) });
         let want = want(client, asked, &query);
-        answer_with(
-            snapshot,
-            &query,
-            asked.transport,
-            &hit.answer,
-            hit.age_seconds,
-            want,
-            out,
-            recorder,
-        );
+        let waiting = Waiting { snapshot, query: &query, transport: asked.transport, want };
+        waiting.answer(&hit.answer, hit.age_seconds, out, recorder);
         return Verdict::Reply(Outcome::Cached);
     }
     recorder.note(|| Step::Cache { hit: false, age_seconds: None });
@@ -138,35 +130,40 @@ fn answer_privately<R: Recorder>(
     Verdict::Reply(Outcome::Private)
 }
 
-/// Writes an upstream's answer, cut where its chain enters a zone of ours.
-#[allow(clippy::too_many_arguments, reason = "the packet path's context, kept on the stack")]
-fn answer_with<R: Recorder>(
-    snapshot: &Snapshot,
-    query: &Query<'_>,
+/// Who waits for an upstream's answer.
+struct Waiting<'a> {
+    snapshot: &'a Snapshot,
+    query: &'a Query<'a>,
     transport: Transport,
-    answer: &Answer,
-    age_seconds: u32,
     want: Want,
-    out: &mut Vec<u8>,
-    recorder: &mut R,
-) {
-    let chain = if answer.has_cname() && !snapshot.zones.is_empty() && query.qtype != Rtype::CNAME {
-        splice::follow(&snapshot.zones, answer, &query.qname)
-    } else {
-        Chain::Elsewhere { last: query.qname.clone(), links: 0 }
-    };
-    match chain {
-        Chain::Elsewhere { .. } => {
-            reply::from_answer(Reply::begin(query, transport, out), answer, age_seconds);
-        }
-        Chain::Ours { links, target, found } => {
-            let reply = Reply::begin(query, transport, out);
-            let cut = (links, &target, found);
-            splice::write(reply, &query.qname, answer, age_seconds, cut, want, recorder);
-        }
-        Chain::Endless => {
-            let because = "the upstream's CNAME chain does not end";
-            reply::empty(query, transport, Rcode::SERVFAIL, Some((Ede::Other, because)), out);
+}
+
+impl Waiting<'_> {
+    /// Writes `answer` for them, cut where its chain enters a zone of ours.
+    fn answer<R: Recorder>(
+        &self,
+        answer: &Answer,
+        age_seconds: u32,
+        out: &mut Vec<u8>,
+        recorder: &mut R,
+    ) {
+        let Self { snapshot, query, transport, want } = self;
+        // CNAME asks for the link itself, not for where it leads.
+        let follows = answer.has_cname() && query.qtype != Rtype::CNAME;
+        let chain = follows.then(|| splice::follow(&snapshot.zones, answer, &query.qname));
+        match chain {
+            None | Some(Chain::Elsewhere { .. }) => {
+                reply::from_answer(Reply::begin(query, *transport, out), answer, age_seconds);
+            }
+            Some(Chain::Ours { links, target, found }) => {
+                let reply = Reply::begin(query, *transport, out);
+                let cut = (links, &target, found);
+                splice::write(reply, &query.qname, answer, age_seconds, cut, *want, recorder);
+            }
+            Some(Chain::Endless) => {
+                let ede = Some((Ede::Other, "the upstream's CNAME chain does not end"));
+                reply::empty(query, *transport, Rcode::SERVFAIL, ede, out);
+            }
         }
     }
 }
@@ -181,8 +178,8 @@ pub(super) fn answer_now(
 ) {
     let client = snapshot.clients.client(asked.client);
     let want = want(client, asked, query);
-    let silent = &mut super::recorder::Silent;
-    answer_with(snapshot, query, asked.transport, answer, 0, want, out, silent);
+    let waiting = Waiting { snapshot, query, transport: asked.transport, want };
+    waiting.answer(answer, 0, out, &mut Silent);
 }
 
 fn rule_step(rule: &Rule) -> Step {

@@ -9,15 +9,27 @@ use crate::wire::{
 };
 use crate::zones::{Found, Zones};
 
-/// CNAMEs followed in one answer; resolvers give up between 8 and 17. A longer chain could hide a
+/// CNAMEs that one answer may hold; resolvers give up between 8 and 17. A longer chain could hide a
 /// name of ours, so it is an error and not passed on.
 const MAX_LINKS: usize = 16;
 /// Where the question's name begins.
 const QNAME_AT: usize = crate::wire::HEADER_OCTETS;
 
+/// A CNAME of an answer, with the signature that stands right behind it.
+#[derive(Clone, Copy)]
+struct Link<'a> {
+    cname: Record<'a>,
+    signature: Option<Record<'a>>,
+}
+
+/// The CNAMEs of an answer, in its order.
+struct Links<'a> {
+    links: [Option<Link<'a>>; MAX_LINKS],
+}
+
 /// Where a chain leads.
 pub(super) enum Chain<'z> {
-    /// It never enters a zone of ours; its last name, and whether there was a CNAME at all.
+    /// It never enters a zone of ours; its last name, and how many CNAMEs lead there.
     Elsewhere { last: QName, links: usize },
     /// It enters one of ours behind so many CNAMEs.
     Ours { links: usize, target: QName, found: Found<'z> },
@@ -27,9 +39,10 @@ pub(super) enum Chain<'z> {
 
 /// Follows the CNAMEs of `answer` from `qname` on.
 pub(super) fn follow<'z>(zones: &'z Zones, answer: &Answer, qname: &QName) -> Chain<'z> {
+    let Some(all) = Links::collect(answer) else { return Chain::Endless };
     let mut last = qname.clone();
     for links in 0..=MAX_LINKS {
-        let Some(target) = cname_target(answer, &last) else {
+        let Some((_, target)) = all.from(answer, &last) else {
             return Chain::Elsewhere { last, links };
         };
         if let Some(found) = zones.find(&target).filter(Found::is_ours) {
@@ -40,19 +53,37 @@ pub(super) fn follow<'z>(zones: &'z Zones, answer: &Answer, qname: &QName) -> Ch
     Chain::Endless
 }
 
-fn cname_target(answer: &Answer, owner: &QName) -> Option<QName> {
-    let record = answers_of(answer, owner).find(|record| record.rtype == Rtype::CNAME)?;
-    read_name(answer.message(), record.rdata_at).ok().map(|(target, _)| target)
-}
+impl<'a> Links<'a> {
+    /// `None` when there are more than we follow. Walks the answer section once, so that thousands of records cost no more than a copy.
+    fn collect(answer: &'a Answer) -> Option<Self> {
+        let mut links = [None; MAX_LINKS];
+        let mut count = 0;
+        let mut behind_cname = false;
+        for record in answer.records().take_while(|record| record.section == Section::Answer) {
+            if record.rtype == Rtype::CNAME {
+                *links.get_mut(count)? = Some(Link { cname: record, signature: None });
+                count += 1;
+            } else if behind_cname
+                && record.rtype == Rtype::RRSIG
+                && u16_at(record.rdata, 0) == Some(Rtype::CNAME.0)
+                && let Some(Some(link)) = links.get_mut(count - 1)
+            {
+                link.signature = Some(record);
+            }
+            behind_cname = record.rtype == Rtype::CNAME;
+        }
+        Some(Self { links })
+    }
 
-fn answers_of<'a>(
-    answer: &'a Answer,
-    owner: &'a QName,
-) -> impl Iterator<Item = Record<'a>> + use<'a> {
-    answer.records().take_while(|record| record.section == Section::Answer).filter(|record| {
-        read_name(answer.message(), record.owner_at)
-            .is_ok_and(|(name, _)| name.as_wire() == owner.as_wire())
-    })
+    /// The CNAME at `owner` and its target.
+    fn from(&self, answer: &Answer, owner: &QName) -> Option<(Link<'a>, QName)> {
+        let at = |place| read_name(answer.message(), place).map(|(name, _)| name);
+        let mut links = self.links.iter().flatten();
+        let link = links.find(|link| {
+            at(link.cname.owner_at).is_ok_and(|name| name.as_wire() == owner.as_wire())
+        })?;
+        Some((*link, at(link.cname.rdata_at).ok()?))
+    }
 }
 
 /// Writes the chain up to `target` and our own answer behind it.
@@ -88,32 +119,27 @@ fn copy_links(
     age_seconds: u32,
     links: usize,
 ) -> Result<usize, Full> {
+    let all = Links::collect(answer).ok_or(Full)?;
     let mut owner = qname.clone();
     let mut owner_at = QNAME_AT;
     for _ in 0..links {
-        let target = cname_target(answer, &owner).ok_or(Full)?;
+        let (link, target) = all.from(answer, &owner).ok_or(Full)?;
         let pointer = private::pointer(owner_at)?;
-        let mut target_at = None;
-        for record in answers_of(answer, &owner) {
-            let ttl = record.ttl.saturating_sub(age_seconds);
-            let writer = &mut reply.writer;
-            if record.rtype == Rtype::CNAME && target_at.is_none() {
-                writer.raw(&pointer)?;
-                writer.fixed(Rtype::CNAME, CLASS_IN, ttl, target.as_wire().len())?;
-                target_at = Some(writer.len());
-                writer.raw(target.as_wire())?;
-                reply.answers += 1;
-            } else if record.rtype == Rtype::RRSIG
-                && u16_at(record.rdata, 0) == Some(Rtype::CNAME.0)
-            {
-                // Names in it are never compressed (RFC 4034 §3.1.7).
-                writer.raw(&pointer)?;
-                writer.fixed(Rtype::RRSIG, CLASS_IN, ttl, record.rdata.len())?;
-                writer.raw(record.rdata)?;
-                reply.answers += 1;
-            }
+        let writer = &mut reply.writer;
+        let ttl = link.cname.ttl.saturating_sub(age_seconds);
+        writer.raw(&pointer)?;
+        writer.fixed(Rtype::CNAME, CLASS_IN, ttl, target.as_wire().len())?;
+        owner_at = writer.len();
+        writer.raw(target.as_wire())?;
+        reply.answers += 1;
+        if let Some(signature) = link.signature {
+            // Names in it are never compressed (RFC 4034 §3.1.7).
+            let ttl = signature.ttl.saturating_sub(age_seconds);
+            writer.raw(&pointer)?;
+            writer.fixed(Rtype::RRSIG, CLASS_IN, ttl, signature.rdata.len())?;
+            writer.raw(signature.rdata)?;
+            reply.answers += 1;
         }
-        owner_at = target_at.ok_or(Full)?;
         owner = target;
     }
     Ok(owner_at)

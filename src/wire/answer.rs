@@ -271,9 +271,12 @@ fn clamp_soa_ttl(message: &mut [u8], header: &Header, at: usize) {
     let soa = Records::new(message, header, at)
         .map_while(Result::ok)
         .find(|record| record.section == Section::Authority && record.rtype == Rtype::SOA)
-        .map(|record| (record.ttl_at, record.ttl, record.end()));
-    let Some((place, ttl, end)) = soa else { return };
-    let minimum = end.checked_sub(4).and_then(|at| u32_at(message, at)).unwrap_or(0);
+        .map(|record| {
+            // One without its MINIMUM says nothing about time: it is not kept.
+            let minimum = record.rdata.len().checked_sub(4).and_then(|at| u32_at(record.rdata, at));
+            (record.ttl_at, record.ttl, minimum.unwrap_or(0))
+        });
+    let Some((place, ttl, minimum)) = soa else { return };
     if minimum < ttl
         && let Some(octets) = message.get_mut(place..place + 4)
     {

@@ -219,7 +219,7 @@ fn text(record: &Record) -> String {
     assert_eq!(record.dns_class, DNSClass::IN, "all we serve is class IN");
     let data = match &record.data {
         hickory_proto::rr::RData::Unknown { rdata, .. } => {
-            let octets: String = rdata.anything().iter().map(|o| format!("{o:02x}")).collect();
+            let octets: String = rdata.anything.iter().map(|o| format!("{o:02x}")).collect();
             format!("\\# {} {octets}", octets.len() / 2)
         }
         data => data.to_string(),
@@ -247,7 +247,7 @@ fn summary(message: &Message) -> Vec<String> {
     words.extend(flags.into_iter().filter(|(set, _)| *set).map(|(_, name)| name.to_owned()));
     for (code, option) in message.edns.iter().flat_map(|edns| edns.options().as_ref()) {
         if u16::from(*code) == 15 {
-            let octets: Vec<u8> = option.into();
+            let octets = Vec::<u8>::try_from(option).expect("an option's octets");
             words.push(format!("ede={}", u16::from_be_bytes([octets[0], octets[1]])));
         }
     }

@@ -29,8 +29,9 @@ impl Daemon {
             .stdout(Stdio::piped())
             .spawn()
             .expect("the daemon starts");
-        let mut lines = BufReader::new(child.stdout.take().expect("stdout")).lines();
-        let line = lines.next().expect("the daemon says where it listens").expect("text");
+        let mut line = String::new();
+        let stdout = child.stdout.take().expect("stdout");
+        BufReader::new(stdout).read_line(&mut line).expect("the daemon says where it listens");
         let address = line.split(' ').nth(2).expect("an address").parse().expect("an address");
         Self { child, address, config: path }
     }

@@ -10,9 +10,8 @@ use std::thread;
 
 use hickory_proto::op::{Edns, Message, MessageType, ResponseCode};
 use hickory_proto::rr::rdata::opt::EdnsOption;
-use hickory_proto::rr::rdata::{CNAME, TXT};
+use hickory_proto::rr::rdata::{CNAME, NULL, TXT};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
-use hickory_proto::serialize::txt::RDataParser;
 
 /// More CNAMEs than any case has.
 const MAX_CHAIN: usize = 10;
@@ -95,8 +94,8 @@ impl Zone {
             let (rtype, copies) = rtype.split_once('*').unwrap_or((rtype, "1"));
             let name: Name = format!("{owner}.").parse().expect("a name");
             for copy in 0..copies.parse().expect("a number") {
-                let data = match data.strip_prefix("\\# 4 ") {
-                    Some(_) => unknown(rtype),
+                let data = match data.strip_prefix("\\# ") {
+                    Some(octets) => unknown(rtype, octets),
                     None => parse(rtype, data, copy),
                 };
                 let record = Record::from_rdata(name.clone(), ttl.parse().expect("a TTL"), data);
@@ -176,12 +175,14 @@ fn parse(rtype: &str, data: &str, copy: usize) -> RData {
     RData::try_from_str(rtype, data).expect("data")
 }
 
-fn unknown(rtype: &str) -> RData {
-    let code = rtype.strip_prefix("TYPE").expect("TYPEn").parse().expect("a number");
-    RData::Unknown {
-        code: RecordType::Unknown(code),
-        rdata: hickory_proto::rr::rdata::NULL::with(vec![1, 2, 3, 4]),
-    }
+/// RFC 3597 §5's form: how many octets, then their digits.
+fn unknown(rtype: &str, octets: &str) -> RData {
+    let code = privatelinkd::wire::Rtype::parse(rtype).expect("a type").0;
+    let (_, digits) = octets.split_once(' ').expect("a count and digits");
+    let octets = (0..digits.len() / 2)
+        .map(|at| u8::from_str_radix(&digits[2 * at..2 * at + 2], 16).expect("digits"))
+        .collect();
+    RData::Unknown { code: code.into(), rdata: NULL::with(octets) }
 }
 
 fn address(name: &Name, ip: &str) -> Record {
