@@ -49,7 +49,11 @@ fuzz_target!(|source: &str| {
     assert_eq!(report.config.is_none(), errors > 0, "{:?}", report.diagnostics);
     let lines = source.lines().count().max(1);
     for found in &report.diagnostics {
-        assert!((1..=lines + 1).contains(&found.line) && found.column >= 1, "line {} of {lines}", found.line);
+        assert!(
+            (1..=lines + 1).contains(&found.line) && found.column >= 1,
+            "line {} of {lines}",
+            found.line
+        );
         assert!(!found.to_string().is_empty());
     }
 
