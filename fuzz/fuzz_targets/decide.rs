@@ -9,20 +9,25 @@ use std::time::Instant;
 
 use libfuzzer_sys::fuzz_target;
 use privatelinkd::cache::Cache;
-use privatelinkd::config;
+use privatelinkd::config::{self, Config};
 use privatelinkd::engine::{Asked, Outcome, Snapshot, Steps, Transport, Verdict, decide};
 use privatelinkd::forward::{LoopGuard, OwnAddresses, Rules};
 use privatelinkd::wire::{
-    Answer, HEADER_OCTETS, Query, Question, Rtype, Section, UDP_PAYLOAD_OCTETS, flags, read_name,
-    u16_at,
+    Answer, HEADER_OCTETS, Query, Question, Record, Rtype, Section, UDP_PAYLOAD_OCTETS, flags,
+    read_name, u16_at,
 };
+use privatelinkd::zones::{Found, Zones};
 
 const CONFIG: &str = r#"
 [listen]
 dns = ["127.0.0.1:5300"]
 
 [access]
-allow = ["loopback"]
+allow = ["loopback", "private"]
+
+[[site]]
+name = "frankfurt"
+networks = ["10.1.0.0/16"]
 
 [[private-link]]
 service = "defender-for-containers"
@@ -30,6 +35,11 @@ service = "defender-for-containers"
 name = "weu"
 addresses = ["10.1.0.5", "fd00::5"]
 names = { "api" = ["10.1.0.5", "10.1.0.7"], "data.westeurope" = ["10.1.0.6"] }
+[[private-link.endpoint]]
+name = "frankfurt"
+sites = ["frankfurt"]
+addresses = ["10.1.0.15"]
+names = { "api" = ["10.1.0.15"] }
 
 [[private-link]]
 public-zone = "v.net"
@@ -54,13 +64,19 @@ upstreams = ["127.0.0.1:5353"]
 /// The smallest reply that every client takes (RFC 1035 §4.2.1), octets.
 const LEAST_UDP_OCTETS: u16 = 512;
 const ENTRIES_OCTETS: u64 = 1 << 20;
+/// One of the site, two of none, one who may not ask; the query's id chooses.
+const CLIENTS: [[u8; 4]; 4] = [[127, 0, 0, 1], [10, 1, 0, 9], [10, 9, 0, 9], [203, 0, 113, 9]];
 
-static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| {
+static CONFIGURED: LazyLock<Config> = LazyLock::new(|| {
     let report = config::read(CONFIG);
-    let config = report.config.unwrap_or_else(|| panic!("{:?}", report.diagnostics));
+    report.config.unwrap_or_else(|| panic!("{:?}", report.diagnostics))
+});
+static ZONES: LazyLock<Zones> = LazyLock::new(|| Zones::new(&CONFIGURED.private_links));
+static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| {
+    let config = &*CONFIGURED;
     let rules = Rules::build(&config.forwards, OwnAddresses::default(), None);
     let cache = Arc::new(Cache::new(ENTRIES_OCTETS));
-    Snapshot::new(&config, Arc::new(rules), cache, Arc::new(LoopGuard::new()))
+    Snapshot::new(config, Arc::new(rules), cache, Arc::new(LoopGuard::new()))
 });
 
 fuzz_target!(|input: &[u8]| {
@@ -91,8 +107,24 @@ fn keep(reply: &[u8], now: Instant) -> Option<Vec<u8>> {
     Some(request)
 }
 
+fn client(request: &[u8]) -> IpAddr {
+    CLIENTS[usize::from(request.get(1).copied().unwrap_or(0)) % CLIENTS.len()].into()
+}
+
+/// No public address of a name that we protect, whoever gave it to us.
+fn check_address(answer: &Answer, record: &Record<'_>) {
+    let Ok((owner, _)) = read_name(answer.message(), record.owner_at) else { return };
+    if ZONES.find(&owner).as_ref().is_some_and(Found::is_ours) {
+        match record.rtype {
+            Rtype::A => assert_eq!(record.rdata[..3], [10, 1, 0], "{owner}"),
+            Rtype::AAAA => assert_eq!(record.rdata[..2], [0xfd, 0], "{owner}"),
+            _ => {}
+        }
+    }
+}
+
 fn check(request: &[u8], transport: Transport, now: Instant) {
-    let asked = Asked { client: IpAddr::from([127, 0, 0, 1]), transport, now, rotation: 1 };
+    let asked = Asked { client: client(request), transport, now, rotation: 1 };
     // What stands in the buffer already is somebody else's reply.
     let mut out = b"before".to_vec();
     let mut steps = Steps::default();
@@ -110,6 +142,7 @@ fn check(request: &[u8], transport: Transport, now: Instant) {
     assert!(word & flags::QR != 0);
     let Ok(query) = Query::parse(request) else {
         assert_eq!(outcome, Outcome::Fault);
+        assert!(out.len() <= request.len(), "nothing is answered larger than it was asked");
         return;
     };
     assert_eq!(word & flags::RD, query.header.flags & flags::RD);
@@ -126,7 +159,9 @@ fn check(request: &[u8], transport: Transport, now: Instant) {
     question.qclass = query.qclass;
     let answer = Answer::parse(out, &question).expect("a reply that can be read");
     assert_eq!(answer.has_opt(), query.edns.is_some(), "OPT answers OPT");
+    answer.records().for_each(|record| check_address(&answer, &record));
     if outcome == Outcome::Private {
+        assert!(word & flags::AA != 0, "a stub zone's resolver wants it");
         assert!(word & flags::AD == 0, "nobody signed this");
         for record in answer.records().filter(|record| record.section == Section::Answer) {
             match record.rtype {

@@ -108,16 +108,31 @@ pub(super) fn fault(fault: Fault, message: &[u8], out: &mut Vec<u8>) -> bool {
         Fault::NotAQuery => return false,
         Fault::Malformed(header) => header_only(&header, Rcode::FORMERR, out),
         Fault::Opcode(header) => header_only(&header, Rcode::NOTIMP, out),
+        Fault::Options { header, question_end } => {
+            with_opt(&header, message, question_end, Rcode::FORMERR, false, out);
+        }
         Fault::Version { header, question_end, dnssec_ok } => {
-            let word = error_flags(&header, Rcode::BADVERS);
-            let mut writer = MessageWriter::begin(out, message.len(), header.id, word);
-            let question = message.get(crate::wire::HEADER_OCTETS..question_end).unwrap_or(&[]);
-            let questions = u16::from(writer.raw(question).is_ok());
-            let opts = u16::from(writer.opt(Rcode::BADVERS, dnssec_ok, None, &[]).is_ok());
-            writer.set_counts([questions, 0, 0, opts]);
+            with_opt(&header, message, question_end, Rcode::BADVERS, dnssec_ok, out);
         }
     }
     true
+}
+
+/// The question and an OPT; both came in `message`, so both fit.
+fn with_opt(
+    header: &Header,
+    message: &[u8],
+    question_end: usize,
+    rcode: Rcode,
+    dnssec_ok: bool,
+    out: &mut Vec<u8>,
+) {
+    let word = error_flags(header, rcode);
+    let mut writer = MessageWriter::begin(out, message.len(), header.id, word);
+    let question = message.get(crate::wire::HEADER_OCTETS..question_end).unwrap_or(&[]);
+    let questions = u16::from(writer.raw(question).is_ok());
+    let opts = u16::from(writer.opt(rcode, dnssec_ok, None, &[]).is_ok());
+    writer.set_counts([questions, 0, 0, opts]);
 }
 
 fn header_only(header: &Header, rcode: Rcode, out: &mut Vec<u8>) {
@@ -125,7 +140,8 @@ fn header_only(header: &Header, rcode: Rcode, out: &mut Vec<u8>) {
 }
 
 fn error_flags(header: &Header, rcode: Rcode) -> u16 {
-    let echoed = header.flags & (flags::OPCODE | flags::RD);
+    // CD is copied into every response (RFC 4035 §3.2.2).
+    let echoed = header.flags & (flags::OPCODE | flags::RD | flags::CD);
     flags::QR | flags::RA | echoed | (rcode.0 & flags::RCODE)
 }
 

@@ -5,6 +5,7 @@ use std::hash::{Hash, Hasher};
 use super::constants::{CLASS_IN, HEADER_OCTETS, Rcode, Rtype, flags};
 use super::message::{Header, Malformed, Record, Records, Section, read_question};
 use super::name::Name;
+use super::relevance::without_strangers;
 use super::writer::OPTION_EDE;
 use super::{u16_at, u32_at};
 
@@ -97,7 +98,8 @@ impl From<Malformed> for AnswerError {
     }
 }
 
-/// A well-formed reply without its additional section. The other octets are kept as they came.
+/// A well-formed reply without its additional section and without records that its question does
+/// not lead to. The other octets are kept as they came, unless there were such records.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Answer {
     message: Box<[u8]>,
@@ -134,6 +136,9 @@ impl Answer {
         // A compressed question would shift all offsets when ours takes its place.
         if question_end != HEADER_OCTETS + qname.as_wire().len() + 4 {
             return Err(AnswerError::Malformed);
+        }
+        if let Some(kept) = without_strangers(message, &header, question, question_end)? {
+            return Self::parse(&kept, question);
         }
         let mut records = Records::new(message, &header, question_end);
         let mut end = question_end;

@@ -13,6 +13,7 @@ mod message;
 mod name;
 mod name_map;
 mod query;
+mod relevance;
 mod writer;
 
 pub use answer::{Answer, AnswerError, Question, QuestionRef};

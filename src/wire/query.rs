@@ -2,7 +2,7 @@
 
 use super::answer::{Question, QuestionRef};
 use super::constants::{HEADER_OCTETS, Rtype, flags};
-use super::message::{Header, Malformed, Records, read_question};
+use super::message::{Header, Malformed, Records, Section, read_question};
 use super::name::QName;
 use super::u16_at;
 
@@ -43,6 +43,14 @@ pub enum Fault {
     Malformed(Header),
     /// An opcode other than QUERY: gets NOTIMP, header only.
     Opcode(Header),
+    /// An OPT record that breaks the rules: gets FORMERR with an OPT, so that the client does not
+    /// take us for a server without EDNS (RFC 6891 §7).
+    Options {
+        /// The header.
+        header: Header,
+        /// Where the question section ends, so that it can be echoed.
+        question_end: usize,
+    },
     /// An EDNS version above 0: gets BADVERS with our version (RFC 6891 §6.1.3).
     Version {
         /// The header.
@@ -77,7 +85,10 @@ impl<'a> Query<'a> {
         if qtype == Rtype::OPT {
             return Err(malformed);
         }
-        let opt = read_opt(message, &header, question_end).map_err(|_| malformed)?;
+        let opt = read_opt(message, &header, question_end).map_err(|broken| match broken {
+            Broken::Message => malformed,
+            Broken::Opt => Fault::Options { header, question_end },
+        })?;
         if let Some(opt) = opt.filter(|opt| opt.version > 0) {
             let dnssec_ok = opt.edns.dnssec_ok;
             return Err(Fault::Version { header, question_end, dnssec_ok });
@@ -135,28 +146,39 @@ struct Opt {
     edns: Edns,
 }
 
+/// What of the records is broken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Broken {
+    /// Their form, so that nothing can be told from them.
+    Message,
+    /// The OPT among them.
+    Opt,
+}
+
 /// Walks all records to the message's last octet and reads the OPT among them.
-fn read_opt(message: &[u8], header: &Header, at: usize) -> Result<Option<Opt>, Malformed> {
+fn read_opt(message: &[u8], header: &Header, at: usize) -> Result<Option<Opt>, Broken> {
     let mut records = Records::new(message, header, at);
     let mut opt = None;
+    let mut is_valid = true;
     for record in records.by_ref() {
-        let record = record?;
+        let record = record.map_err(|Malformed| Broken::Message)?;
         if record.rtype != Rtype::OPT {
             continue;
         }
-        // The owner is the root, and there is one only (RFC 6891 §6.1.1, §6.1.2).
-        if message.get(record.owner_at) != Some(&0) || opt.is_some() {
-            return Err(Malformed);
-        }
+        // There is one only, its owner is the root (RFC 6891 §6.1.1, §6.1.2).
+        is_valid &= opt.is_none()
+            && record.section == Section::Additional
+            && message.get(record.owner_at) == Some(&0)
+            && check_options(record.rdata).is_ok();
         let [_extended_rcode, version, flags, _] = record.ttl.to_be_bytes();
-        check_options(record.rdata)?;
         let edns = Edns { udp_payload: record.class, dnssec_ok: flags & 0x80 != 0 };
         opt = Some(Opt { version, edns });
     }
-    if records.position() != message.len() {
-        return Err(Malformed);
+    match (records.position() == message.len(), is_valid) {
+        (false, _) => Err(Broken::Message),
+        (true, false) => Err(Broken::Opt),
+        (true, true) => Ok(opt),
     }
-    Ok(opt)
 }
 
 /// The options are skipped, but their lengths must add up (RFC 6891 §6.1.2).
@@ -228,8 +250,27 @@ mod tests {
         let into_the_header = b"\0\0\x01\0\0\x01\0\0\0\0\0\0\xc0\x04\0\x01\0\x01";
         assert!(matches!(Query::parse(into_the_header), Err(Fault::Malformed(_))));
         assert!(matches!(Query::parse(&with_opt([0, 1, 0, 0], &[])), Err(Fault::Version { .. })));
-        assert!(matches!(Query::parse(&with_opt([0; 4], &[0, 1, 0])), Err(Fault::Malformed(_))));
+        assert!(matches!(Query::parse(&with_opt([0; 4], &[0, 1, 0])), Err(Fault::Options { .. })));
         let trailing = [PLAIN, &[0]].concat();
         assert!(matches!(Query::parse(&trailing), Err(Fault::Malformed(_))));
+    }
+
+    #[test]
+    fn an_opt_that_breaks_the_rules_is_told_from_other_faults() {
+        let good = with_opt([0; 4], &[]);
+        let opt = &good[PLAIN.len()..];
+        let is_options = |message: &[u8]| {
+            matches!(Query::parse(message), Err(Fault::Options { question_end, .. })
+                if question_end == PLAIN.len())
+        };
+        let mut two = [&good[..], opt].concat();
+        two[11] = 2;
+        assert!(is_options(&two));
+        let mut as_answer = good.clone();
+        (as_answer[7], as_answer[11]) = (1, 0);
+        assert!(is_options(&as_answer));
+        let mut named = [PLAIN, b"\x01x", opt].concat();
+        named[11] = 1;
+        assert!(is_options(&named));
     }
 }

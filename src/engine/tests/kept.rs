@@ -60,16 +60,15 @@ fn a_kept_answer_counts_its_ttls_down() {
 
 #[test]
 fn a_kept_chain_into_our_zones_is_cut_and_ends_in_our_address() {
-    let snapshot = with(|_| {});
-    let public = vec![20, 50, 1, 1];
-    let chain = |end: &str| {
+    fn chain(end: &str) -> Vec<(&str, u32, Rtype, Vec<u8>)> {
         vec![
             ("www.contoso.com", 300, Rtype::CNAME, wire("edge.contoso.com")),
             ("edge.contoso.com", 200, Rtype::CNAME, wire(end)),
-            ("elsewhere.example", 60, Rtype::A, public.clone()),
+            (end, 60, Rtype::A, vec![20, 50, 1, 1]),
         ]
-    };
-    let age = Duration::from_secs(50);
+    }
+    let snapshot = with(|_| {});
+    let (private, age) = (format!("api.{Q}"), Duration::from_secs(50));
     let head = "www.contoso.com. 250 CNAME edge.contoso.com.; edge.contoso.com. 150 CNAME";
     keep(&snapshot, "www.contoso.com", Rtype::A, 0, &chain(&format!("api.{Q}")), age);
     assert_eq!(
@@ -83,12 +82,27 @@ fn a_kept_chain_into_our_zones_is_cut_and_ends_in_our_address() {
     );
     let soa_answer = vec![
         ("six.contoso.com", 300, Rtype::CNAME, wire(&format!("api.{Q}"))),
-        ("api.x", 60, Rtype::AAAA, vec![0x20; 16]),
+        (&*private, 60, Rtype::AAAA, vec![0x20; 16]),
     ];
     keep(&snapshot, "six.contoso.com", Rtype::AAAA, 0, &soa_answer, age);
     assert_eq!(
         ask(&snapshot, "six.contoso.com", Rtype::AAAA),
         format!("NOERROR ra: six.contoso.com. 250 CNAME api.{Q}. | {SOA}")
+    );
+}
+
+#[test]
+fn an_answer_cannot_bring_a_protected_name_beside_its_own() {
+    let snapshot = with(|_| {});
+    let name = format!("api.{P}");
+    let answers = [
+        ("www.contoso.com", 300, Rtype::A, vec![203, 0, 113, 9]),
+        (&*name, 300, Rtype::A, vec![20, 50, 1, 1]),
+    ];
+    keep(&snapshot, "www.contoso.com", Rtype::A, 0, &answers, Duration::ZERO);
+    assert_eq!(
+        ask(&snapshot, "www.contoso.com", Rtype::A),
+        "NOERROR ra: www.contoso.com. 300 A 203.0.113.9"
     );
 }
 

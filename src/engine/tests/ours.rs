@@ -241,6 +241,24 @@ fn faults_get_what_rfc_8906_wants_and_never_more_than_was_asked() {
 }
 
 #[test]
+fn a_broken_opt_gets_formerr_with_opt_and_errors_echo_cd() {
+    let snapshot = with(|_| {});
+    let mut broken = query(&format!("api.{P}"), 1, 1_232, 0);
+    // An option that ends before its length does (RFC 6891 §7).
+    let length_at = broken.len() - 1;
+    broken[length_at] = 3;
+    broken.extend([0, 10, 0]);
+    broken[3] |= 0x10;
+    let (_, reply) = decided(&snapshot, &asked("10.0.0.1"), &broken);
+    assert!(reply.len() <= broken.len());
+    let message = Message::from_vec(&reply).expect("a reply");
+    assert_eq!(message.metadata.response_code, ResponseCode::FormErr);
+    assert!(message.metadata.checking_disabled, "RFC 4035 §3.2.2");
+    assert!(message.edns.is_some());
+    assert_eq!(message.queries.len(), 1);
+}
+
+#[test]
 fn classes_and_transfers_that_we_do_not_serve_are_refused() {
     let snapshot = with(|_| {});
     let mut chaos = query("version.bind", Rtype::TXT.0, 1_232, 0);

@@ -1,0 +1,210 @@
+//! Which records of a reply answer its question. The others are nobody's business, and could carry a
+//! public address of a protected name past us (RFC 2181 §5.4.1; RFC 5452 §6).
+
+use super::answer::Question;
+use super::constants::{MAX_MESSAGE_OCTETS, Rtype};
+use super::message::{Header, Malformed, Record, Records, Section, canonical_rdata, read_name};
+use super::name::QName;
+use super::writer::{Full, MessageWriter};
+
+/// CNAMEs followed; what lies behind is dropped. Resolvers give up between 8 and 17.
+const MAX_LINKS: usize = 32;
+
+/// `message` without its strangers and its additional records but OPT, names uncompressed; `None`
+/// when it has no strangers, as nearly all have none.
+pub(super) fn without_strangers(
+    message: &[u8],
+    header: &Header,
+    question: &Question,
+    question_end: usize,
+) -> Result<Option<Vec<u8>>, Malformed> {
+    let reply = Reply { message, header, question_end };
+    let chain = reply.chain(question)?;
+    let mut strangers = false;
+    for record in reply.records() {
+        strangers |= !chain.has(message, &record?)?;
+    }
+    if !strangers {
+        return Ok(None);
+    }
+    reply.only(&chain).map(Some)
+}
+
+struct Reply<'a> {
+    message: &'a [u8],
+    header: &'a Header,
+    question_end: usize,
+}
+
+/// The names that the question leads to.
+struct Chain {
+    /// The question's name first.
+    names: Vec<QName>,
+    /// Where the CNAMEs between them begin: a name has one (RFC 2181 §10.1).
+    links: Vec<usize>,
+}
+
+impl<'a> Reply<'a> {
+    fn records(&self) -> Records<'a> {
+        Records::new(self.message, self.header, self.question_end)
+    }
+
+    fn chain(&self, question: &Question) -> Result<Chain, Malformed> {
+        let mut name = QName::from(&question.qname);
+        let mut chain = Chain { names: vec![name.clone()], links: Vec::new() };
+        while chain.links.len() < MAX_LINKS {
+            let Some(link) = self.cname(&name)? else { break };
+            chain.links.push(link.owner_at);
+            (name, _) = read_name(self.message, link.rdata_at)?;
+            // CNAME asks for the link itself, not for where it leads.
+            if question.qtype == Rtype::CNAME || chain.knows(&name) {
+                break;
+            }
+            chain.names.push(name.clone());
+        }
+        Ok(chain)
+    }
+
+    fn cname(&self, owner: &QName) -> Result<Option<Record<'a>>, Malformed> {
+        for record in self.records() {
+            let record = record?;
+            if record.section == Section::Answer
+                && record.rtype == Rtype::CNAME
+                && read_name(self.message, record.owner_at)?.0.as_wire() == owner.as_wire()
+            {
+                return Ok(Some(record));
+            }
+        }
+        Ok(None)
+    }
+
+    fn only(&self, chain: &Chain) -> Result<Vec<u8>, Malformed> {
+        let mut out = Vec::with_capacity(self.message.len());
+        let Header { id, flags, .. } = *self.header;
+        let mut writer = MessageWriter::begin(&mut out, MAX_MESSAGE_OCTETS, id, flags);
+        let question = self.message.get(super::HEADER_OCTETS..self.question_end);
+        writer.raw(question.ok_or(Malformed)?).map_err(|Full| Malformed)?;
+        let mut counts = [1, 0, 0, 0];
+        for record in self.records() {
+            let record = record?;
+            let is_opt = record.rtype == Rtype::OPT;
+            if (record.section == Section::Additional && !is_opt)
+                || !chain.has(self.message, &record)?
+            {
+                continue;
+            }
+            let (owner, _) = read_name(self.message, record.owner_at)?;
+            let mut rdata = Vec::with_capacity(record.rdata.len());
+            canonical_rdata(self.message, &record, &mut rdata)?;
+            writer
+                .raw(owner.as_wire())
+                .and_then(|()| writer.fixed(record.rtype, record.class, record.ttl, rdata.len()))
+                .and_then(|()| writer.raw(&rdata))
+                .map_err(|Full| Malformed)?;
+            let [_, answers, authorities, additionals] = &mut counts;
+            *match record.section {
+                Section::Answer => answers,
+                Section::Authority => authorities,
+                Section::Additional => additionals,
+            } += 1;
+        }
+        writer.set_counts(counts);
+        Ok(out)
+    }
+}
+
+impl Chain {
+    fn knows(&self, name: &QName) -> bool {
+        self.names.iter().any(|known| known.as_wire() == name.as_wire())
+    }
+
+    /// Whether a record answers the question: data of a name on the chain; a DNAME above one, with
+    /// its signature; in the authority section what tells of zones, and proofs.
+    fn has(&self, message: &[u8], record: &Record<'_>) -> Result<bool, Malformed> {
+        match record.section {
+            Section::Answer => {}
+            Section::Authority => return Ok(tells_of_zones(record.rtype)),
+            // Left out by everybody who keeps an answer.
+            Section::Additional => return Ok(true),
+        }
+        let (owner, _) = read_name(message, record.owner_at)?;
+        if self.knows(&owner) {
+            return Ok(record.rtype != Rtype::CNAME || self.links.contains(&record.owner_at));
+        }
+        let above = |name: &QName| {
+            (0..=name.label_count()).any(|index| name.suffix(index) == owner.as_wire())
+        };
+        Ok(matches!(record.rtype, Rtype::DNAME | Rtype::RRSIG) && self.names.iter().any(above))
+    }
+}
+
+/// NS SOA DS RRSIG NSEC NSEC3 (RFC 1034 §4.3.2, RFC 4035 §3.1, RFC 5155 §7.2). OPT is no record of
+/// any section; who reads it says so.
+fn tells_of_zones(rtype: Rtype) -> bool {
+    matches!(rtype.0, 2 | 6 | 43 | 46 | 47 | 50) || rtype == Rtype::OPT
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{Answer, Name, flags};
+
+    type Line<'a> = (&'a str, Rtype, &'a [u8]);
+
+    fn wire(name: &str) -> Vec<u8> {
+        name.parse::<Name>().expect("a name").as_wire().to_vec()
+    }
+
+    fn kept(qtype: Rtype, answers: &[Line<'_>], authorities: &[Line<'_>]) -> Vec<String> {
+        let question = Question::plain("www.test".parse().expect("a name"), qtype);
+        let mut out = Vec::new();
+        let mut writer = MessageWriter::begin(&mut out, MAX_MESSAGE_OCTETS, 7, flags::QR);
+        writer.raw(question.qname.as_wire()).expect("room");
+        writer.raw(&[qtype.0.to_be_bytes(), [0, 1]].concat()).expect("room");
+        for (owner, rtype, rdata) in answers.iter().chain(authorities) {
+            writer.raw(&wire(owner)).expect("room");
+            writer.fixed(*rtype, 1, 60, rdata.len()).expect("room");
+            writer.raw(rdata).expect("room");
+        }
+        let count = |lines: &[Line<'_>]| u16::try_from(lines.len()).expect("few");
+        writer.set_counts([1, count(answers), count(authorities), 0]);
+        let answer = Answer::parse(&out, &question).expect("a reply");
+        let line = |record: Record<'_>| {
+            let (owner, _) = read_name(answer.message(), record.owner_at).expect("a name");
+            format!("{owner} {}", record.rtype)
+        };
+        answer.records().map(line).collect()
+    }
+
+    #[test]
+    fn what_the_question_does_not_lead_to_is_dropped() {
+        let (cdn, ours) = (wire("cdn.test"), wire("ours.private"));
+        let a: &[u8] = &[203, 0, 113, 9];
+        let answers = [
+            ("cdn.test", Rtype::A, a),
+            ("www.test", Rtype::CNAME, &*cdn),
+            ("www.test", Rtype::CNAME, &*ours),
+            ("ours.private", Rtype::A, a),
+            ("test", Rtype::DNAME, &*cdn),
+            ("test", Rtype::A, a),
+        ];
+        let expected = ["cdn.test A", "www.test CNAME", "test DNAME"];
+        assert_eq!(kept(Rtype::A, &answers, &[("ours.private", Rtype::A, a)]), expected);
+    }
+
+    #[test]
+    fn who_asks_for_a_cname_gets_no_address_of_its_target() {
+        let target = wire("ours.private");
+        let a: &[u8] = &[203, 0, 113, 9];
+        let answers = [("www.test", Rtype::CNAME, &*target), ("ours.private", Rtype::A, a)];
+        assert_eq!(kept(Rtype::CNAME, &answers, &[]), ["www.test CNAME"]);
+        assert_eq!(kept(Rtype::A, &answers, &[]), ["www.test CNAME", "ours.private A"]);
+    }
+
+    #[test]
+    fn a_chain_in_circles_ends() {
+        let (here, there) = (wire("www.test"), wire("b.test"));
+        let answers = [("www.test", Rtype::CNAME, &*there), ("b.test", Rtype::CNAME, &*here)];
+        assert_eq!(kept(Rtype::A, &answers, &[]).len(), 2);
+    }
+}

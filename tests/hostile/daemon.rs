@@ -1,0 +1,223 @@
+//! The real binary on a free port, and what one asks it.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
+use hickory_proto::rr::{Name, RData, RecordType};
+
+/// The bound of a wait that should take microseconds to some seconds, on a machine that does other
+/// things too.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// Between two looks.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// A private name of [`config`], and its address.
+pub(crate) const PRIVATE: &str = "api.cloud.defender.microsoft.com.";
+pub(crate) const PRIVATE_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 5);
+
+/// A configuration with one private zone and one upstream for the rest.
+pub(crate) fn config(upstream: &str, timeout: &str) -> String {
+    format!(
+        "[listen]\ndns = ['127.0.0.1:0']\n\
+         [[private-link]]\nservice = 'defender-for-containers'\n\
+         [[private-link.endpoint]]\nname = 'hub'\naddresses = ['{PRIVATE_ADDRESS}']\n\
+         names = {{ 'api' = ['{PRIVATE_ADDRESS}'] }}\n\
+         [[forward]]\nzones = ['.']\nupstreams = ['{upstream}']\ntimeout = '{timeout}'\n"
+    )
+}
+
+/// A file of its own for every caller.
+pub(crate) fn scratch(suffix: &str) -> PathBuf {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let next = NEXT.fetch_add(1, Ordering::Relaxed);
+    std::env::temp_dir().join(format!("privatelinkd-hostile-{}-{next}{suffix}", std::process::id()))
+}
+
+/// Waits until `look` gives something.
+pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(seen) = look() {
+            return seen;
+        }
+        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        thread::sleep(LOOK_EVERY);
+    }
+}
+
+pub(crate) struct Daemon {
+    child: Child,
+    address: SocketAddr,
+    config: PathBuf,
+    stderr: Arc<Mutex<String>>,
+}
+
+impl Daemon {
+    pub(crate) fn start(config: &str) -> Self {
+        let path = scratch(".toml");
+        std::fs::write(&path, config).expect("a temporary file");
+        let mut child = command(&path).spawn().expect("the daemon starts");
+        let stderr = Arc::new(Mutex::new(String::new()));
+        let (log, pipe) = (Arc::clone(&stderr), child.stderr.take().expect("stderr"));
+        thread::spawn(move || {
+            for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                let mut log = log.lock().expect("the log");
+                log.push_str(&line);
+                log.push('\n');
+            }
+        });
+        let mut lines = BufReader::new(child.stdout.take().expect("stdout")).lines();
+        let first = lines.next().expect("the daemon says where it listens").expect("text");
+        thread::spawn(move || lines.for_each(drop));
+        let words: Vec<_> = first.split(' ').collect();
+        assert_eq!((words[0], words[1]), ("listening", "on"), "{first}");
+        let address = words[2].parse().expect("an address");
+        Self { child, address, config: path, stderr }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has written to stderr so far.
+    pub(crate) fn log(&self) -> String {
+        self.stderr.lock().expect("the log").clone()
+    }
+
+    pub(crate) fn wait_for_log(&self, text: &str) {
+        until(text, || self.log().contains(text).then_some(()));
+    }
+
+    /// Puts another file in the place of its own.
+    pub(crate) fn write_config(&self, config: &str) {
+        std::fs::write(&self.config, config).expect("a temporary file");
+    }
+
+    pub(crate) fn signal(&self, signal: &str) {
+        let status = Command::new("kill").arg(signal).arg(self.pid().to_string()).status();
+        assert!(status.expect("kill runs").success());
+    }
+
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let child = &mut self.child;
+        until("the daemon ends", || child.try_wait().expect("a child"))
+    }
+
+    /// It lives, it answers, and no thread of it has panicked.
+    pub(crate) fn assert_well(&mut self) {
+        assert!(self.child.try_wait().expect("a child").is_none(), "gone: {}", self.log());
+        assert_eq!(self.ask_udp(PRIVATE).expect("a reply").address(), Some(PRIVATE_ADDRESS));
+        assert_eq!(self.ask_tcp(PRIVATE).expect("a reply").address(), Some(PRIVATE_ADDRESS));
+        assert!(!self.log().contains("panic"), "{}", self.log());
+    }
+
+    /// Processor time so far.
+    pub(crate) fn processor_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("proc(5)");
+        // Fields 14 and 15, user and system time in hundredths of a second; the name in field 2
+        // has no space.
+        let ticks = stat.split(' ').skip(13).take(2).map(|n| n.parse::<u64>().expect("a number"));
+        Duration::from_millis(10 * ticks.sum::<u64>())
+    }
+
+    pub(crate) fn ask_udp(&self, name: &str) -> Option<Reply> {
+        let socket = self.udp();
+        socket.send(&query(1, name)).expect("sent");
+        receive(&socket)
+    }
+
+    /// A socket that sends to the daemon, and waits up to [`PATIENCE`].
+    pub(crate) fn udp(&self) -> UdpSocket {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        socket.connect(self.address).expect("connected");
+        socket.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+        socket
+    }
+
+    pub(crate) fn ask_tcp(&self, name: &str) -> Option<Reply> {
+        self.ask_tcp_from(Ipv4Addr::LOCALHOST, name)
+    }
+
+    pub(crate) fn ask_tcp_from(&self, client: Ipv4Addr, name: &str) -> Option<Reply> {
+        let mut stream = self.connect(client);
+        let message = query(2, name);
+        let length = u16::try_from(message.len()).expect("short").to_be_bytes();
+        stream.write_all(&[&length, &message[..]].concat()).ok()?;
+        let mut length = [0; 2];
+        stream.read_exact(&mut length).ok()?;
+        let mut reply = vec![0; usize::from(u16::from_be_bytes(length))];
+        stream.read_exact(&mut reply).ok()?;
+        Some(Reply::read(&reply))
+    }
+
+    /// A connection from `client`.
+    pub(crate) fn connect(&self, client: Ipv4Addr) -> TcpStream {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+        let socket = socket.expect("a socket");
+        socket.bind(&SocketAddr::new(IpAddr::V4(client), 0).into()).expect("bound");
+        socket.connect(&self.address.into()).expect("connected");
+        let stream = TcpStream::from(socket);
+        stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+        stream
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _gone = self.child.kill();
+        let _gone = self.child.wait();
+        let _gone = std::fs::remove_file(&self.config);
+    }
+}
+
+/// `run` with this file.
+pub(crate) fn command(config: &std::path::Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_privatelinkd"));
+    command.args(["run", "--config"]).arg(config);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// A query for the name's A, with RD.
+pub(crate) fn query(id: u16, name: &str) -> Vec<u8> {
+    let mut message = Message::new(id, MessageType::Query, OpCode::Query);
+    message.metadata.recursion_desired = true;
+    message.add_query(Query::query(Name::from_ascii(name).expect("a name"), RecordType::A));
+    message.to_vec().expect("encodable")
+}
+
+pub(crate) fn receive(socket: &UdpSocket) -> Option<Reply> {
+    let mut reply = [0; 4_096];
+    let octets = socket.recv(&mut reply).ok()?;
+    Some(Reply::read(&reply[..octets]))
+}
+
+pub(crate) struct Reply(Message);
+
+impl Reply {
+    fn read(octets: &[u8]) -> Self {
+        Self(Message::from_vec(octets).expect("a message"))
+    }
+
+    pub(crate) fn rcode(&self) -> ResponseCode {
+        self.0.metadata.response_code
+    }
+
+    /// The last record's address.
+    pub(crate) fn address(&self) -> Option<Ipv4Addr> {
+        match self.0.answers.last()?.data {
+            RData::A(address) => Some(address.0),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! An upstream that sends every query back.
+
+use std::collections::HashMap;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use hickory_proto::op::ResponseCode;
+
+use super::daemon::{Daemon, config, until};
+use super::upstream;
+
+const ASKED: usize = 20;
+/// Queries that the relay may see for [`ASKED`] of a client and the probes: nothing grows.
+const RELAYED: usize = 10 * ASKED;
+/// How long a client may wait for its failure: less than the rule's time-out.
+const FAST: Duration = Duration::from_millis(1_500);
+/// What all of it may cost.
+const PROCESSOR_TIME: Duration = Duration::from_secs(2);
+
+/// Sends to the daemon what the daemon sends to it, and back; counts.
+fn relay(front: UdpSocket, daemon: SocketAddr) -> Arc<AtomicUsize> {
+    let count = Arc::new(AtomicUsize::new(0));
+    let back = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    back.connect(daemon).expect("connected");
+    let askers: Arc<Mutex<HashMap<[u8; 2], SocketAddr>>> = Arc::default();
+    let (front, back) = (Arc::new(front), Arc::new(back));
+    let there = (Arc::clone(&front), Arc::clone(&back), Arc::clone(&askers), Arc::clone(&count));
+    thread::spawn(move || {
+        let (front, back, askers, count) = there;
+        let mut buffer = [0; 4_096];
+        while let Ok((octets, asker)) = front.recv_from(&mut buffer) {
+            count.fetch_add(1, Ordering::Relaxed);
+            askers.lock().expect("the table").insert([buffer[0], buffer[1]], asker);
+            let _lost = back.send(&buffer[..octets]);
+        }
+    });
+    thread::spawn(move || {
+        let mut buffer = [0; 4_096];
+        while let Ok(octets) = back.recv(&mut buffer) {
+            let asker = askers.lock().expect("the table").remove(&[buffer[0], buffer[1]]);
+            if let Some(asker) = asker {
+                let _lost = front.send_to(&buffer[..octets], asker);
+            }
+        }
+    });
+    count
+}
+
+#[test]
+fn a_forwarding_loop_is_named_and_costs_nothing() {
+    let (front, address) = upstream::silent();
+    let mut daemon = Daemon::start(&config(&address.to_string(), "2s"));
+    let relayed = relay(front, daemon.address());
+    // Before it is found, a query of a client's fails too, and stops going round.
+    let first = daemon.ask_udp("first.example.").expect("a reply");
+    assert!(matches!(first.rcode(), ResponseCode::ServFail | ResponseCode::Refused));
+    daemon.wait_for_log("forwarding loop");
+    until("the loop is known to all who answer", || {
+        let begin = Instant::now();
+        daemon.ask_udp("second.example.").expect("a reply");
+        (begin.elapsed() < FAST).then_some(())
+    });
+    let before = relayed.load(Ordering::Relaxed);
+    for index in 0..ASKED {
+        let begin = Instant::now();
+        let reply = daemon.ask_udp(&format!("n{index}.example.")).expect("a reply");
+        assert!(matches!(reply.rcode(), ResponseCode::ServFail | ResponseCode::Refused));
+        assert!(begin.elapsed() < FAST, "{:?}", begin.elapsed());
+    }
+    let relayed = relayed.load(Ordering::Relaxed);
+    assert!(relayed - before <= ASKED && relayed <= RELAYED, "{before}, then {relayed}");
+    assert!(daemon.processor_time() < PROCESSOR_TIME, "{:?}", daemon.processor_time());
+    daemon.assert_well();
+}

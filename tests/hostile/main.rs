@@ -1,0 +1,10 @@
+//! The real binary against what networks, upstreams and people do to it. All on loopback; every wait
+//! ends when what it waits for is there, or fails at its bound.
+
+mod connections;
+mod daemon;
+mod floods;
+mod loops;
+mod reloads;
+mod starts;
+mod upstream;

@@ -1,0 +1,82 @@
+//! Changes under the running daemon, and its end.
+
+use std::net::{Ipv4Addr, UdpSocket};
+use std::time::Duration;
+
+use hickory_proto::op::ResponseCode;
+
+use super::daemon::{Daemon, PATIENCE, PRIVATE, config, query, receive, scratch, until};
+use super::upstream;
+
+#[test]
+fn a_bad_file_changes_nothing_and_a_good_one_the_answer() {
+    let good = config(&upstream::closed().to_string(), "300ms");
+    let mut daemon = Daemon::start(&good);
+    daemon.write_config(&good.replace("'hub'", "'hub'\nport = 53"));
+    daemon.signal("-HUP");
+    daemon.wait_for_log("not reloaded");
+    assert!(daemon.log().contains("port"), "no reason: {}", daemon.log());
+    daemon.assert_well();
+    daemon.write_config(&good.replace("10.1.0.5", "10.1.0.50"));
+    daemon.signal("-HUP");
+    until("the new address", || {
+        let address = daemon.ask_udp(PRIVATE).expect("a reply").address();
+        (address == Some(Ipv4Addr::new(10, 1, 0, 50))).then_some(())
+    });
+    // An unmet expectation is no better than a bad file.
+    let expect =
+        format!("[[expect]]\nclient = '127.0.0.1'\nquery = '{PRIVATE} A'\nanswer = ['10.9.9.9']\n");
+    daemon.write_config(&format!("{good}{expect}"));
+    daemon.signal("-HUP");
+    daemon.wait_for_log("expect:");
+    let address = daemon.ask_udp(PRIVATE).expect("a reply").address();
+    assert_eq!(address, Some(Ipv4Addr::new(10, 1, 0, 50)));
+}
+
+#[test]
+fn a_stop_waits_for_those_who_wait() {
+    let (socket, address) = upstream::silent();
+    let public = Ipv4Addr::new(203, 0, 113, 7);
+    let arrived = upstream::answering(socket, public, Duration::from_millis(300));
+    let mut daemon = Daemon::start(&config(&address.to_string(), "5s"));
+    // The loop probe of the start comes first.
+    arrived.recv_timeout(PATIENCE).expect("the upstream is probed");
+    let client = daemon.udp();
+    client.send(&query(9, "late.example.")).expect("sent");
+    arrived.recv_timeout(PATIENCE).expect("the upstream is asked");
+    daemon.signal("-TERM");
+    let reply = receive(&client).expect("the answer, in spite of the stop");
+    assert_eq!((reply.rcode(), reply.address()), (ResponseCode::NoError, Some(public)));
+    assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.log());
+}
+
+#[test]
+fn a_resolv_conf_that_changes_is_followed() {
+    // The port of a resolv.conf is always 53.
+    let addresses = [Ipv4Addr::new(127, 77, 53, 1), Ipv4Addr::new(127, 77, 53, 2)];
+    let mut receivers = Vec::new();
+    for (index, address) in addresses.into_iter().enumerate() {
+        let Ok(socket) = UdpSocket::bind((address, 53)) else {
+            // Only who may bind low ports can see this.
+            return;
+        };
+        let last = u8::try_from(index).expect("two");
+        let answer = Ipv4Addr::new(203, 0, 113, last);
+        receivers.push(upstream::answering(socket, answer, Duration::ZERO));
+    }
+    let file = scratch(".resolv.conf");
+    let name_server = |address: Ipv4Addr| {
+        std::fs::write(&file, format!("nameserver {address}\n")).expect("a temporary file");
+    };
+    name_server(addresses[0]);
+    let upstream = format!("resolv.conf:{}", file.display());
+    let mut daemon = Daemon::start(&config(&upstream, "2s"));
+    let address = |daemon: &Daemon| daemon.ask_udp("www.example.").expect("a reply").address();
+    assert_eq!(address(&daemon), Some(Ipv4Addr::new(203, 0, 113, 0)));
+    name_server(addresses[1]);
+    until("the second name server's answer", || {
+        (address(&daemon) == Some(Ipv4Addr::new(203, 0, 113, 1))).then_some(())
+    });
+    std::fs::remove_file(&file).expect("removed");
+    daemon.assert_well();
+}
