@@ -96,7 +96,8 @@ pub fn run(path: &Path, ready: impl FnOnce(&Running<'_>)) -> Result<(), RunError
     let addresses = workers.addresses();
     let admin_address = admin.as_ref().map(|bound| bound.address);
     ready(&Running { addresses, admin: admin_address, config: &config });
-    let daemon = Daemon { path: path.to_owned(), config, logging, workers };
+    let daemon =
+        Daemon { path: path.to_owned(), started: config.clone(), config, logging, workers };
     tasks.block_on(&runtime, daemon.steer(signals, admin))
 }
 
@@ -122,6 +123,9 @@ impl Signals {
 
 struct Daemon {
     path: PathBuf,
+    /// What it was started with.
+    started: Config,
+    /// What is in force.
     config: Config,
     logging: Logging,
     workers: Workers,
@@ -170,17 +174,15 @@ impl Daemon {
 
     /// Sends every upstream a query that nobody else sends; who brings it back is a loop.
     fn probe_for_loops(&self, forwarder: &Rc<Forwarder>) {
-        let (snapshot, shared) =
-            (self.workers.shared().snapshot.load_full(), self.workers.shared());
-        let (forwarder, loops) = (Rc::clone(forwarder), Arc::clone(&shared.loops));
+        let snapshot = self.workers.shared().snapshot.load_full();
+        let (forwarder, loops) = (Rc::clone(forwarder), Arc::clone(&snapshot.loops));
         spawn_local(async move { probe_all(&forwarder, &snapshot.rules, &loops).await });
     }
 
     fn keep_house(&self, forwarder: &Rc<Forwarder>) {
-        let (snapshot, shared) =
-            (self.workers.shared().snapshot.load_full(), self.workers.shared());
+        let snapshot = self.workers.shared().snapshot.load_full();
         snapshot.rules.refresh();
-        let (forwarder, loops) = (Rc::clone(forwarder), Arc::clone(&shared.loops));
+        let (forwarder, loops) = (Rc::clone(forwarder), Arc::clone(&snapshot.loops));
         spawn_local(async move { probe_due(&forwarder, &snapshot.rules, &loops).await });
     }
 
@@ -212,7 +214,7 @@ impl Daemon {
         for warning in &loaded.warnings {
             warn!("{}", warning.in_file(&self.path));
         }
-        for key in state::needs_restart(&self.config, &config) {
+        for key in state::needs_restart(&self.started, &config) {
             warn!("{}: {key} has changed; that takes a restart", self.path.display());
         }
         self.logging.set_level(config.log.level);

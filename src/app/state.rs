@@ -6,10 +6,9 @@ use std::sync::Arc;
 
 use tracing::warn;
 
-use crate::cache::Cache;
 use crate::config::Config;
 use crate::engine::{Expectation, Snapshot};
-use crate::forward::{LoopGuard, OwnAddresses, Rules, own_upstreams};
+use crate::forward::{OwnAddresses, Rules, own_upstreams};
 use crate::sys;
 
 /// Why a readable configuration must not be put into force.
@@ -60,14 +59,20 @@ pub fn build(
         return Err(Unfit::OwnUpstreams(ourselves));
     }
     let rules = Rules::build(&config.forwards, own, old.map(|(_, snapshot)| &*snapshot.rules));
-    // Answers of other upstreams, or for other rules, may be wrong now; they go with the old cache.
-    let kept = old.filter(|(old, _)| old.forwards == config.forwards && old.cache == config.cache);
-    let cache = kept.map_or_else(
-        || Arc::new(Cache::new(config.cache.size_octets)),
-        |(_, snapshot)| Arc::clone(&snapshot.cache),
-    );
-    let loops = old.map_or_else(|| Arc::new(LoopGuard::new()), |(_, old)| Arc::clone(&old.loops));
-    Ok(Snapshot::new(config, Arc::new(rules), cache, loops))
+    let mut snapshot = Snapshot::new(config, rules);
+    // Answers of other upstreams, or for other rules, may be wrong now, and so may those under way.
+    if let Some((old_config, old)) = old {
+        snapshot.loops = Arc::clone(&old.loops);
+        let same_rules = old_config.forwards == config.forwards;
+        if same_rules {
+            snapshot.flights = Arc::clone(&old.flights);
+            snapshot.flights.set_limit(config.limits.in_flight);
+        }
+        if same_rules && old_config.cache == config.cache {
+            snapshot.cache = Arc::clone(&old.cache);
+        }
+    }
+    Ok(snapshot)
 }
 
 /// Holds the configuration's own expectations against what it would answer.
@@ -79,14 +84,13 @@ pub fn prove(config: &Config, snapshot: &Snapshot) -> Result<(), Unfit> {
     if unmet.is_empty() { Ok(()) } else { Err(Unfit::Unmet(unmet)) }
 }
 
-/// The keys that a reload cannot change.
-pub(super) fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
+/// The keys that a reload cannot change and that differ from what `running` was started with.
+pub(super) fn needs_restart(running: &Config, new: &Config) -> Vec<&'static str> {
     let changes = [
-        (old.listen.dns != new.listen.dns, "listen.dns"),
-        (old.listen.admin != new.listen.admin, "listen.admin"),
-        (old.log.format != new.log.format, "log.format"),
-        (old.limits.workers != new.limits.workers, "limits.workers"),
-        (old.limits.in_flight != new.limits.in_flight, "limits.in-flight"),
+        (running.listen.dns != new.listen.dns, "listen.dns"),
+        (running.listen.admin != new.listen.admin, "listen.admin"),
+        (running.log.format != new.log.format, "log.format"),
+        (running.limits.workers != new.limits.workers, "limits.workers"),
     ];
     changes.into_iter().filter(|(changed, _)| *changed).map(|(_, key)| key).collect()
 }

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::RunError;
 use crate::config::Config;
 use crate::engine::{self, Snapshot, Worker};
-use crate::forward::{Flights, Forwarder};
+use crate::forward::Forwarder;
 use crate::listeners::{self, Shutdown, Sockets, Stopper};
 use crate::metrics::{Counters, Totals};
 
@@ -43,12 +43,7 @@ impl Workers {
     /// Opens all sockets, then starts the threads: nothing runs when an address cannot be had.
     pub(super) fn start(config: &Config, snapshot: Snapshot) -> Result<Self, RunError> {
         let bound = listeners::bind(&config.listen.dns, config.limits.workers)?;
-        let loops = Arc::clone(&snapshot.loops);
-        let shared = Arc::new(engine::Shared {
-            snapshot: ArcSwap::from_pointee(snapshot),
-            flights: Flights::new(config.limits.in_flight),
-            loops,
-        });
+        let shared = Arc::new(engine::Shared { snapshot: ArcSwap::from_pointee(snapshot) });
         let (stopper, shutdown) = Stopper::new();
         let (alive, ended) = mpsc::channel(1);
         let mut workers = Self {

@@ -44,6 +44,7 @@ struct Entry {
     answer: Arc<Answer>,
     stored: Instant,
     ttl_seconds: u32,
+    needs_us: bool,
 }
 
 /// A kept answer that still holds.
@@ -54,6 +55,8 @@ pub struct Hit {
     pub age_seconds: u32,
     /// For how many seconds it still holds; at least 1.
     pub left_seconds: u32,
+    /// It is an answer only while its chain leads to a private name of ours.
+    pub needs_us: bool,
 }
 
 #[derive(Clone)]
@@ -90,14 +93,26 @@ impl Cache {
         let age_seconds = u32::try_from(age).unwrap_or(u32::MAX);
         // An answer of TTL n holds for n seconds and not in the second that follows.
         let left_seconds = entry.ttl_seconds.checked_sub(age_seconds).filter(|left| *left > 0)?;
-        Some(Hit { answer: entry.answer, age_seconds, left_seconds })
+        let Entry { answer, needs_us, .. } = entry;
+        Some(Hit { answer, age_seconds, left_seconds, needs_us })
     }
 
     /// Keeps `answer` if it may be kept. Gives for how many seconds.
-    pub fn insert(&self, question: Question, answer: Arc<Answer>, now: Instant) -> Option<u32> {
+    ///
+    /// `leads_to_us`: its chain ends in a private name. Then the upstream's word about the end does
+    /// not count, and the answer holds as long as the chain, even where it shows nothing else.
+    pub fn insert(
+        &self,
+        question: Question,
+        answer: Arc<Answer>,
+        leads_to_us: bool,
+        now: Instant,
+    ) -> Option<u32> {
         let answers = self.answers.as_ref()?;
-        let ttl_seconds = lifetime(&question, &answer)?;
-        answers.insert(question, Entry { answer, stored: now, ttl_seconds });
+        let own = lifetime(&question, &answer);
+        let ttl_seconds = own.or_else(|| chain_lifetime(&answer).filter(|_| leads_to_us))?;
+        let needs_us = own.is_none();
+        answers.insert(question, Entry { answer, stored: now, ttl_seconds, needs_us });
         Some(ttl_seconds)
     }
 
@@ -139,6 +154,13 @@ fn lifetime(question: &Question, answer: &Answer) -> Option<u32> {
         _ => return None,
     };
     (ttl > 0).then_some(ttl)
+}
+
+/// For how many seconds the CNAMEs of `answer` hold, whatever it says of their end.
+fn chain_lifetime(answer: &Answer) -> Option<u32> {
+    let cnames = answer.records().filter(|record| record.rtype == Rtype::CNAME);
+    let smallest = cnames.map(|record| record.ttl).min()?.min(MAX_TTL_SECONDS);
+    (smallest > 0 && !answer.header().has(flags::TC)).then_some(smallest)
 }
 
 /// Whether the answer section holds what was asked for.

@@ -128,6 +128,7 @@ fn step_in_words(step: &Step, live: bool) -> String {
         Step::Zone { public_zone, private_zone, place } => {
             format!("zone      {public_zone} -> {private_zone}; the name is {place}")
         }
+        Step::NoZone => "zone      no private-link zone has this name".to_owned(),
         Step::Endpoint { endpoint, because, wildcard, addresses } => {
             let because = match because {
                 Preference::OwnSite => "of the client's own site",
@@ -149,7 +150,7 @@ fn step_in_words(step: &Step, live: bool) -> String {
                 (false, true) => "no kept answer".to_owned(),
                 (false, false) => "unknown from the file; --live asks the daemon".to_owned(),
             };
-            format!("zone      no private-link zone has this name\ncache     {kept}")
+            format!("cache     {kept}")
         }
         Step::Rule { zones, upstreams, timeout_ms } => {
             let upstreams: Vec<_> = upstreams.iter().map(upstream_in_words).collect();

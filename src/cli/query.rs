@@ -36,7 +36,7 @@ pub(super) struct Args {
     #[arg(long)]
     dnssec: bool,
     /// How long to wait for a reply, for each of two tries.
-    #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = parse_patience)]
     timeout: Duration,
     /// Print one JSON object on stdout.
     #[arg(long)]
@@ -45,6 +45,8 @@ pub(super) struct Args {
 
 /// Tries over UDP; a datagram may get lost.
 const UDP_TRIES: usize = 2;
+/// Longest wait for one try: no server takes as long.
+const MOST_PATIENCE: Duration = Duration::from_secs(60);
 /// DNS's port (RFC 1035 §4.2).
 const PORT: u16 = 53;
 
@@ -99,6 +101,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         ))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn parse_patience(text: &str) -> Result<Duration, String> {
+    let patience = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    let fits = !patience.is_zero() && patience <= MOST_PATIENCE;
+    fits.then_some(patience).ok_or_else(|| format!("write more than 0s, up to {MOST_PATIENCE:?}"))
 }
 
 fn parse_server(text: &str) -> anyhow::Result<SocketAddr> {

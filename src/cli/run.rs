@@ -42,8 +42,10 @@ fn announcement(running: &Running<'_>) -> String {
     if let (Some(address), Some(name)) = (running.addresses.first(), sample_name(running.config)) {
         let (ip, port) = (reachable(address.ip()), address.port());
         let server = SocketAddr::new(ip, port);
+        // As it was called: under `cargo run` it stands in no PATH.
+        let program = std::env::args().next().unwrap_or_else(|| "privatelinkd".to_owned());
         text +=
-            &format!("try:\n  dig @{ip} -p {port} {name}\n  privatelinkd query {name} @{server}\n");
+            &format!("try:\n  dig @{ip} -p {port} {name}\n  {program} query {name} @{server}\n");
     }
     text
 }

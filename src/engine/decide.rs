@@ -9,7 +9,7 @@ use super::{Asked, Outcome, Silence, Transport, Verdict};
 use crate::access::{Client, SiteId};
 use crate::config::Refused;
 use crate::forward::{Rule, Target};
-use crate::wire::{Answer, CLASS_IN, Ede, HEADER_OCTETS, Name, Query, Rcode, Rtype, flags};
+use crate::wire::{Answer, CLASS_IN, Ede, HEADER_OCTETS, Name, QName, Query, Rcode, Rtype, flags};
 use crate::zones::Found;
 
 /// Decides what `request` gets under `snapshot`, and appends the reply, if there is one, to `out`.
@@ -29,25 +29,36 @@ pub fn decide<R: Recorder>(
         allowed: client.allowed,
         site: client.site.and_then(|SiteId(site)| snapshot.sites.get(site).cloned()),
     });
-    if !client.allowed && snapshot.refused == Refused::Drop {
-        return Verdict::Drop(Silence::Access);
-    }
+    let dropped = !client.allowed && snapshot.refused == Refused::Drop;
     let query = match Query::parse(request) {
         Ok(query) => query,
+        Err(_) if dropped => return Verdict::Drop(Silence::Access),
         Err(fault) if reply::fault(fault, request, out) => return Verdict::Reply(Outcome::Fault),
         Err(_) => return Verdict::Drop(Silence::NotAQuery),
     };
+    // Before anything else: the host that sends our queries back need not be allowed to ask, and
+    // probes are sent below zones of ours too.
+    if snapshot.loops.is_probe(&query.qname) {
+        return catch(&query, asked.transport, out, recorder);
+    }
+    if dropped {
+        return Verdict::Drop(Silence::Access);
+    }
     if let Some((ede, because)) = refusal(client, &query) {
-        // The host that sends our queries back need not be allowed to ask.
-        if snapshot.loops.is_probe(&query.qname) {
-            return catch(&query, asked.transport, out, recorder);
-        }
         return refuse(&query, asked.transport, ede, because, out, recorder);
     }
-    if let Some(found) = snapshot.zones.find(&query.qname).filter(Found::is_ours) {
-        return answer_privately(found, client, asked, &query, out, recorder);
+    match snapshot.zones.find(&query.qname) {
+        Some(found) if found.is_ours() => {
+            return answer_privately(found, client, asked, &query, out, recorder);
+        }
+        found => recorder.note(|| found.map_or(Step::NoZone, |found| private::zone_step(&found))),
     }
-    if let Some(hit) = snapshot.cache.find(&query.as_question(), asked.now) {
+    let kept = snapshot.cache.find(&query.as_question(), asked.now);
+    // An answer that held only because its chain led to us is none once it does not.
+    let kept = kept.filter(|hit| {
+        !hit.needs_us || leads_to_us(snapshot, &query.qname, query.qtype, &hit.answer)
+    });
+    if let Some(hit) = kept {
         recorder.note(|| Step::Cache {
             hit: true,
             age_seconds: Some(hit.age_seconds),
@@ -55,17 +66,14 @@ pub fn decide<R: Recorder>(
         });
         let want = want(client, asked, &query);
         let waiting = Waiting { snapshot, query: &query, transport: asked.transport, want };
-        waiting.answer(&hit.answer, hit.age_seconds, out, recorder);
-        return Verdict::Reply(Outcome::Cached);
+        let outcome = waiting.answer(&hit.answer, hit.age_seconds, out, recorder);
+        return Verdict::Reply(outcome.unwrap_or(Outcome::Cached));
     }
     recorder.note(|| Step::Cache { hit: false, age_seconds: None, left_seconds: None });
     let Some(rule) = snapshot.rules.find(&query.qname) else {
         let because = "no forward rule covers this name";
         return refuse(&query, asked.transport, Ede::NotAuthoritative, because, out, recorder);
     };
-    if snapshot.loops.is_probe(&query.qname) {
-        return catch(&query, asked.transport, out, recorder);
-    }
     recorder.note(|| rule_step(rule));
     Verdict::Forward
 }
@@ -143,14 +151,15 @@ struct Waiting<'a> {
 }
 
 impl Waiting<'_> {
-    /// Writes `answer` for them, cut where its chain enters a zone of ours.
+    /// Writes `answer` for them, cut where its chain enters a zone of ours. Gives what kind of
+    /// reply that made it, when it is no longer the upstream's.
     fn answer<R: Recorder>(
         &self,
         answer: &Answer,
         age_seconds: u32,
         out: &mut Vec<u8>,
         recorder: &mut R,
-    ) {
+    ) -> Option<Outcome> {
         let Self { snapshot, query, transport, want } = self;
         // CNAME asks for the link itself, not for where it leads.
         let follows = answer.has_cname() && query.qtype != Rtype::CNAME;
@@ -158,15 +167,18 @@ impl Waiting<'_> {
         match chain {
             None | Some(Chain::Elsewhere { .. }) => {
                 reply::from_answer(Reply::begin(query, *transport, out), answer, age_seconds);
+                None
             }
             Some(Chain::Ours { links, target, found }) => {
                 let reply = Reply::begin(query, *transport, out);
                 let cut = (links, &target, found);
                 splice::write(reply, &query.qname, answer, age_seconds, cut, *want, recorder);
+                Some(Outcome::Private)
             }
             Some(Chain::Endless) => {
                 let ede = Some((Ede::Other, "the upstream's CNAME chain does not end"));
                 reply::empty(query, *transport, Rcode::SERVFAIL, ede, out);
+                Some(Outcome::Failed)
             }
         }
     }
@@ -179,11 +191,11 @@ pub(super) fn answer_now(
     query: &Query<'_>,
     answer: &Answer,
     out: &mut Vec<u8>,
-) {
+) -> Outcome {
     let client = snapshot.clients.client(asked.client);
     let want = want(client, asked, query);
     let waiting = Waiting { snapshot, query, transport: asked.transport, want };
-    waiting.answer(answer, 0, out, &mut Silent);
+    waiting.answer(answer, 0, out, &mut Silent).unwrap_or(Outcome::Forwarded)
 }
 
 fn rule_step(rule: &Rule) -> Step {
@@ -203,9 +215,14 @@ fn state_of(target: &Target) -> UpstreamState {
     }
 }
 
-/// Whether an upstream's failure shows a chain that ends with us.
-pub(super) fn leads_to_us(snapshot: &Snapshot, query: &Query<'_>, answer: &Answer) -> bool {
+/// Whether an answer's chain ends with us, whatever the upstream says of its end.
+pub(super) fn leads_to_us(
+    snapshot: &Snapshot,
+    qname: &QName,
+    qtype: Rtype,
+    answer: &Answer,
+) -> bool {
     answer.has_cname()
-        && query.qtype != Rtype::CNAME
-        && matches!(splice::follow(&snapshot.zones, answer, &query.qname), Chain::Ours { .. })
+        && qtype != Rtype::CNAME
+        && matches!(splice::follow(&snapshot.zones, answer, qname), Chain::Ours { .. })
 }

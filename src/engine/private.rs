@@ -43,11 +43,7 @@ pub(super) fn append<R: Recorder>(
     recorder: &mut R,
 ) -> Result<Rcode, Full> {
     let zone = owner.found.zone;
-    recorder.note(|| Step::Zone {
-        public_zone: zone.public.to_string(),
-        private_zone: zone.private.to_string(),
-        place: place_in_words(&owner.found.place).to_owned(),
-    });
+    recorder.note(|| zone_step(&owner.found));
     let (mut owner_at, mut apex_at) = (owner.at, owner.at + owner.above_apex.len());
     if owner.found.role == Role::Public {
         if owner.above_apex.len() + zone.private.as_wire().len() > MAX_NAME_OCTETS {
@@ -90,13 +86,20 @@ pub(super) fn why(rcode: Rcode) -> Option<(Ede, &'static str)> {
         .then_some((Ede::Other, "the CNAME target would be longer than 255 octets"))
 }
 
-fn place_in_words(place: &Place<'_>) -> &'static str {
-    match place {
-        Place::Apex => "the zone's apex",
-        Place::Empty => "empty non-terminal: a listed name lies below it",
+/// The zone that a name stands in, in words.
+pub(super) fn zone_step(found: &Found<'_>) -> Step {
+    let place = match found.place {
+        Place::Apex if found.role == Role::Public => "the public zone's own: forwarded",
+        Place::Apex => "the private zone's own",
+        Place::Empty => "empty: a listed name lies below it",
         Place::Served(_) => "served",
-        Place::Missing => "no endpoint lists it: unlisted = \"nxdomain\"",
-        Place::Foreign => "no endpoint lists it: unlisted = \"forward\"",
+        Place::Missing => "listed by no endpoint: unlisted = \"nxdomain\"",
+        Place::Foreign => "listed by no endpoint: unlisted = \"forward\"",
+    };
+    Step::Zone {
+        public_zone: found.zone.public.to_string(),
+        private_zone: found.zone.private.to_string(),
+        place: place.to_owned(),
     }
 }
 
@@ -167,7 +170,9 @@ fn append_rrset<T: Octets>(
     addresses: &[T],
     rotation: u32,
 ) -> Result<u16, Full> {
-    let first = rotation as usize % addresses.len().max(1);
+    // Spread first: a client that asks A and AAAA in turn sees every second number only.
+    let spread = rotation.wrapping_mul(0x9e37_79b9) >> 16;
+    let first = spread as usize % addresses.len().max(1);
     let (end, begin) = addresses.split_at_checked(first).unwrap_or((addresses, &[]));
     for address in begin.iter().chain(end) {
         address.with_octets(|octets| {

@@ -53,6 +53,8 @@ pub enum Step {
         /// What the name is there.
         place: String,
     },
+    /// No private-link zone has the name.
+    NoZone,
     /// An endpoint was chosen.
     Endpoint {
         /// Its name.

@@ -8,8 +8,10 @@ use super::{Asked, Outcome, Silent, Transport, Verdict, decide};
 use crate::access::Clients;
 use crate::cache::Cache;
 use crate::config::{Config, Expect, Limits, LogQueries, Refused};
-use crate::forward::{LoopGuard, Rules};
-use crate::wire::{CLASS_IN, Header, MessageWriter, Name, Rcode, Records, Rtype, Section, flags};
+use crate::forward::{Flights, LoopGuard, Rules};
+use crate::wire::{
+    Answer, CLASS_IN, Header, MessageWriter, Name, Rcode, Records, Rtype, Section, flags,
+};
 use crate::zones::Zones;
 
 /// What the daemon knows, from one configuration.
@@ -23,6 +25,8 @@ pub struct Snapshot {
     pub rules: Arc<Rules>,
     /// Kept answers; outlives the snapshot.
     pub cache: Arc<Cache>,
+    /// Questions under way: those of one set of rules only, so that nobody of a new one joins them.
+    pub flights: Arc<Flights<Arc<Answer>>>,
     /// Knows our own probes when they come back; outlives the snapshot.
     pub loops: Arc<LoopGuard>,
     /// Bounds.
@@ -41,21 +45,18 @@ pub struct Expectation {
 }
 
 impl Snapshot {
-    /// Builds the tables. `cache` and `rules` are given: they hold state that a reload may keep.
-    pub fn new(
-        config: &Config,
-        rules: Arc<Rules>,
-        cache: Arc<Cache>,
-        loops: Arc<LoopGuard>,
-    ) -> Self {
+    /// Builds the tables, with nothing kept and nothing under way. A reload that may go on with
+    /// what was puts that into the public fields.
+    pub fn new(config: &Config, rules: Rules) -> Self {
         Self {
             clients: Clients::new(config),
             refused: config.access.refused,
             sites: config.sites.iter().map(|site| site.name.clone()).collect(),
             zones: Zones::new(&config.private_links),
-            rules,
-            cache,
-            loops,
+            rules: Arc::new(rules),
+            cache: Arc::new(Cache::new(config.cache.size_octets)),
+            flights: Arc::new(Flights::new(config.limits.in_flight)),
+            loops: Arc::new(LoopGuard::new()),
             limits: config.limits,
             log_queries: config.log.queries,
         }
@@ -78,8 +79,10 @@ impl Snapshot {
         let (verdict, reply) = self.try_query(expect.client, &expect.qname, expect.qtype);
         let found = match verdict {
             Verdict::Reply(Outcome::Private) => Ok(addresses(&reply)),
-            Verdict::Reply(_) => Err("it is refused"),
-            Verdict::Forward => Err("it is forwarded, not answered from a private-link zone"),
+            Verdict::Reply(Outcome::Refused) => Err("it is refused"),
+            Verdict::Forward | Verdict::Reply(_) => {
+                Err("it is forwarded, not answered from a private-link zone")
+            }
             Verdict::Drop(_) => Err("the client is dropped"),
         };
         let mut expected = expect.answer.clone();

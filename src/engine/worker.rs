@@ -11,7 +11,7 @@ use super::recorder::Silent;
 use super::snapshot::Snapshot;
 use super::{Asked, Outcome, Silence, Transport, Verdict, chase, decide, reply};
 use crate::config::LogQueries;
-use crate::forward::{Failure, Flights, Forwarder, LoopGuard};
+use crate::forward::{Failure, Forwarder};
 use crate::metrics::{Counters, Event};
 use crate::wire::{Answer, Header, Name, Query, Question, Rcode, Rtype, flags};
 
@@ -23,10 +23,6 @@ const ROOT_NS_BUDGET: Duration = Duration::from_millis(250);
 pub struct Shared {
     /// The configuration in force.
     pub snapshot: ArcSwap<Snapshot>,
-    /// Questions under way.
-    pub flights: Flights<Arc<Answer>>,
-    /// Knows our own probes when they come back.
-    pub loops: Arc<LoopGuard>,
 }
 
 /// One thread's engine. Stays on its thread: it holds that thread's upstream sockets.
@@ -67,7 +63,7 @@ impl Worker {
             Transport::Tcp => Event::Tcp,
         });
         match verdict {
-            Verdict::Reply(Outcome::Loop) => self.catch(asked, request),
+            Verdict::Reply(Outcome::Loop) => self.catch(snapshot, asked, request),
             Verdict::Reply(outcome) => self.finish(snapshot, asked, request, outcome, out, begin),
             Verdict::Drop(Silence::Access) => self.counters.count(Event::DroppedAccess),
             Verdict::Drop(Silence::NotAQuery) => self.counters.count(Event::DroppedNotAQuery),
@@ -89,15 +85,7 @@ impl Worker {
         // It was parsed once before, so this never fails.
         let Ok(query) = Query::parse(request) else { return };
         let outcome = match self.fetch_once(snapshot, query.to_question()).await {
-            Ok(answer) => {
-                answer_now(snapshot, asked, &query, &answer, out);
-                Outcome::Forwarded
-            }
-            // A server that cannot resolve our private zone still shows the chain that leads there.
-            Err(Failure::BadReply(answer)) if leads_to_us(snapshot, &query, &answer) => {
-                answer_now(snapshot, asked, &query, &answer, out);
-                Outcome::Forwarded
-            }
+            Ok(answer) => answer_now(snapshot, asked, &query, &answer, out),
             Err(failure) => {
                 reply::failure(&query, asked.transport, &failure, out);
                 Outcome::Failed
@@ -113,7 +101,7 @@ impl Worker {
         question: Question,
     ) -> Result<Arc<Answer>, Failure> {
         let lead = self.fetch(snapshot, question.clone());
-        self.shared.flights.run(&question, lead).await
+        snapshot.flights.run(&question, lead).await
     }
 
     async fn fetch(&self, snapshot: &Snapshot, question: Question) -> Result<Arc<Answer>, Failure> {
@@ -130,8 +118,18 @@ impl Worker {
             rule.timeout()
         };
         let chased = timeout(budget, self.ask_and_chase(snapshot, &question)).await;
-        let answer = Arc::new(chased.unwrap_or(Err(Failure::TimedOut))?);
-        snapshot.cache.insert(question, Arc::clone(&answer), Instant::now());
+        let leads =
+            |answer| leads_to_us(snapshot, &(&question.qname).into(), question.qtype, answer);
+        let (answer, leads_to_us) = match chased.unwrap_or(Err(Failure::TimedOut)) {
+            Ok(answer) => {
+                let leads = leads(&answer);
+                (Arc::new(answer), leads)
+            }
+            // A server that cannot resolve our private zone still shows the chain that leads there.
+            Err(Failure::BadReply(answer)) if leads(&answer) => (answer, true),
+            Err(failure) => return Err(failure),
+        };
+        snapshot.cache.insert(question, Arc::clone(&answer), leads_to_us, Instant::now());
         Ok(answer)
     }
 
@@ -148,17 +146,31 @@ impl Worker {
             // Where nobody can be asked, the chain's beginning is all there is.
             let Some(rule) = snapshot.rules.find(&(&qname).into()) else { break };
             let next = Question { qname, ..question.clone() };
-            let rest = self.forwarder.ask(rule, &next).await?;
+            let rest = match self.forwarder.ask(rule, &next).await {
+                Ok(rest) => rest,
+                // It may show a chain that goes on to us.
+                Err(Failure::BadReply(rest)) => {
+                    let joined = chase::join(question, &whole, &rest);
+                    return Err(
+                        joined.map_or(Failure::Garbled, |all| Failure::BadReply(all.into()))
+                    );
+                }
+                Err(failure) => return Err(failure),
+            };
+            let is_end = rest.header().answers == 0;
             whole = chase::join(question, &whole, &rest).map_err(|_| Failure::Garbled)?;
+            if is_end {
+                break;
+            }
         }
         Ok(whole)
     }
 
     /// A query of our own came back: an upstream asks us.
-    fn catch(&self, asked: &Asked, request: &[u8]) {
+    fn catch(&self, snapshot: &Snapshot, asked: &Asked, request: &[u8]) {
         self.counters.count(Event::Loop);
         if let Ok(query) = Query::parse(request) {
-            self.shared.loops.note_return(&query.qname, asked.client);
+            snapshot.loops.note_return(&query.qname, asked.client);
         }
     }
 

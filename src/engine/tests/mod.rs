@@ -9,10 +9,9 @@ use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::Record;
 
 use super::*;
-use crate::cache::Cache;
 use crate::config::testing::{defender, endpoint, minimal};
 use crate::config::{Config, Refused, Unlisted};
-use crate::forward::{LoopGuard, OwnAddresses, Rules};
+use crate::forward::{OwnAddresses, Rules};
 use crate::wire::{Answer, MessageWriter, Name, Question, Rtype, flags};
 use std::sync::Arc;
 
@@ -22,12 +21,7 @@ const SOA: &str = "privatelink.cloud.defender.microsoft.com. 10 SOA \
     privatelink.cloud.defender.microsoft.com. nobody.invalid. 1 3600 300 2419200 10";
 
 fn snapshot(config: &Config) -> Snapshot {
-    Snapshot::new(
-        config,
-        Arc::new(Rules::build(&config.forwards, OwnAddresses::default(), None)),
-        Arc::new(Cache::new(config.cache.size_octets)),
-        Arc::new(LoopGuard::new()),
-    )
+    Snapshot::new(config, Rules::build(&config.forwards, OwnAddresses::default(), None))
 }
 
 fn with(change: impl FnOnce(&mut Config)) -> Snapshot {
