@@ -17,10 +17,11 @@ use std::time::{Duration, Instant};
 use sd_notify::NotifyState;
 use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::{LocalSet, spawn_local};
+use tokio::task::{JoinSet, LocalSet, spawn_local};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
+use crate::admin;
 use crate::config::{Config, LoadError};
 use crate::forward::{Forwarder, probe_all, probe_due};
 use crate::listeners::BindError;
@@ -50,8 +51,11 @@ pub enum RunError {
     /// An address cannot be listened on.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The admin address cannot be listened on.
+    #[error("listen.admin: {0}")]
+    Admin(BindError),
     /// The system refused a thread, a timer or a signal handler.
-    #[error("cannot start: {0}")]
+    #[error("cannot start")]
     System(#[from] io::Error),
     /// A worker thread ended, which is a bug; without it a share of all clients would get silence.
     #[error("a worker thread ended by itself; this is a bug, please report it")]
@@ -62,6 +66,8 @@ pub enum RunError {
 pub struct Running<'a> {
     /// The addresses served, UDP and TCP, port 0 replaced by the port chosen.
     pub addresses: &'a [SocketAddr],
+    /// The admin address, if there is one, its port 0 replaced likewise.
+    pub admin: Option<SocketAddr>,
     /// The configuration in force.
     pub config: &'a Config,
 }
@@ -82,10 +88,14 @@ pub fn run(path: &Path, ready: impl FnOnce(&Running<'_>)) -> Result<(), RunError
     prove(&config, &snapshot).map_err(unfit)?;
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let tasks = LocalSet::new();
+    // Before any thread: nothing runs when an address cannot be had.
+    let admin = config.listen.admin.map(admin::bind).transpose().map_err(RunError::Admin)?;
     let workers = Workers::start(&config, snapshot)?;
-    ready(&Running { addresses: workers.addresses(), config: &config });
+    let addresses = workers.addresses();
+    let admin_address = admin.as_ref().map(|bound| bound.address);
+    ready(&Running { addresses, admin: admin_address, config: &config });
     let daemon = Daemon { path: path.to_owned(), config, logging, workers };
-    tasks.block_on(&runtime, daemon.steer())
+    tasks.block_on(&runtime, daemon.steer(admin))
 }
 
 struct Daemon {
@@ -97,7 +107,7 @@ struct Daemon {
 
 impl Daemon {
     /// Hears signals and keeps house until it is time to stop.
-    async fn steer(mut self) -> Result<(), RunError> {
+    async fn steer(mut self, admin: Option<admin::Bound>) -> Result<(), RunError> {
         let mut hangup = signal(SignalKind::hangup())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -106,6 +116,7 @@ impl Daemon {
         housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let forwarder = Rc::new(Forwarder::new());
         self.probe_for_loops(&forwarder);
+        let _ends_with_us = admin.map(|bound| self.serve_admin(bound));
         tell(&[NotifyState::Ready]);
         loop {
             tokio::select! {
@@ -121,6 +132,18 @@ impl Daemon {
             }
         }
         self.stop()
+    }
+
+    /// Serves the admin address until the set is dropped. Without it names are still answered.
+    fn serve_admin(&self, bound: admin::Bound) -> JoinSet<()> {
+        let shared = Arc::clone(self.workers.shared());
+        let mut task = JoinSet::new();
+        task.spawn_local(async move {
+            if let Err(error) = admin::serve(bound, shared).await {
+                error!("listen.admin cannot be served: {error}");
+            }
+        });
+        task
     }
 
     /// Sends every upstream a query that nobody else sends; who brings it back is a loop.

@@ -82,7 +82,8 @@ pub fn prove(config: &Config, snapshot: &Snapshot) -> Result<(), Unfit> {
 /// The keys that a reload cannot change.
 pub(super) fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     let changes = [
-        (old.listen != new.listen, "listen.dns"),
+        (old.listen.dns != new.listen.dns, "listen.dns"),
+        (old.listen.admin != new.listen.admin, "listen.admin"),
         (old.log.format != new.log.format, "log.format"),
         (old.limits.workers != new.limits.workers, "limits.workers"),
         (old.limits.in_flight != new.limits.in_flight, "limits.in-flight"),

@@ -52,6 +52,8 @@ pub struct Hit {
     pub answer: Arc<Answer>,
     /// Whole seconds since then, to be taken off every TTL.
     pub age_seconds: u32,
+    /// For how many seconds it still holds; at least 1.
+    pub left_seconds: u32,
 }
 
 #[derive(Clone)]
@@ -87,7 +89,8 @@ impl Cache {
         let age = now.saturating_duration_since(entry.stored).as_secs();
         let age_seconds = u32::try_from(age).unwrap_or(u32::MAX);
         // An answer of TTL n holds for n seconds and not in the second that follows.
-        (age_seconds < entry.ttl_seconds).then_some(Hit { answer: entry.answer, age_seconds })
+        let left_seconds = entry.ttl_seconds.checked_sub(age_seconds).filter(|left| *left > 0)?;
+        Some(Hit { answer: entry.answer, age_seconds, left_seconds })
     }
 
     /// Keeps `answer` if it may be kept. Gives for how many seconds.

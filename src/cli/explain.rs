@@ -1,25 +1,27 @@
 //! `explain`: why a name is answered as it is.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use serde::Serialize;
 
-use super::show::Shown;
-use super::{ConfigArg, parse_name, parse_rtype};
-use crate::app;
-use crate::engine::{Outcome, Step, Steps, Verdict};
+use super::{ConfigArg, parse_name, parse_rtype, reachable};
+use crate::engine::{Ask, Conclusion, Explanation, Step, UpstreamState};
 use crate::wire::{Name, Rtype};
 use crate::zones::Preference;
+use crate::{admin, app};
 
 /// Explain what a name is answered with, and why: site, zone, endpoint, chain, TTL, upstream.
 ///
-/// Decided from the configuration file by the same code that answers queries; nothing is sent.
+/// Decided by the same code that answers queries, from the configuration file, or with --live by
+/// the running daemon, which also knows kept answers and silent or looping upstreams. No DNS query
+/// is sent either way.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   privatelinkd explain api.cloud.defender.microsoft.com
-  privatelinkd explain api.cloud.defender.microsoft.com AAAA --client 10.1.2.3 --json")]
+  privatelinkd explain api.cloud.defender.microsoft.com AAAA --client 10.1.2.3 --json
+  privatelinkd explain www.example.com --live
+  privatelinkd explain www.example.com --live --admin 127.0.0.1:9153")]
 pub(super) struct Args {
     /// The name asked.
     #[arg(value_parser = parse_name)]
@@ -30,6 +32,15 @@ pub(super) struct Args {
     /// The address that asks.
     #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
     client: IpAddr,
+    /// The client wants signatures (DO), as validating resolvers do; such answers are kept apart.
+    #[arg(long)]
+    dnssec: bool,
+    /// Ask the running daemon, at the address that the configuration has as [listen] admin.
+    #[arg(long)]
+    live: bool,
+    /// The running daemon's [listen] admin address; no configuration file is read then.
+    #[arg(long, value_name = "ADDR", requires = "live")]
+    admin: Option<SocketAddr>,
     #[command(flatten)]
     config: ConfigArg,
     /// Print one JSON object on stdout.
@@ -37,74 +48,76 @@ pub(super) struct Args {
     json: bool,
 }
 
-/// The explanation as JSON.
-#[derive(Serialize)]
-struct Explanation<'a> {
-    name: String,
-    r#type: String,
-    client: IpAddr,
-    verdict: &'static str,
-    steps: &'a [Step],
-    reply: Option<&'a Shown>,
-}
-
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let path = &args.config.config;
-    let config = crate::config::load(path)?.config;
-    let snapshot = match app::build(&config, &config.listen.dns, None) {
-        Ok(snapshot) => snapshot,
-        Err(unfit) => bail!("{}: {unfit}", path.display()),
+    let ask = Ask {
+        name: args.name.clone(),
+        rtype: args.rtype,
+        client: args.client,
+        dnssec: args.dnssec,
     };
-    let mut steps = Steps::default();
-    let (verdict, reply) = snapshot.try_query(args.client, &args.name, args.rtype, &mut steps);
-    let reply = match verdict {
-        Verdict::Reply(_) => Some(Shown::read(&reply).context("a reply of ours")?),
-        _ => None,
-    };
+    let explanation =
+        if args.live { admin::explain(daemon(args)?, &ask)? } else { offline(args, &ask)? };
     if args.json {
-        let explanation = Explanation {
-            name: args.name.to_string(),
-            r#type: args.rtype.to_string(),
-            client: args.client,
-            verdict: verdict_in_a_word(verdict),
-            steps: &steps.0,
-            reply: reply.as_ref(),
-        };
-        println!("{}", serde_json::to_string_pretty(&explanation)?);
-        return Ok(ExitCode::SUCCESS);
-    }
-    println!("{} {}, asked by {}\n", args.name, args.rtype, args.client);
-    for step in &steps.0 {
-        println!("{}", in_words(step));
-    }
-    match reply {
-        Some(reply) => print!("answer    {}", reply.lines("          ").trim_start()),
-        None => println!("answer    {}", without_reply(verdict)),
+        super::say_json(&explanation)?;
+    } else {
+        super::say(&in_words(&explanation))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn verdict_in_a_word(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Reply(Outcome::Private) => "private",
-        Verdict::Reply(Outcome::Refused) => "refused",
-        Verdict::Reply(_) => "answered",
-        Verdict::Drop(_) => "dropped",
-        Verdict::Forward => "forwarded",
+fn offline(args: &Args, ask: &Ask) -> anyhow::Result<Explanation> {
+    let path = &args.config.config;
+    let config = crate::config::load(path)?.config;
+    match app::build(&config, &config.listen.dns, None) {
+        Ok(snapshot) => snapshot.explain(ask, false).context("a reply of ours"),
+        Err(unfit) => bail!("{}: {unfit}", path.display()),
     }
 }
 
-fn without_reply(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Forward => {
-            "what the upstream says; a CNAME in it that leads to a served private name is cut \
-             there and ends in our address"
+/// Where the running daemon can be asked.
+fn daemon(args: &Args) -> anyhow::Result<SocketAddr> {
+    let path = &args.config.config;
+    let address = match args.admin {
+        Some(address) => address,
+        None => {
+            let loaded = crate::config::load(path).context(
+                "the daemon's address cannot be read from its configuration; --admin ADDR does \
+                 without",
+            )?;
+            loaded.config.listen.admin.with_context(|| {
+                format!(
+                    "{}: [listen] has no admin address, so a daemon with this file cannot be \
+                     asked; write admin = \"127.0.0.1:9153\" and restart it",
+                    path.display()
+                )
+            })?
         }
-        _ => "none: the query is dropped",
-    }
+    };
+    Ok(SocketAddr::new(reachable(address.ip()), address.port()))
 }
 
-fn in_words(step: &Step) -> String {
+fn in_words(explanation: &Explanation) -> String {
+    let Explanation { name, r#type, client, live, verdict, steps, reply } = explanation;
+    let from = if *live { "the running daemon" } else { "the configuration file" };
+    let mut text = format!("{name} {type}, asked by {client}; from {from}\n\n");
+    for step in steps {
+        text += &step_in_words(step, *live);
+        text.push('\n');
+    }
+    text += "answer    ";
+    text += &match (reply, verdict) {
+        (Some(reply), _) => reply.lines("          ").trim_start().to_owned(),
+        (None, Conclusion::Forwarded) => {
+            "what the upstream says; a CNAME in it that leads to a served private name is cut \
+             there and ends in our address\n"
+                .to_owned()
+        }
+        (None, _) => "none: the query is dropped\n".to_owned(),
+    };
+    text
+}
+
+fn step_in_words(step: &Step, live: bool) -> String {
     match step {
         Step::Client { address, allowed, site } => {
             let may = if *allowed { "may ask" } else { "is not in [access] allow" };
@@ -126,15 +139,51 @@ fn in_words(step: &Step) -> String {
             format!("endpoint  {endpoint}, {because}, {how}: {}", addresses.join(", "))
         }
         Step::Cut { at } => format!("chain     leads to {at}, which is ours, and is cut there"),
-        Step::Cache { hit: true, age_seconds } => {
-            format!("cache     has it, {} s old", age_seconds.unwrap_or(0))
+        Step::Cache { hit, age_seconds, left_seconds } => {
+            let kept = match (hit, live) {
+                (true, _) => format!(
+                    "kept answer, {} s old, holds for {} s more",
+                    age_seconds.unwrap_or(0),
+                    left_seconds.unwrap_or(0)
+                ),
+                (false, true) => "no kept answer".to_owned(),
+                (false, false) => "unknown from the file; --live asks the daemon".to_owned(),
+            };
+            format!("zone      no private-link zone has this name\ncache     {kept}")
         }
-        Step::Cache { hit: false, .. } => "zone      no private-link zone has this name".to_owned(),
-        Step::Rule { zones, upstreams, timeout_ms } => format!(
-            "forward   rule for {}: {}, within {timeout_ms} ms",
-            zones.join(", "),
-            if upstreams.is_empty() { "no upstream".to_owned() } else { upstreams.join(", then ") }
-        ),
+        Step::Rule { zones, upstreams, timeout_ms } => {
+            let upstreams: Vec<_> = upstreams.iter().map(upstream_in_words).collect();
+            let upstreams =
+                if upstreams.is_empty() { "no upstream".to_owned() } else { upstreams.join(", ") };
+            let zones = zones.join(", ");
+            format!("forward   rule for {zones}: {upstreams}; within {timeout_ms} ms")
+        }
         Step::Refused { because } => format!("refused   {because}"),
+    }
+}
+
+fn upstream_in_words(upstream: &UpstreamState) -> String {
+    let UpstreamState { address, silent, looping } = upstream;
+    match (looping, silent) {
+        (true, _) => format!("{address} (looping: it sends our queries back, and is not asked)"),
+        (false, true) => format!("{address} (silent: others are asked before it)"),
+        (false, false) => address.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silent_and_a_looping_upstream_say_so() {
+        let upstream = |silent, looping| UpstreamState {
+            address: "192.0.2.1:53".parse().expect("an address"),
+            silent,
+            looping,
+        };
+        assert_eq!(upstream_in_words(&upstream(false, false)), "192.0.2.1:53");
+        assert!(upstream_in_words(&upstream(true, false)).contains("(silent"));
+        assert!(upstream_in_words(&upstream(true, true)).contains("(looping"));
     }
 }

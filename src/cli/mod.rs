@@ -7,9 +7,9 @@ mod check;
 mod explain;
 mod query;
 mod run;
-mod show;
 
 use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -99,6 +99,15 @@ fn man() -> anyhow::Result<ExitCode> {
     }
     say(&String::from_utf8_lossy(&page))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The address under which a listening address can be asked from this host.
+fn reachable(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    }
 }
 
 /// Writes to stdout; `println!` would panic where it is closed.

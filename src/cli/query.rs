@@ -8,9 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use serde::Serialize;
 
-use super::show::{Shown, reachable};
-use super::{DEFAULT_CONFIG, parse_name, parse_rtype};
-use crate::engine::query_message;
+use super::{DEFAULT_CONFIG, parse_name, parse_rtype, reachable};
+use crate::engine::{Shown, query_message};
 use crate::wire::{Header, MAX_MESSAGE_OCTETS, Name, Rtype, flags};
 
 /// Ask a DNS server: this daemon, or any other.

@@ -3,8 +3,7 @@
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use super::ConfigArg;
-use super::show::reachable;
+use super::{ConfigArg, reachable};
 use crate::app::{self, Running};
 use crate::config::Config;
 
@@ -37,6 +36,9 @@ fn announcement(running: &Running<'_>) -> String {
         .iter()
         .map(|address| format!("listening on {address} (UDP and TCP)\n"))
         .collect();
+    if let Some(address) = running.admin {
+        text += &format!("listening on {address} (admin, HTTP)\n");
+    }
     if let (Some(address), Some(name)) = (running.addresses.first(), sample_name(running.config)) {
         let (ip, port) = (reachable(address.ip()), address.port());
         let server = SocketAddr::new(ip, port);

@@ -10,6 +10,8 @@ use super::diagnostic::{Diagnostic, Severity};
 const MAX_FINDINGS: usize = 1_000;
 /// How much of a value a message repeats, characters.
 const MAX_FOUND_CHARS: usize = 80;
+/// Longest message or help, characters: a name in it may be as long as the file.
+const MAX_MESSAGE_CHARS: usize = 400;
 
 /// A range of octets of the source.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,10 +61,11 @@ impl fmt::Display for Path<'_> {
                     write!(f, "{above}.")?;
                 }
                 let bare = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+                let short = shorten(key, MAX_FOUND_CHARS);
                 if !key.is_empty() && key.chars().all(bare) {
-                    f.write_str(key)
+                    f.write_str(&short)
                 } else {
-                    write!(f, "\"{}\"", shorten(key))
+                    write!(f, "\"{short}\"")
                 }
             }
             Path::Item(above, _, 0 | 1) => write!(f, "{above}"),
@@ -135,6 +138,11 @@ impl<'s> Findings<'s> {
         self.kept.push(Finding { severity, span, key: path.to_string(), problem });
     }
 
+    /// No further error will be shown, so a suggestion for it is not worth its cost.
+    pub(super) fn full_of_errors(&self) -> bool {
+        self.errors >= MAX_FINDINGS
+    }
+
     pub(super) fn has_errors(&self) -> bool {
         self.errors > 0
     }
@@ -153,8 +161,10 @@ impl<'s> Findings<'s> {
             let line = self.lines.line(span.start);
             let column = columns.column(line, self.lines.start(line), span.start);
             let found = self.source.get(span.start..span.end).filter(|text| !text.is_empty());
-            let found = found.filter(|_| problem.shows_value).map(shorten);
-            let Problem { message, help, .. } = problem;
+            let found = found.filter(|_| problem.shows_value);
+            let found = found.map(|text| shorten(text, MAX_FOUND_CHARS));
+            let message = shorten(&problem.message, MAX_MESSAGE_CHARS);
+            let help = problem.help.map(|help| shorten(&help, MAX_MESSAGE_CHARS));
             diagnostics.push(Diagnostic { severity, line, column, key, found, message, help });
         }
         let dropped =
@@ -175,11 +185,12 @@ impl<'s> Findings<'s> {
     }
 }
 
-/// The first line of a text, at most [`MAX_FOUND_CHARS`] of it, without control characters.
-fn shorten(text: &str) -> String {
+/// The first line of a text, at most `most` characters of it, without control characters: what a
+/// file holds must not steer the terminal that shows it.
+fn shorten(text: &str, most: usize) -> String {
     let mut short = String::new();
     for (count, c) in text.chars().enumerate() {
-        if count == MAX_FOUND_CHARS || c == '\n' || c == '\r' {
+        if count == most || c == '\n' || c == '\r' {
             short.push('…');
             break;
         }
@@ -280,7 +291,17 @@ mod tests {
 
     #[test]
     fn values_are_shortened_to_one_line_without_control_characters() {
-        assert_eq!(shorten("a\u{7}b\nc"), "a\\u{7}b…");
-        assert_eq!(shorten(&"x".repeat(500)).chars().count(), MAX_FOUND_CHARS + 1);
+        assert_eq!(shorten("a\u{7}b\nc", 10), "a\\u{7}b…");
+        assert_eq!(shorten(&"x".repeat(500), 80).chars().count(), 81);
+    }
+
+    #[test]
+    fn keys_and_messages_are_bounded_and_carry_no_control_characters() {
+        let long = "x".repeat(1_000_000);
+        let mut findings = Findings::new("a");
+        let problem = || Problem::bare(format!("\u{1b}[2J{long}")).help(long.clone());
+        findings.error(Path::Root.key(&long), Span::FILE, problem());
+        let shown = findings.into_diagnostics().remove(0).to_string();
+        assert!(shown.len() < 1_000 && !shown.contains('\u{1b}'), "{}", shown.len());
     }
 }

@@ -80,6 +80,11 @@ pub const CACHE_SIZE_MAX: u64 = 64 << 30;
 /// the 65,535 octets of a message, and no client tries more.
 pub const MAX_ADDRESSES: usize = 64;
 
+/// Most entries of `listen.dns`: each is two sockets in every worker.
+pub const MAX_LISTENERS: usize = 64;
+/// Most upstreams of one rule: within its timeout no more than a few can be asked.
+pub const MAX_UPSTREAMS: usize = 64;
+
 /// Threads that answer.
 pub(super) const WORKERS: CountRange = count(None, 1, 256);
 /// Clients that wait for upstreams.

@@ -45,7 +45,11 @@ pub enum LoadError {
         source: io::Error,
     },
     /// It is larger than [`MAX_FILE_OCTETS`].
-    #[error("{}: larger than {} MiB, which no configuration is", path.display(), MAX_FILE_OCTETS >> 20)]
+    #[error(
+        "{}: larger than {} MiB, which no configuration is",
+        path.display(),
+        MAX_FILE_OCTETS >> 20
+    )]
     TooLarge {
         /// The file.
         path: PathBuf,

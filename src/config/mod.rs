@@ -20,6 +20,8 @@ mod values;
 
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use diagnostic::{Diagnostic, Severity};
 pub use load::{LoadError, Loaded, MAX_FILE_OCTETS, Report, load, read};

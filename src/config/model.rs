@@ -36,6 +36,8 @@ pub struct Config {
 pub struct Listen {
     /// UDP and TCP on each; at least one.
     pub dns: Vec<SocketAddr>,
+    /// HTTP for those who run the daemon; none: not served.
+    pub admin: Option<SocketAddr>,
 }
 
 /// `[access]`.

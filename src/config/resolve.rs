@@ -2,10 +2,11 @@
 
 mod endpoints;
 mod forwards;
+mod listed;
 mod zones;
 
-use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
@@ -39,7 +40,7 @@ pub(super) fn resolve(spec: Spec, findings: &mut Findings<'_>) -> Config {
     unused_sites(&spec, findings);
     let access = access(&spec.access, findings);
     let site_index = SiteIndex::new(&spec.sites, findings);
-    site_networks(&spec.sites, &access, findings);
+    site_networks(&spec, &access, findings);
     if spec.private_links.is_empty() && spec.forwards.is_empty() {
         let problem = "nothing to answer; write at least one [[private-link]] or [[forward]]";
         findings.error(Path::Root, Span::FILE, Problem::bare(problem));
@@ -47,9 +48,10 @@ pub(super) fn resolve(spec: Spec, findings: &mut Findings<'_>) -> Config {
     forwards::check(&spec.forwards, &spec.listen, findings);
     zones::warn_of_uncovered_forwarding(&spec.private_links, &spec.forwards, findings);
     listeners(&spec, findings);
+    admin(&spec, findings);
     let private_links = zones::resolve(spec.private_links, &site_index, findings);
     Config {
-        listen: Listen { dns: spec.listen.values() },
+        listen: Listen { dns: spec.listen.values(), admin: spec.admin.good().map(|at| at.value) },
         access,
         sites: spec.sites.into_iter().filter_map(site).collect(),
         private_links,
@@ -74,6 +76,39 @@ fn listeners(spec: &Spec, findings: &mut Findings<'_>) {
     }
 }
 
+fn admin(spec: &Spec, findings: &mut Findings<'_>) {
+    let Some(admin) = spec.admin.good() else { return };
+    let (listen, address) = (Path::Root.key("listen"), admin.value);
+    let path = listen.key("admin");
+    // DNS listens on TCP too. An IPv6 socket takes no IPv4, so the families do not meet.
+    let meets = |dns: SocketAddr| {
+        let (ours, theirs) = (address.ip(), dns.ip());
+        let either_any = ours.is_unspecified() || theirs.is_unspecified();
+        address.port() != 0
+            && dns.port() == address.port()
+            && (ours == theirs || (either_any && ours.is_ipv4() == theirs.is_ipv4()))
+    };
+    if address.ip().is_multicast() {
+        let problem = Problem::new("a multicast address cannot be listened on");
+        findings.error(path, admin.span, problem);
+        return;
+    }
+    if let Some(dns) = spec.listen.items.iter().find(|at| meets(at.value)) {
+        let line = findings.line(dns.span);
+        let problem = format!("listen.dns takes this port over TCP (line {line}); use another");
+        findings.error(path, admin.span, Problem::new(problem));
+    }
+    if address.port() == 0 {
+        let problem = Problem::new("the system will choose a port; this is for tests only");
+        findings.warn(path, admin.span, problem);
+    }
+    if !address.ip().is_loopback() {
+        let problem = "not a loopback address: whoever reaches it sees how names resolve, and \
+                       nothing asks who they are; use 127.0.0.1, or a firewall";
+        findings.warn(path, admin.span, Problem::new(problem));
+    }
+}
+
 fn access(spec: &AccessSpec, findings: &mut Findings<'_>) -> Access {
     let given = spec.allow.span;
     let mut allow = Vec::new();
@@ -92,7 +127,7 @@ fn access(spec: &AccessSpec, findings: &mut Findings<'_>) -> Access {
     let path = access.key("allow");
     let any_v4 = allow.iter().any(|network| matches!(network, IpNet::V4(_)));
     let any_v6 = allow.iter().any(|network| matches!(network, IpNet::V6(_)));
-    if any_v4 != any_v6 {
+    if any_v4 != any_v6 && !spec.allow.incomplete {
         let shut = if any_v4 { "IPv6" } else { "IPv4" };
         let problem = format!("no {shut} client may ask; both families are closed by default");
         findings.warn(path, span, Problem::new(problem));
@@ -112,13 +147,15 @@ fn access(spec: &AccessSpec, findings: &mut Findings<'_>) -> Access {
 /// Where a site's name stands in [`Config::sites`].
 pub(super) struct SiteIndex {
     by_name: HashMap<String, usize>,
+    /// All names in alphabetical order, for messages.
+    sorted: Vec<String>,
     /// Some site has no usable name, so an unknown one may be meant to be it.
     incomplete: bool,
 }
 
 impl SiteIndex {
     fn new(sites: &[SiteSpec], findings: &mut Findings<'_>) -> Self {
-        let mut index = Self { by_name: HashMap::new(), incomplete: false };
+        let mut index = Self { by_name: HashMap::new(), sorted: Vec::new(), incomplete: false };
         let mut lines: HashMap<&str, usize> = HashMap::new();
         let top = Path::Root.key("site");
         for (number, site) in sites.iter().enumerate() {
@@ -134,12 +171,47 @@ impl SiteIndex {
             }
             index.by_name.insert(name.value.clone(), number);
         }
+        index.sorted = index.by_name.keys().cloned().collect();
+        index.sorted.sort_unstable();
         index
     }
 }
 
-fn site_networks(sites: &[SiteSpec], access: &Access, findings: &mut Findings<'_>) {
-    let allowed = IpNet::aggregate(&access.allow);
+/// How much of a network may ask.
+enum Cover {
+    Whole,
+    Partly,
+    Nothing,
+}
+
+/// `access.allow` as networks of which none touches another, in the order of their addresses.
+struct Allow(Vec<IpNet>);
+
+impl Allow {
+    fn new(allow: &[IpNet]) -> Self {
+        let mut networks = IpNet::aggregate(&allow.to_vec());
+        networks.sort_unstable_by_key(|network| network.network());
+        Self(networks)
+    }
+
+    fn covers(&self, network: &IpNet) -> Cover {
+        let (before, behind) =
+            self.0.split_at(self.0.partition_point(|other| other.network() <= network.network()));
+        if before.last().is_some_and(|other| other.contains(network)) {
+            return Cover::Whole;
+        }
+        // One that begins at the same address, but is smaller, is the last of `before`.
+        let inside = |other: &IpNet| network.contains(other);
+        if before.last().is_some_and(inside) || behind.first().is_some_and(inside) {
+            return Cover::Partly;
+        }
+        Cover::Nothing
+    }
+}
+
+fn site_networks(spec: &Spec, access: &Access, findings: &mut Findings<'_>) {
+    let sites = &spec.sites;
+    let allowed = Allow::new(&access.allow);
     let mut owners: HashMap<IpNet, Span> = HashMap::new();
     let top = Path::Root.key("site");
     for (number, site) in sites.iter().enumerate() {
@@ -150,14 +222,14 @@ fn site_networks(sites: &[SiteSpec], access: &Access, findings: &mut Findings<'_
                 let problem = format!("another site has this network (line {line})");
                 findings.error(path.key("networks"), at.span, Problem::new(problem));
             }
-            if allowed.iter().any(|allowed| allowed.contains(&at.value)) {
+            // What a wrong entry would have allowed is not known.
+            if spec.access.allow.incomplete {
                 continue;
             }
-            let partly = allowed.iter().any(|allowed| at.value.contains(allowed));
-            let problem = if partly {
-                "partly outside access.allow: some of these clients are refused"
-            } else {
-                "outside access.allow: these clients are refused"
+            let problem = match allowed.covers(&at.value) {
+                Cover::Whole => continue,
+                Cover::Partly => "partly outside access.allow: some of these clients are refused",
+                Cover::Nothing => "outside access.allow: these clients are refused",
             };
             findings.warn(path.key("networks"), at.span, Problem::new(problem));
         }
@@ -166,7 +238,7 @@ fn site_networks(sites: &[SiteSpec], access: &Access, findings: &mut Findings<'_
 
 fn unused_sites(spec: &Spec, findings: &mut Findings<'_>) {
     let endpoints = || spec.private_links.iter().flat_map(|link| &link.endpoints);
-    let used: std::collections::HashSet<&str> =
+    let used: HashSet<&str> =
         endpoints().flat_map(|e| &e.sites.items).map(|at| at.value.as_str()).collect();
     let top = Path::Root.key("site");
     for (number, site) in spec.sites.iter().enumerate() {

@@ -16,7 +16,7 @@ use super::table::{Field, List, Listed, Table, read_list};
 use super::values;
 use crate::wire::{Name, Rtype};
 
-/// Entries of a list that has no tighter limit; the file's size bounds it anyway.
+/// Entries of a list that has no tighter limit: the file's size bounds it, and all work is linear.
 const MANY: usize = usize::MAX;
 
 /// Every accepted key, by table; `""` is the top of the file.
@@ -35,7 +35,7 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
 ];
 const TOP: &[&str] =
     &["listen", "access", "site", "private-link", "forward", "cache", "expect", "log", "limits"];
-const LISTEN: &[&str] = &["dns"];
+const LISTEN: &[&str] = &["dns", "admin"];
 const ACCESS: &[&str] = &["allow", "refused"];
 const SITE: &[&str] = &["name", "networks"];
 const PRIVATE_LINK: &[&str] =
@@ -58,6 +58,7 @@ const LIMITS: &[&str] = &[
 /// The whole file.
 pub(super) struct Spec {
     pub(super) listen: List<SocketAddr>,
+    pub(super) admin: Field<SocketAddr>,
     pub(super) access: AccessSpec,
     pub(super) sites: Vec<SiteSpec>,
     pub(super) private_links: Vec<PrivateLinkSpec>,
@@ -84,7 +85,6 @@ pub(super) struct AccessSpec {
 pub(super) struct SiteSpec {
     pub(super) name: Field<String>,
     pub(super) networks: List<IpNet>,
-    pub(super) span: Span,
 }
 
 pub(super) struct PrivateLinkSpec {
@@ -95,6 +95,7 @@ pub(super) struct PrivateLinkSpec {
     pub(super) ttl_seconds: u32,
     pub(super) negative_ttl_seconds: u32,
     pub(super) endpoints: Vec<EndpointSpec>,
+    /// `endpoint` is there and not an empty list; a wrong one counts.
     pub(super) endpoints_given: bool,
     pub(super) span: Span,
 }
@@ -139,14 +140,13 @@ pub(super) fn read(root: &DeTable<'_>, findings: &mut Findings<'_>) -> Spec {
     if !root.contains_key("listen") {
         top.missing("listen", "write [listen] and dns = [\"0.0.0.0:53\", \"[::]:53\"]", findings);
     }
+    let (listen, admin) = listen.unwrap_or_else(|| (List::missing(), Field::Missing));
     let access = top.table("access", findings, read_access);
     let limits = top.table("limits", findings, read_limits);
     Spec {
-        listen: listen.unwrap_or(List { items: Vec::new(), span: None }),
-        access: access.unwrap_or(AccessSpec {
-            allow: List { items: Vec::new(), span: None },
-            refused: Refused::Answer,
-        }),
+        listen,
+        admin,
+        access: access.unwrap_or(AccessSpec { allow: List::missing(), refused: Refused::Answer }),
         sites: top.tables("site", "site", findings, read_site),
         private_links: top.tables("private-link", "private-link", findings, read_private_link),
         forwards: top.tables("forward", "forward", findings, read_forward),
@@ -163,14 +163,18 @@ pub(super) fn read(root: &DeTable<'_>, findings: &mut Findings<'_>) -> Spec {
     }
 }
 
-fn read_listen(table: &Table<'_>, findings: &mut Findings<'_>) -> List<SocketAddr> {
+fn read_listen(
+    table: &Table<'_>,
+    findings: &mut Findings<'_>,
+) -> (List<SocketAddr>, Field<SocketAddr>) {
     table.only(LISTEN, findings);
-    let listed = Listed { wanted: values::WANTED_LISTENER, at_least_one: true, at_most: MANY };
+    let at_most = limits::MAX_LISTENERS;
+    let listed = Listed { wanted: values::WANTED_LISTENER, at_least_one: true, at_most };
     let dns = table.list("dns", &listed, findings, values::listener);
     if dns.is_missing() {
         table.missing("dns", "write dns = [\"0.0.0.0:53\", \"[::]:53\"]", findings);
     }
-    dns
+    (dns, table.text("admin", values::WANTED_ADMIN, findings, values::admin))
 }
 
 fn read_access(table: &Table<'_>, findings: &mut Findings<'_>) -> AccessSpec {
@@ -203,7 +207,7 @@ fn read_site(table: &Table<'_>, findings: &mut Findings<'_>) -> SiteSpec {
     if networks.is_missing() {
         table.missing("networks", "write networks = [\"10.1.0.0/16\"]", findings);
     }
-    SiteSpec { name, networks, span: table.span }
+    SiteSpec { name, networks }
 }
 
 fn read_private_link(table: &Table<'_>, findings: &mut Findings<'_>) -> PrivateLinkSpec {
@@ -244,7 +248,10 @@ fn read_private_link(table: &Table<'_>, findings: &mut Findings<'_>) -> PrivateL
         ttl_seconds,
         negative_ttl_seconds,
         endpoints,
-        endpoints_given: table.entries.contains_key("endpoint"),
+        endpoints_given: table
+            .entries
+            .get("endpoint")
+            .is_some_and(|value| value.get_ref().as_array().is_none_or(|all| !all.is_empty())),
         span: table.span,
     }
 }
@@ -305,6 +312,8 @@ fn read_names(table: &Table<'_>, findings: &mut Findings<'_>) -> Vec<NameSpec> {
             Err(problem) => findings.error(path, span, problem),
         }
     }
+    // The table is in alphabetical order; messages speak of the first and the second in the file.
+    names.sort_unstable_by_key(|entry| entry.span.start);
     names
 }
 
@@ -335,7 +344,8 @@ fn read_forward(table: &Table<'_>, findings: &mut Findings<'_>) -> ForwardSpec {
     if zones.is_missing() {
         table.missing("zones", "write zones = [\".\"] for everything", findings);
     }
-    let listed = Listed { wanted: values::WANTED_UPSTREAM, at_least_one: true, at_most: MANY };
+    let at_most = limits::MAX_UPSTREAMS;
+    let listed = Listed { wanted: values::WANTED_UPSTREAM, at_least_one: true, at_most };
     let upstreams = table.list("upstreams", &listed, findings, values::upstream);
     if upstreams.is_missing() {
         table.missing("upstreams", "write upstreams = [\"10.0.0.4\"]", findings);
@@ -370,7 +380,7 @@ fn read_expect(table: &Table<'_>, findings: &mut Findings<'_>) -> ExpectSpec {
         table.missing("query", values::WANTED_QUERY, findings);
     }
     // An empty answer is an expectation too: no address may come back.
-    let listed = Listed { at_least_one: false, ..endpoint_addresses(false) };
+    let listed = endpoint_addresses(false);
     let answer = table.list("answer", &listed, findings, values::address);
     if answer.is_missing() {
         table.missing("answer", "write answer = [\"10.1.0.5\"]", findings);

@@ -2,6 +2,8 @@
 
 /// Longest word that is compared, octets; the cost grows with the square.
 const MAX_WORD_OCTETS: usize = 64;
+/// Most words that are compared: names of sites are as many as the file likes.
+const MAX_WORDS: usize = 100;
 
 /// `did you mean "x"?`, when some known word is near.
 pub(super) fn did_you_mean<'a>(
@@ -13,9 +15,10 @@ pub(super) fn did_you_mean<'a>(
         return None;
     }
     // A third of the letters may be wrong; more is another word.
-    let tolerated = (lower.len() / 3).max(1);
-    let near = known.into_iter().filter(|known| known.len() <= MAX_WORD_OCTETS);
+    let tolerated = (lower.len() / 3).max(usize::from(lower.len() > 1));
+    let near = known.into_iter().filter(|known| known.len().abs_diff(lower.len()) <= tolerated);
     let (distance, best) = near
+        .take(MAX_WORDS)
         .map(|known| (distance(lower.as_bytes(), known.to_ascii_lowercase().as_bytes()), known))
         .min_by_key(|(distance, _)| *distance)?;
     (distance <= tolerated).then(|| format!("did you mean \"{best}\"?"))

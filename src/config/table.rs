@@ -55,9 +55,15 @@ impl<T> Field<T> {
 pub(super) struct List<T> {
     pub(super) items: Vec<At<T>>,
     pub(super) span: Option<Span>,
+    /// Some entry is wrong and left out of `items`; that has been said.
+    pub(super) incomplete: bool,
 }
 
 impl<T> List<T> {
+    pub(super) fn missing() -> Self {
+        Self { items: Vec::new(), span: None, incomplete: false }
+    }
+
     pub(super) fn is_missing(&self) -> bool {
         self.span.is_none()
     }
@@ -191,7 +197,7 @@ impl<'t> Table<'t> {
     ) -> List<T> {
         match self.entries.get(key) {
             Some(value) => read_list(value, self.path.key(key), listed, findings, parse),
-            None => List { items: Vec::new(), span: None },
+            None => List::missing(),
         }
     }
 
@@ -250,7 +256,7 @@ pub(super) fn read_list<T: Clone + Eq + Hash>(
     mut parse: impl FnMut(&str) -> Result<T, Problem>,
 ) -> List<T> {
     let span = Span::from(value.span());
-    let mut list = List { items: Vec::new(), span: Some(span) };
+    let mut list = List { items: Vec::new(), span: Some(span), incomplete: true };
     let DeValue::Array(array) = value.get_ref() else {
         findings.error(path, span, not_a_list(value.get_ref(), listed.wanted));
         return list;
@@ -264,6 +270,7 @@ pub(super) fn read_list<T: Clone + Eq + Hash>(
         findings.error(path, span, problem);
         return list;
     }
+    list.incomplete = false;
     list.items.reserve_exact(array.len());
     let mut seen: HashMap<T, Span> = HashMap::new();
     for (index, item) in array.iter().enumerate() {
@@ -273,7 +280,10 @@ pub(super) fn read_list<T: Clone + Eq + Hash>(
             other => Err(wrong_type(other, listed.wanted)),
         };
         match parsed {
-            Err(problem) => findings.error(path, span, problem),
+            Err(problem) => {
+                list.incomplete = true;
+                findings.error(path, span, problem);
+            }
             Ok(value) => {
                 // A list of one is the rule among 100,000 names; it needs no map.
                 let twice = array.len() > 1 && seen.insert(value.clone(), span).is_some();

@@ -13,7 +13,7 @@ use crate::wire::Name;
 /// a wildcard; nothing is forwarded.
 pub(crate) fn minimal() -> Config {
     Config {
-        listen: Listen { dns: vec!["127.0.0.1:0".parse().expect("an address")] },
+        listen: Listen { dns: vec!["127.0.0.1:0".parse().expect("an address")], admin: None },
         access: Access {
             allow: ["127.0.0.0/8", "10.0.0.0/8", "::1/128", "fd00::/8"]
                 .map(|net| net.parse().expect("a prefix"))

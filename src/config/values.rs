@@ -13,6 +13,8 @@ use crate::wire::{Name, Rtype};
 
 /// Port of plain DNS (RFC 1035 §4.2).
 const DNS_PORT: u16 = 53;
+/// The port to show where an admin address lacks one; the one of the shipped configuration.
+const ADMIN_PORT: u16 = 9_153;
 /// Longest text of a duration or size; "18446744073709551615ns" is the longest useful one.
 const MAX_QUANTITY_OCTETS: usize = 22;
 /// Longest name of a site or endpoint, characters: it stands in log lines and metric labels.
@@ -49,6 +51,8 @@ pub(super) fn cache_size(text: &str) -> Result<u64, Problem> {
     short
         .and_then(|text| text.parse::<bytesize::ByteSize>().ok())
         .map(|size| size.as_u64())
+        // "0.5" is rounded to nothing, but does not say it.
+        .filter(|octets| *octets != 0 || !text.contains(|c| matches!(c, '1'..='9')))
         .filter(|octets| *octets == 0 || (CACHE_SIZE_MIN..=CACHE_SIZE_MAX).contains(octets))
         .ok_or_else(|| Problem::new(WANTED_SIZE))
 }
@@ -100,7 +104,7 @@ pub(super) fn endpoint_address(text: &str) -> Result<IpAddr, Problem> {
     let wrong = match class {
         // Loopback is a warning of the endpoint: a TLS proxy in the same container is real.
         Class::Private | Class::Loopback => return Ok(address),
-        Class::Documentation => "an address of the ranges for documentation (RFC 5737, RFC 3849)",
+        Class::Documentation => "an address of the ranges for documentation (RFC 5737, 3849, 9637)",
         Class::LinkLocal => "a link-local address",
         Class::Multicast => "a multicast or broadcast address",
         Class::Unspecified => "the unspecified address",
@@ -132,7 +136,9 @@ impl Class {
                 (v4.is_documentation(), v4.is_private() || shared, v4.is_link_local())
             }
             IpAddr::V6(v6) => {
-                let documentation = v6.segments()[0] == 0x2001 && v6.segments()[1] == 0xdb8;
+                let [first, second, ..] = v6.segments();
+                let documentation =
+                    (first, second) == (0x2001, 0xdb8) || (first, second & 0xf000) == (0x3fff, 0);
                 (documentation, v6.is_unique_local(), v6.is_unicast_link_local())
             }
         };
@@ -174,6 +180,19 @@ pub(super) const WANTED_LISTENER: &str =
     "write an address with a port, such as \"0.0.0.0:53\" or \"[::]:53\"";
 
 pub(super) fn listener(text: &str) -> Result<SocketAddr, Problem> {
+    socket(text, DNS_PORT, WANTED_LISTENER)
+}
+
+/// What to write for the admin address.
+pub(super) const WANTED_ADMIN: &str =
+    "write an address with a port, such as \"127.0.0.1:9153\"; leave the key out to turn it off";
+
+pub(super) fn admin(text: &str) -> Result<SocketAddr, Problem> {
+    socket(text, ADMIN_PORT, WANTED_ADMIN)
+}
+
+/// An address with a port; `port` is the one to show where it is missing.
+fn socket(text: &str, port: u16, wanted: &str) -> Result<SocketAddr, Problem> {
     if let Ok(socket) = text.parse::<SocketAddr>() {
         return unmapped(socket.ip()).map(|_| socket).map_err(|plain| {
             let port = socket.port();
@@ -183,15 +202,18 @@ pub(super) fn listener(text: &str) -> Result<SocketAddr, Problem> {
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
     Err(match bare.parse::<IpAddr>() {
         Ok(address) => {
-            let right = SocketAddr::new(address, DNS_PORT);
+            let right = SocketAddr::new(address.to_canonical(), port);
             Problem::new(format!("the port is missing; write \"{right}\""))
         }
-        Err(_) => Problem::new(WANTED_LISTENER),
+        Err(_) => Problem::new(wanted),
     })
 }
 
 /// What to write for an upstream.
-pub(super) const WANTED_UPSTREAM: &str = "write an address such as \"10.0.0.4\", \"10.0.0.4:53\" or \"[fd00::4]:53\", or \"resolv.conf\"";
+pub(super) const WANTED_UPSTREAM: &str = concat!(
+    "write an address such as \"10.0.0.4\", \"10.0.0.4:53\" or \"[fd00::4]:53\", ",
+    "or \"resolv.conf\""
+);
 
 pub(super) fn upstream(text: &str) -> Result<UpstreamSource, Problem> {
     if text == "resolv.conf" {

@@ -1,14 +1,14 @@
 //! One query, one verdict.
 
 use super::private::{self, Owner, Want};
-use super::recorder::{Recorder, Silent, Step};
+use super::recorder::{Recorder, Silent, Step, UpstreamState};
 use super::reply::{self, Reply};
 use super::snapshot::Snapshot;
 use super::splice::{self, Chain};
 use super::{Asked, Outcome, Silence, Transport, Verdict};
 use crate::access::{Client, SiteId};
 use crate::config::Refused;
-use crate::forward::Rule;
+use crate::forward::{Rule, Target};
 use crate::wire::{Answer, CLASS_IN, Ede, HEADER_OCTETS, Name, Query, Rcode, Rtype, flags};
 use crate::zones::Found;
 
@@ -48,13 +48,17 @@ pub fn decide<R: Recorder>(
         return answer_privately(found, client, asked, &query, out, recorder);
     }
     if let Some(hit) = snapshot.cache.find(&query.as_question(), asked.now) {
-        recorder.note(|| Step::Cache { hit: true, age_seconds: Some(hit.age_seconds) });
+        recorder.note(|| Step::Cache {
+            hit: true,
+            age_seconds: Some(hit.age_seconds),
+            left_seconds: Some(hit.left_seconds),
+        });
         let want = want(client, asked, &query);
         let waiting = Waiting { snapshot, query: &query, transport: asked.transport, want };
         waiting.answer(&hit.answer, hit.age_seconds, out, recorder);
         return Verdict::Reply(Outcome::Cached);
     }
-    recorder.note(|| Step::Cache { hit: false, age_seconds: None });
+    recorder.note(|| Step::Cache { hit: false, age_seconds: None, left_seconds: None });
     let Some(rule) = snapshot.rules.find(&query.qname) else {
         let because = "no forward rule covers this name";
         return refuse(&query, asked.transport, Ede::NotAuthoritative, because, out, recorder);
@@ -185,8 +189,17 @@ pub(super) fn answer_now(
 fn rule_step(rule: &Rule) -> Step {
     Step::Rule {
         zones: rule.zones().iter().map(Name::to_string).collect(),
-        upstreams: rule.targets().iter().map(|t| t.upstream().address().to_string()).collect(),
+        upstreams: rule.targets().iter().map(|target| state_of(target)).collect(),
         timeout_ms: rule.timeout().as_millis().try_into().unwrap_or(u64::MAX),
+    }
+}
+
+fn state_of(target: &Target) -> UpstreamState {
+    let upstream = target.upstream();
+    UpstreamState {
+        address: upstream.address(),
+        silent: upstream.is_silent(),
+        looping: target.is_looping(),
     }
 }
 

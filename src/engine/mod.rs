@@ -9,9 +9,11 @@
 
 mod chase;
 mod decide;
+mod explain;
 mod private;
 mod recorder;
 mod reply;
+mod shown;
 mod snapshot;
 mod splice;
 #[cfg(test)]
@@ -22,7 +24,9 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 pub use decide::decide;
-pub use recorder::{Recorder, Silent, Step, Steps};
+pub use explain::{Ask, Conclusion, Explanation};
+pub use recorder::{Recorder, Silent, Step, Steps, UpstreamState};
+pub use shown::{Shown, ShownRecord, Undecodable};
 pub use snapshot::{Expectation, Snapshot, query_message};
 pub use worker::{Shared, Worker};
 

@@ -46,7 +46,7 @@ pub(super) fn append<R: Recorder>(
     recorder.note(|| Step::Zone {
         public_zone: zone.public.to_string(),
         private_zone: zone.private.to_string(),
-        place: place_in_words(&owner.found.place),
+        place: place_in_words(&owner.found.place).to_owned(),
     });
     let (mut owner_at, mut apex_at) = (owner.at, owner.at + owner.above_apex.len());
     if owner.found.role == Role::Public {

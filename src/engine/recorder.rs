@@ -1,8 +1,8 @@
 //! What `explain` listens to while a decision is made.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::zones::Preference;
 
@@ -32,7 +32,7 @@ impl Recorder for Steps {
 }
 
 /// One step of a decision.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "step", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
 pub enum Step {
     /// The client was looked up.
@@ -51,7 +51,7 @@ pub enum Step {
         /// The private zone.
         private_zone: String,
         /// What the name is there.
-        place: &'static str,
+        place: String,
     },
     /// An endpoint was chosen.
     Endpoint {
@@ -73,15 +73,17 @@ pub enum Step {
     Cache {
         /// Whether it had an answer that still holds.
         hit: bool,
-        /// The answer's age, seconds.
+        /// How long ago the answer came, seconds.
         age_seconds: Option<u32>,
+        /// For how long it still holds, seconds.
+        left_seconds: Option<u32>,
     },
     /// A forward rule covers the name.
     Rule {
         /// The zones that the rule covers.
         zones: Vec<String>,
-        /// Its upstreams, in the order in which they are asked.
-        upstreams: Vec<String>,
+        /// Its upstreams, in the file's order.
+        upstreams: Vec<UpstreamState>,
         /// The budget of one query, milliseconds.
         timeout_ms: u64,
     },
@@ -90,4 +92,15 @@ pub enum Step {
         /// Why.
         because: String,
     },
+}
+
+/// An upstream in its part in a rule. Both marks are off where nobody has asked it yet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct UpstreamState {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its last tries all went unanswered: others are asked before it.
+    pub silent: bool,
+    /// It sends this rule's queries back to us: it is not asked.
+    pub looping: bool,
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Asked, Outcome, Recorder, Transport, Verdict, decide};
+use super::{Asked, Outcome, Silent, Transport, Verdict, decide};
 use crate::access::Clients;
 use crate::cache::Cache;
 use crate::config::{Config, Expect, Limits, LogQueries, Refused};
@@ -62,17 +62,10 @@ impl Snapshot {
     }
 
     /// Asks as `client` would over TCP, from the tables alone; gives the verdict and the reply.
-    pub fn try_query<R: Recorder>(
-        &self,
-        client: IpAddr,
-        qname: &Name,
-        qtype: Rtype,
-        recorder: &mut R,
-    ) -> (Verdict, Vec<u8>) {
+    fn try_query(&self, client: IpAddr, qname: &Name, qtype: Rtype) -> (Verdict, Vec<u8>) {
         let asked = Asked { client, transport: Transport::Tcp, now: Instant::now(), rotation: 0 };
-        let mut reply = Vec::new();
-        let verdict =
-            decide(self, &asked, &query_message(0, qname, qtype, false), &mut reply, recorder);
+        let (query, mut reply) = (query_message(0, qname, qtype, false), Vec::new());
+        let verdict = decide(self, &asked, &query, &mut reply, &mut Silent);
         (verdict, reply)
     }
 
@@ -82,8 +75,7 @@ impl Snapshot {
     }
 
     fn unmet_one(&self, expect: &Expect) -> Option<Expectation> {
-        let (verdict, reply) =
-            self.try_query(expect.client, &expect.qname, expect.qtype, &mut super::Silent);
+        let (verdict, reply) = self.try_query(expect.client, &expect.qname, expect.qtype);
         let found = match verdict {
             Verdict::Reply(Outcome::Private) => Ok(addresses(&reply)),
             Verdict::Reply(_) => Err("it is refused"),

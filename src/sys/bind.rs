@@ -104,6 +104,23 @@ pub fn bind(addresses: &[SocketAddr], workers: usize) -> Result<Vec<Listeners>, 
     opened.collect()
 }
 
+/// Opens a TCP listener for one thread, with room for `backlog` connections that wait for `accept`.
+/// Port 0 is replaced by the one chosen.
+///
+/// # Errors
+/// Why the address cannot be had.
+pub fn bind_tcp(address: SocketAddr, backlog: i32) -> Result<TcpListener, BindError> {
+    let open = || {
+        let socket = socket(address, Transport::Tcp)?;
+        // Only connections that still end (TIME_WAIT) are passed over by this, not listeners.
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(backlog)?;
+        Ok(TcpListener::from(socket))
+    };
+    open().map_err(|error| refused(address, Transport::Tcp, error))
+}
+
 /// A wildcard of ours on the same port claims `address` too, and would be in its way.
 fn covered(address: &SocketAddr, all: &[SocketAddr]) -> bool {
     all.iter().any(|other| {

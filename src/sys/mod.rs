@@ -21,6 +21,6 @@ mod udp;
 
 pub use addresses::local_addresses;
 pub use batch::{BATCH_SLOTS, Batch, RECEIVE_OCTETS, REPLY_OCTETS, Received};
-pub use bind::{BindError, Listeners, Refusal, Transport, bind};
+pub use bind::{BindError, Listeners, Refusal, Transport, bind, bind_tcp};
 pub use octets::ReplyPath;
 pub use udp::{Sent, UdpSocket};

@@ -116,7 +116,7 @@ pub enum Place<'a> {
 }
 
 /// Why an endpoint was chosen.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Preference {
     /// It names the client's site.

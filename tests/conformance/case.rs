@@ -119,7 +119,7 @@ fn parse_octets(text: &str) -> Vec<u8> {
             continue;
         }
         let digits: Vec<u8> = part.bytes().filter(|octet| !octet.is_ascii_whitespace()).collect();
-        assert!(digits.len() % 2 == 0, "half an octet in {text}");
+        assert!(digits.len().is_multiple_of(2), "half an octet in {text}");
         for pair in digits.chunks(2) {
             let pair = std::str::from_utf8(pair).expect("ASCII");
             octets.push(u8::from_str_radix(pair, 16).expect("hexadecimal digits"));

@@ -1,31 +1,32 @@
 //! Endpoints of one private-link zone: who they are for, what they list, and that every client gets
 //! one answer for one name.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::HashMap;
 use std::net::IpAddr;
 
 use super::SiteIndex;
+use super::listed::{Clients, Listed, Scope, scopes};
 use super::zones::Zones;
 use crate::config::findings::{Findings, Path, Problem, Span};
 use crate::config::model::{Endpoint, Unlisted};
 use crate::config::spec::{EndpointSpec, NameSpec, PrivateLinkSpec};
 use crate::config::suggest::{any_of, did_you_mean};
 use crate::config::table::{At, Field, List};
-use crate::wire::{MAX_NAME_OCTETS, Name};
-
-/// The clients that an endpoint is the first choice of: a site's, or (`None`) everybody's.
-type Scope<'a> = Option<&'a str>;
+use crate::wire::{MAX_NAME_OCTETS, Name, NameMap, QName};
 
 /// `nested`: zones of other entries inside this one's.
 pub(super) fn check(
     spec: &PrivateLinkSpec,
     zones: Option<&Zones>,
-    nested: &[Name],
+    nested: &NameMap<Name>,
     path: Path<'_>,
     sites: &SiteIndex,
     findings: &mut Findings<'_>,
 ) {
     if spec.endpoints.is_empty() {
+        if spec.endpoints_given {
+            return;
+        }
         let problem = "missing; write at least one [[private-link.endpoint]]";
         findings.error(path.key("endpoint"), spec.span, Problem::bare(problem));
         return;
@@ -52,8 +53,9 @@ pub(super) fn check(
     check_unlisted(spec, zones, path, findings);
     check_wildcards(spec, top, findings);
     let listed = Listed::collect(spec, top, findings);
-    listed.report_conflicts(spec, top, findings);
-    listed.warn_of_other_sites(spec, top, findings);
+    let clients = Clients::of(spec);
+    listed.report_conflicts(spec, &clients, top, findings);
+    listed.warn_of_other_sites(spec, &clients, top, findings);
 }
 
 pub(super) fn resolve(spec: EndpointSpec, sites: &SiteIndex) -> Option<Endpoint> {
@@ -77,15 +79,15 @@ fn check_sites(
         return;
     }
     for at in spec.sites.items.iter().filter(|at| !sites.by_name.contains_key(&at.value)) {
-        let mut known: Vec<&str> = sites.by_name.keys().map(String::as_str).collect();
-        known.sort_unstable();
-        let problem = if known.is_empty() {
+        let known = || sites.sorted.iter().map(String::as_str);
+        let problem = if sites.sorted.is_empty() {
             Problem::new("there is no [[site]]; write one, or leave sites out for everybody")
         } else {
-            let shown = any_of(known.iter().take(10).copied());
+            let shown = any_of(known().take(10));
             Problem::new(format!("no [[site]] has this name; write {shown}"))
         };
-        let help = did_you_mean(&at.value, known);
+        let near = !findings.full_of_errors();
+        let help = near.then(|| did_you_mean(&at.value, known())).flatten();
         findings.error(path.key("sites"), at.span, help.into_iter().fold(problem, Problem::help));
     }
 }
@@ -113,7 +115,7 @@ fn warn_of_loopback(list: &List<IpAddr>, path: Path<'_>, findings: &mut Findings
 fn check_relative_names(
     spec: &EndpointSpec,
     zones: &Zones,
-    nested: &[Name],
+    nested: &NameMap<Name>,
     path: Path<'_>,
     findings: &mut Findings<'_>,
 ) {
@@ -156,7 +158,7 @@ fn warn_of_nested_zone(
     name: &Name,
     span: Span,
     zones: &Zones,
-    nested: &[Name],
+    nested: &NameMap<Name>,
     path: Path<'_>,
     findings: &mut Findings<'_>,
 ) {
@@ -164,8 +166,8 @@ fn warn_of_nested_zone(
         return;
     }
     let full = [name.under(&zones.public.value), name.under(&zones.private.value)];
-    let owner = nested.iter().find(|zone| full.iter().flatten().any(|full| full.is_within(zone)));
-    if let Some(zone) = owner {
+    let mut inside = full.iter().flatten().filter_map(|full| nested.deepest(&QName::from(full)));
+    if let Some((_, zone)) = inside.next() {
         let problem = format!("never answered from here: the zone {zone} of another entry has it");
         findings.warn(path, span, Problem::bare(problem));
     }
@@ -246,126 +248,4 @@ fn check_wildcards(spec: &PrivateLinkSpec, top: Path<'_>, findings: &mut Finding
             taken.entry(scope).or_insert(span);
         }
     }
-}
-
-fn scopes(endpoint: &EndpointSpec) -> Vec<Scope<'_>> {
-    if endpoint.sites.is_missing() {
-        return vec![None];
-    }
-    endpoint.sites.items.iter().map(|at| Some(at.value.as_str())).collect()
-}
-
-/// Who lists what in one zone.
-struct Listed<'s> {
-    /// The first lister of each name: the endpoint's index and the entry.
-    first: HashMap<&'s Name, (usize, &'s NameSpec)>,
-    /// The others, for the few names that have some.
-    others: BTreeMap<&'s Name, Vec<(usize, &'s NameSpec)>>,
-}
-
-impl<'s> Listed<'s> {
-    /// Reports names that one endpoint lists twice.
-    fn collect(spec: &'s PrivateLinkSpec, top: Path<'_>, findings: &mut Findings<'_>) -> Self {
-        let most = spec.endpoints.iter().map(|e| e.names.len()).max().unwrap_or(0);
-        let mut listed = Self { first: HashMap::with_capacity(most), others: BTreeMap::new() };
-        for (index, endpoint) in spec.endpoints.iter().enumerate() {
-            for entry in &endpoint.names {
-                let Some(first) = listed.first.get(&entry.name) else {
-                    listed.first.insert(&entry.name, (index, entry));
-                    continue;
-                };
-                let others = listed.others.entry(&entry.name).or_default();
-                let same = std::iter::once(first).chain(&*others).find(|(e, _)| *e == index);
-                if let Some((_, same)) = same {
-                    let line = findings.line(same.span);
-                    let problem = format!("the same name stands on line {line}; keep one of them");
-                    let path = top.item(index, spec.endpoints.len());
-                    let names = path.key("names");
-                    findings.error(names.key(&entry.text), entry.span, Problem::bare(problem));
-                } else {
-                    others.push((index, entry));
-                }
-            }
-        }
-        listed
-    }
-
-    /// Reports names for which the same clients would have two different address lists.
-    fn report_conflicts(&self, spec: &PrivateLinkSpec, top: Path<'_>, findings: &mut Findings<'_>) {
-        for (name, others) in &self.others {
-            let Some(first) = self.first.get(name) else { continue };
-            let mut seen: HashMap<Scope<'_>, &NameSpec> = HashMap::new();
-            for (index, entry) in std::iter::once(first).chain(others) {
-                let Some(endpoint) = spec.endpoints.get(*index) else { continue };
-                let mut conflict = None;
-                for scope in scopes(endpoint) {
-                    let before = *seen.entry(scope).or_insert(entry);
-                    if sorted(&before.addresses) != sorted(&entry.addresses) {
-                        conflict = conflict.or(Some((scope, before.span)));
-                    }
-                }
-                if let Some((scope, before)) = conflict {
-                    let whose = scope.map_or("everybody".to_owned(), |s| format!("site \"{s}\""));
-                    let line = findings.line(before);
-                    let problem = format!(
-                        "a name with two different address lists for {whose} (the other: line \
-                         {line}); make them equal or give the endpoints different sites"
-                    );
-                    let path = top.item(*index, spec.endpoints.len());
-                    let names = path.key("names");
-                    findings.error(names.key(&entry.text), entry.span, Problem::bare(problem));
-                }
-            }
-        }
-    }
-
-    /// A listed name beats every wildcard, also that of another site's endpoint.
-    fn warn_of_other_sites(
-        &self,
-        spec: &PrivateLinkSpec,
-        top: Path<'_>,
-        findings: &mut Findings<'_>,
-    ) {
-        let mut endpoints_of: BTreeMap<Scope<'_>, Vec<usize>> = BTreeMap::new();
-        for (index, endpoint) in spec.endpoints.iter().enumerate() {
-            for scope in scopes(endpoint) {
-                endpoints_of.entry(scope).or_default().push(index);
-            }
-        }
-        // Sites with the same endpoints share one warning, and the work for it.
-        let mut groups: BTreeMap<Vec<usize>, Vec<Scope<'_>>> = BTreeMap::new();
-        for (scope, endpoints) in endpoints_of {
-            groups.entry(endpoints).or_default().push(scope);
-        }
-        for (endpoints, scopes) in groups {
-            let own = || endpoints.iter().filter_map(|index| spec.endpoints.get(*index));
-            let covered: HashSet<&Name> = own().flat_map(|e| &e.names).map(|n| &n.name).collect();
-            let missing = self.first.len() - covered.len();
-            let all = spec.endpoints.iter().flat_map(|endpoint| &endpoint.names);
-            let example = all.into_iter().find(|entry| !covered.contains(&entry.name));
-            let (Some(example), Some(index)) = (example, endpoints.first()) else { continue };
-            let span = own().next().map_or(spec.span, |endpoint| endpoint.span);
-            let names = match missing {
-                1 => format!("\"{}\"", example.text),
-                _ => format!("\"{}\" and {} more names", example.text, missing - 1),
-            };
-            let sites: Vec<&str> = scopes.iter().copied().flatten().take(10).collect();
-            let clients = match sites.as_slice() {
-                [] => "clients of no site or another one".to_owned(),
-                sites => format!("clients of site {}", any_of(sites.iter().copied())),
-            };
-            let line = findings.line(example.span);
-            let problem = format!(
-                "{clients} get {names} from another endpoint (line {line}): a listed name beats \
-                 every wildcard; list it here too if that is not meant"
-            );
-            findings.warn(top.item(*index, spec.endpoints.len()), span, Problem::bare(problem));
-        }
-    }
-}
-
-fn sorted(list: &List<IpAddr>) -> Vec<IpAddr> {
-    let mut addresses: Vec<_> = list.items.iter().map(|at| at.value).collect();
-    addresses.sort_unstable();
-    addresses
 }

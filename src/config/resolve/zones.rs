@@ -30,8 +30,9 @@ pub(super) fn resolve(
         .enumerate()
         .map(|(index, spec)| zones_of(spec, top.item(index, of), findings))
         .collect();
-    report_zones_twice(&all, findings);
-    let nested = nested_zones(&all);
+    // Which of two entries owns a zone is not known then; more about it would only mislead.
+    let twice = report_zones_twice(&all, findings);
+    let nested = if twice { vec![NameMap::default(); all.len()] } else { nested_zones(&all) };
     for (index, ((spec, zones), nested)) in specs.iter().zip(&all).zip(&nested).enumerate() {
         endpoints::check(spec, zones.as_ref(), nested, top.item(index, of), sites, findings);
     }
@@ -56,7 +57,7 @@ fn private_link(spec: PrivateLinkSpec, zones: Zones, sites: &SiteIndex) -> Priva
 }
 
 /// For each entry, the zones of others that lie inside its own, nearest ones only.
-fn nested_zones(all: &[Option<Zones>]) -> Vec<Vec<Name>> {
+fn nested_zones(all: &[Option<Zones>]) -> Vec<NameMap<Name>> {
     let mut owners: NameMap<usize> = NameMap::default();
     let zones = || {
         let known =
@@ -66,12 +67,12 @@ fn nested_zones(all: &[Option<Zones>]) -> Vec<Vec<Name>> {
     for (owner, zone) in zones() {
         owners.insert(zone.clone(), owner);
     }
-    let mut nested = vec![Vec::new(); all.len()];
+    let mut nested = vec![NameMap::default(); all.len()];
     for (owner, zone) in zones() {
         let Some(parent) = zone.parent() else { continue };
         let Some((_, outer)) = owners.deepest(&QName::from(&parent)) else { continue };
         if let Some(inside) = nested.get_mut(*outer).filter(|_| *outer != owner) {
-            inside.push(zone.clone());
+            inside.insert(zone.clone(), zone.clone());
         }
     }
     nested
@@ -95,9 +96,9 @@ fn zones_of(spec: &PrivateLinkSpec, path: Path<'_>, findings: &mut Findings<'_>)
         findings.error(path, spec.span, Problem::bare(problem));
         return None;
     }
-    missing_zone(spec, path, findings);
+    missing_zones(spec, path, findings);
     let private_fits = spec.private_zone.good().is_none_or(|zone| {
-        let fault = hijacked(spec, &zone.value);
+        let fault = hijacking(spec, &zone.value);
         fault.map(|p| findings.error(path.key("private-zone"), zone.span, p)).is_none()
     });
     let public_fits = spec.public_zone.good().is_none_or(|zone| {
@@ -106,11 +107,6 @@ fn zones_of(spec: &PrivateLinkSpec, path: Path<'_>, findings: &mut Findings<'_>)
     });
     let (public, private) = (spec.public_zone.good()?.clone(), spec.private_zone.good()?.clone());
     if !private_fits || !public_fits {
-        return None;
-    }
-    if public.value.is_within(&private.value) {
-        let problem = Problem::new("lies inside its own private zone, which is matched first");
-        findings.error(path.key("public-zone"), public.span, problem);
         return None;
     }
     let service = known_as_public(&public.value);
@@ -129,10 +125,11 @@ fn service_zones(
 ) -> Option<Zones> {
     let names = || catalog::services().iter().map(|known| known.name);
     let Some(known) = catalog::find(&service.value) else {
-        let problem = Problem::new(
-            "not in the catalogue; write one of its names (privatelinkd services lists them), or \
-             public-zone and private-zone",
-        );
+        let known = names().collect::<Vec<_>>().join(", ");
+        let problem = Problem::new(format!(
+            "not in the catalogue ({known}); write one of its names, or public-zone and \
+             private-zone"
+        ));
         let help = did_you_mean(&service.value, names());
         let problem = help.into_iter().fold(problem, Problem::help);
         findings.error(path.key("service"), service.span, problem);
@@ -146,15 +143,23 @@ fn service_zones(
     })
 }
 
-fn missing_zone(spec: &PrivateLinkSpec, path: Path<'_>, findings: &mut Findings<'_>) {
-    if let Some(private) = spec.private_zone.good().filter(|_| spec.public_zone.is_missing()) {
-        let text = private.value.to_string();
-        let public = text.strip_prefix("privatelink.").unwrap_or("cloud.defender.microsoft.com");
-        let problem = format!("missing; write public-zone = \"{public}\"");
+fn missing_zones(spec: &PrivateLinkSpec, path: Path<'_>, findings: &mut Findings<'_>) {
+    if spec.public_zone.is_missing() {
+        let private = spec.private_zone.good().map(|zone| zone.value.to_string());
+        let public = private.as_deref().and_then(|text| text.strip_prefix("privatelink."));
+        let problem = match public {
+            Some(public) => format!("missing; write public-zone = \"{public}\""),
+            None => "missing; write the zone that clients ask".to_owned(),
+        };
         findings.error(path.key("public-zone"), spec.span, Problem::bare(problem));
     }
-    if let Some(public) = spec.public_zone.good().filter(|_| spec.private_zone.is_missing()) {
-        let problem = format!("missing; write private-zone = \"privatelink.{}\"", public.value);
+    if spec.private_zone.is_missing() {
+        let problem = match spec.public_zone.good() {
+            Some(public) => {
+                format!("missing; write private-zone = \"privatelink.{}\"", public.value)
+            }
+            None => "missing; write the zone that holds the addresses".to_owned(),
+        };
         findings.error(path.key("private-zone"), spec.span, Problem::bare(problem));
     }
 }
@@ -165,20 +170,26 @@ fn known_as_public(zone: &Name) -> Option<&'static Service> {
     catalog::services().iter().find(|service| service.public_zone == text)
 }
 
-/// A public zone given as private zone: it would hide the public names from everybody.
-fn hijacked(spec: &PrivateLinkSpec, private: &Name) -> Option<Problem> {
-    let same = spec.public_zone.good().is_some_and(|public| public.value == *private);
-    let known = known_as_public(private);
-    if !same && known.is_none() {
-        return None;
-    }
-    let right = match known {
-        Some(service) => service.private_zone.to_owned(),
-        None => format!("privatelink.{private}"),
+/// A public zone, or one above it, given as private zone: it would hide public names.
+fn hijacking(spec: &PrivateLinkSpec, private: &Name) -> Option<Problem> {
+    let own = spec.public_zone.good().map(|zone| &zone.value);
+    let known = catalog::services().iter().find_map(|service| {
+        let public: Name = service.public_zone.parse().ok()?;
+        public.is_within(private).then_some((service, public))
+    });
+    let own = own.filter(|public| public.is_within(private));
+    let public = own.or(known.as_ref().map(|(_, public)| public))?;
+    let right = match &known {
+        Some((service, known)) if known == public => service.private_zone.to_owned(),
+        _ => format!("privatelink.{public}"),
+    };
+    let what = if public == private {
+        "this is the public zone".to_owned()
+    } else {
+        format!("the public zone {public} lies inside it")
     };
     Some(Problem::new(format!(
-        "this is the public zone: as private zone it would hijack every public name; write \
-         \"{right}\""
+        "{what}: as private zone it would hijack every public name; write \"{right}\""
     )))
 }
 
@@ -208,7 +219,8 @@ fn expected_pair(public: &Name, private: &Name) -> bool {
     }
 }
 
-fn report_zones_twice(all: &[Option<Zones>], findings: &mut Findings<'_>) {
+fn report_zones_twice(all: &[Option<Zones>], findings: &mut Findings<'_>) -> bool {
+    let mut twice = false;
     let mut owners: HashMap<&Name, Span> = HashMap::new();
     let top = Path::Root.key("private-link");
     for (index, zones) in all.iter().enumerate() {
@@ -221,9 +233,11 @@ fn report_zones_twice(all: &[Option<Zones>], findings: &mut Findings<'_>) {
             let problem =
                 format!("the zone {} stands twice in the file (first on line {line})", at.value);
             findings.error(path.key(key), at.span, Problem::new(problem));
+            twice = true;
             break;
         }
     }
+    twice
 }
 
 /// `unlisted = "forward"` needs somewhere to forward to.

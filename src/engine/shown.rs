@@ -1,12 +1,10 @@
-//! Messages in words, through hickory's decoder.
+//! Messages in words, through hickory's decoder. What explanations and `query` show of a reply.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
-use anyhow::Context;
 use hickory_proto::op::{Edns, Message, ResponseCode};
 use hickory_proto::rr::Record;
 use hickory_proto::rr::rdata::opt::EdnsOption;
-use serde::Serialize;
+use hickory_proto::serialize::binary::DecodeError;
+use serde::{Deserialize, Serialize};
 
 use crate::wire::{Ede, Rcode, u16_at};
 
@@ -14,34 +12,46 @@ use crate::wire::{Ede, Rcode, u16_at};
 const OPTION_EDE: u16 = 15;
 
 /// A reply, for people and for JSON.
-#[derive(Serialize, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) struct Shown {
+pub struct Shown {
     /// The rcode's mnemonic.
-    pub(super) rcode: String,
+    pub rcode: String,
     /// The header's bits that are set.
-    pub(super) flags: Vec<&'static str>,
+    pub flags: Vec<String>,
     /// Answer section.
-    pub(super) answer: Vec<ShownRecord>,
+    pub answer: Vec<ShownRecord>,
     /// Authority section.
-    pub(super) authority: Vec<ShownRecord>,
+    pub authority: Vec<ShownRecord>,
     /// Extended errors.
-    pub(super) extended_errors: Vec<String>,
+    pub extended_errors: Vec<String>,
 }
 
+/// A reply that is no DNS message.
+#[derive(Debug, thiserror::Error)]
+#[error("the reply cannot be decoded: {0}")]
+pub struct Undecodable(#[from] DecodeError);
+
 /// One record.
-#[derive(Serialize, Debug)]
-pub(super) struct ShownRecord {
-    name: String,
-    ttl: u32,
-    r#type: String,
-    data: String,
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ShownRecord {
+    /// The owner.
+    pub name: String,
+    /// Seconds.
+    pub ttl: u32,
+    /// The type's mnemonic.
+    pub r#type: String,
+    /// The data in presentation form.
+    pub data: String,
 }
 
 impl Shown {
     /// Decodes a reply.
-    pub(super) fn read(reply: &[u8]) -> anyhow::Result<Self> {
-        let message = Message::from_vec(reply).context("the reply cannot be decoded")?;
+    ///
+    /// # Errors
+    /// Octets that are no DNS message.
+    pub fn read(reply: &[u8]) -> Result<Self, Undecodable> {
+        let message = Message::from_vec(reply)?;
         let metadata = &message.metadata;
         let flags = [
             (true, "qr"),
@@ -54,7 +64,11 @@ impl Shown {
         ];
         Ok(Self {
             rcode: Rcode(rcode_number(metadata.response_code)).to_string(),
-            flags: flags.into_iter().filter(|(set, _)| *set).map(|(_, name)| name).collect(),
+            flags: flags
+                .iter()
+                .filter(|(set, _)| *set)
+                .map(|(_, name)| (*name).to_owned())
+                .collect(),
             answer: message.answers.iter().map(ShownRecord::new).collect(),
             authority: message.authorities.iter().map(ShownRecord::new).collect(),
             extended_errors: message.edns.as_ref().map(extended_errors).unwrap_or_default(),
@@ -62,7 +76,7 @@ impl Shown {
     }
 
     /// The reply's lines, each after `indent`.
-    pub(super) fn lines(&self, indent: &str) -> String {
+    pub fn lines(&self, indent: &str) -> String {
         let mut text = format!("{indent}{} ({})\n", self.rcode, self.flags.join(" "));
         for error in &self.extended_errors {
             text += &format!("{indent}extended error: {error}\n");
@@ -83,7 +97,7 @@ impl ShownRecord {
             name: record.name.to_string(),
             ttl: record.ttl,
             r#type: record.record_type().to_string(),
-            data: record.data.to_string(),
+            data: printable(&record.data.to_string()),
         }
     }
 }
@@ -110,9 +124,7 @@ fn extended_error(option: &EdnsOption) -> Option<String> {
         _ => return None,
     };
     let code = u16_at(octets, 0)?;
-    // Text of others is hostile: control characters must not reach a terminal.
-    let text = String::from_utf8_lossy(octets.get(2..)?);
-    let text: String = text.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+    let text = printable(&String::from_utf8_lossy(octets.get(2..)?));
     let name = Ede::name(code);
     Some(if text.is_empty() {
         format!("{code} ({name})")
@@ -121,11 +133,7 @@ fn extended_error(option: &EdnsOption) -> Option<String> {
     })
 }
 
-/// The address under which a listening address can be asked from this host.
-pub(super) fn reachable(ip: IpAddr) -> IpAddr {
-    match ip {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    }
+/// Text of others is hostile: control characters must not reach a terminal.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
