@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
-use tokio::runtime;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::runtime::{self, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{JoinSet, LocalSet, spawn_local};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
@@ -87,6 +87,8 @@ pub fn run(path: &Path, ready: impl FnOnce(&Running<'_>)) -> Result<(), RunError
     let snapshot = build(&config, &config.listen.dns, None).map_err(unfit)?;
     prove(&config, &snapshot).map_err(unfit)?;
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    // Before anybody can know that we run: a signal without its handler ends a process.
+    let signals = Signals::hear(&runtime)?;
     let tasks = LocalSet::new();
     // Before any thread: nothing runs when an address cannot be had.
     let admin = config.listen.admin.map(admin::bind).transpose().map_err(RunError::Admin)?;
@@ -95,7 +97,27 @@ pub fn run(path: &Path, ready: impl FnOnce(&Running<'_>)) -> Result<(), RunError
     let admin_address = admin.as_ref().map(|bound| bound.address);
     ready(&Running { addresses, admin: admin_address, config: &config });
     let daemon = Daemon { path: path.to_owned(), config, logging, workers };
-    tasks.block_on(&runtime, daemon.steer(admin))
+    tasks.block_on(&runtime, daemon.steer(signals, admin))
+}
+
+/// The signals that mean something to us.
+struct Signals {
+    reload: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+    totals: Signal,
+}
+
+impl Signals {
+    fn hear(runtime: &Runtime) -> io::Result<Self> {
+        let _within = runtime.enter();
+        Ok(Self {
+            reload: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            totals: signal(SignalKind::user_defined1())?,
+        })
+    }
 }
 
 struct Daemon {
@@ -107,11 +129,11 @@ struct Daemon {
 
 impl Daemon {
     /// Hears signals and keeps house until it is time to stop.
-    async fn steer(mut self, admin: Option<admin::Bound>) -> Result<(), RunError> {
-        let mut hangup = signal(SignalKind::hangup())?;
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut totals = signal(SignalKind::user_defined1())?;
+    async fn steer(
+        mut self,
+        mut signals: Signals,
+        admin: Option<admin::Bound>,
+    ) -> Result<(), RunError> {
         let mut housekeeping = interval(HOUSEKEEPING);
         housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let forwarder = Rc::new(Forwarder::new());
@@ -120,13 +142,13 @@ impl Daemon {
         tell(&[NotifyState::Ready]);
         loop {
             tokio::select! {
-                _ = hangup.recv() => {
+                _ = signals.reload.recv() => {
                     self.reload();
                     self.probe_for_loops(&forwarder);
                 }
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
-                _ = totals.recv() => info!("totals: {}", self.workers.totals()),
+                _ = signals.terminate.recv() => break,
+                _ = signals.interrupt.recv() => break,
+                _ = signals.totals.recv() => info!("totals: {}", self.workers.totals()),
                 _ = housekeeping.tick() => self.keep_house(&forwarder),
                 () = self.workers.ended() => return Err(RunError::WorkerEnded),
             }

@@ -7,7 +7,7 @@ use super::message::{Header, Malformed, Record, Records, Section, canonical_rdat
 use super::name::QName;
 use super::writer::{Full, MessageWriter};
 
-/// CNAMEs followed; what lies behind is dropped. Resolvers give up between 8 and 17.
+/// CNAMEs looked at; what lies behind is dropped. Resolvers give up between 8 and 17.
 const MAX_LINKS: usize = 32;
 
 /// `message` without its strangers and its additional records but OPT, names uncompressed; `None`
@@ -50,10 +50,11 @@ impl<'a> Reply<'a> {
     }
 
     fn chain(&self, question: &Question) -> Result<Chain, Malformed> {
+        let cnames = self.cnames()?;
         let mut name = QName::from(&question.qname);
         let mut chain = Chain { names: vec![name.clone()], links: Vec::new() };
         while chain.links.len() < MAX_LINKS {
-            let Some(link) = self.cname(&name)? else { break };
+            let Some(link) = self.link(&cnames, &name)? else { break };
             chain.links.push(link.owner_at);
             let target = read_name(self.message, link.rdata_at)?;
             // Octets behind the RDATA are another record's, or gone once the answer is kept.
@@ -70,14 +71,26 @@ impl<'a> Reply<'a> {
         Ok(chain)
     }
 
-    fn cname(&self, owner: &QName) -> Result<Option<Record<'a>>, Malformed> {
+    /// The first CNAMEs of the answer section, so that a reply full of them is not walked for
+    /// every link.
+    fn cnames(&self) -> Result<Vec<Record<'a>>, Malformed> {
+        let mut cnames = Vec::new();
         for record in self.records() {
             let record = record?;
-            if record.section == Section::Answer
-                && record.rtype == Rtype::CNAME
-                && read_name(self.message, record.owner_at)?.0.as_wire() == owner.as_wire()
-            {
-                return Ok(Some(record));
+            if record.section != Section::Answer || cnames.len() == MAX_LINKS {
+                break;
+            }
+            if record.rtype == Rtype::CNAME {
+                cnames.push(record);
+            }
+        }
+        Ok(cnames)
+    }
+
+    fn link(&self, cnames: &[Record<'a>], owner: &QName) -> Result<Option<Record<'a>>, Malformed> {
+        for record in cnames {
+            if read_name(self.message, record.owner_at)?.0.as_wire() == owner.as_wire() {
+                return Ok(Some(*record));
             }
         }
         Ok(None)
@@ -137,7 +150,8 @@ impl Chain {
             return Ok(record.rtype != Rtype::CNAME || self.links.contains(&record.owner_at));
         }
         let above = |name: &QName| {
-            (0..=name.label_count()).any(|index| name.suffix(index) == owner.as_wire())
+            let deeper = name.label_count().checked_sub(owner.label_count());
+            deeper.is_some_and(|index| name.suffix(index) == owner.as_wire())
         };
         Ok(matches!(record.rtype, Rtype::DNAME | Rtype::RRSIG) && self.names.iter().any(above))
     }
