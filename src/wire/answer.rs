@@ -127,16 +127,7 @@ impl Answer {
         if header.questions != 1 {
             return Err(AnswerError::WrongQuestion);
         }
-        let (qname, qtype, qclass, question_end) = read_question(message)?;
-        if qname.as_wire() != question.qname.as_wire()
-            || (qtype, qclass) != (question.qtype, question.qclass)
-        {
-            return Err(AnswerError::WrongQuestion);
-        }
-        // A compressed question would shift all offsets when ours takes its place.
-        if question_end != HEADER_OCTETS + qname.as_wire().len() + 4 {
-            return Err(AnswerError::Malformed);
-        }
+        let question_end = check_question(message, question)?;
         if let Some(kept) = without_strangers(message, &header, question, question_end)? {
             return Self::parse(&kept, question);
         }
@@ -259,6 +250,21 @@ impl Answer {
     pub fn heap_octets(&self) -> usize {
         self.message.len() + 2 * self.ttl_places.len() + self.ede.len()
     }
+}
+
+/// Whether `message` repeats `question`; gives where it ends.
+fn check_question(message: &[u8], question: &Question) -> Result<usize, AnswerError> {
+    let (qname, qtype, qclass, question_end) = read_question(message)?;
+    if qname.as_wire() != question.qname.as_wire()
+        || (qtype, qclass) != (question.qtype, question.qclass)
+    {
+        return Err(AnswerError::WrongQuestion);
+    }
+    // A compressed question would shift all offsets when ours takes its place.
+    if question_end != HEADER_OCTETS + qname.as_wire().len() + 4 {
+        return Err(AnswerError::Malformed);
+    }
+    Ok(question_end)
 }
 
 /// A TTL with its top bit set counts as zero (RFC 2181 §8).

@@ -56,7 +56,12 @@ impl<'a> Reply<'a> {
         while chain.links.len() < MAX_LINKS {
             let Some(link) = self.link(&cnames, &name)? else { break };
             chain.links.push(link.owner_at);
-            (name, _) = read_name(self.message, link.rdata_at)?;
+            let target = read_name(self.message, link.rdata_at)?;
+            // Octets behind the RDATA are another record's, or gone once the answer is kept.
+            if target.1 > link.end() {
+                return Err(Malformed);
+            }
+            name = target.0;
             // CNAME asks for the link itself, not for where it leads.
             if question.qtype == Rtype::CNAME || chain.knows(&name) {
                 break;
@@ -169,8 +174,12 @@ mod tests {
         name.parse::<Name>().expect("a name").as_wire().to_vec()
     }
 
-    fn kept(qtype: Rtype, answers: &[Line<'_>], authorities: &[Line<'_>]) -> Vec<String> {
-        let question = Question::plain("www.test".parse().expect("a name"), qtype);
+    fn question(qtype: Rtype) -> Question {
+        Question::plain("www.test".parse().expect("a name"), qtype)
+    }
+
+    fn reply(qtype: Rtype, answers: &[Line<'_>], authorities: &[Line<'_>]) -> Vec<u8> {
+        let question = question(qtype);
         let mut out = Vec::new();
         let mut writer = MessageWriter::begin(&mut out, MAX_MESSAGE_OCTETS, 7, flags::QR);
         writer.raw(question.qname.as_wire()).expect("room");
@@ -182,7 +191,12 @@ mod tests {
         }
         let count = |lines: &[Line<'_>]| u16::try_from(lines.len()).expect("few");
         writer.set_counts([1, count(answers), count(authorities), 0]);
-        let answer = Answer::parse(&out, &question).expect("a reply");
+        out
+    }
+
+    fn kept(qtype: Rtype, answers: &[Line<'_>], authorities: &[Line<'_>]) -> Vec<String> {
+        let message = reply(qtype, answers, authorities);
+        let answer = Answer::parse(&message, &question(qtype)).expect("a reply");
         let line = |record: Record<'_>| {
             let (owner, _) = read_name(answer.message(), record.owner_at).expect("a name");
             format!("{owner} {}", record.rtype)
@@ -220,5 +234,15 @@ mod tests {
         let (here, there) = (wire("www.test"), wire("b.test"));
         let answers = [("www.test", Rtype::CNAME, &*there), ("b.test", Rtype::CNAME, &*here)];
         assert_eq!(kept(Rtype::A, &answers, &[]).len(), 2);
+    }
+
+    #[test]
+    fn a_target_that_is_longer_than_its_record_is_malformed() {
+        let a: &[u8] = &[0, 0, 0, 0];
+        for rdata in [&[][..], b"\x01", b"\x03c"] {
+            let answers = [("www.test", Rtype::CNAME, rdata), (".", Rtype::A, a)];
+            let message = reply(Rtype::A, &answers, &[]);
+            assert!(Answer::parse(&message, &question(Rtype::A)).is_err(), "{rdata:?}");
+        }
     }
 }

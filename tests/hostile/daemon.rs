@@ -103,6 +103,7 @@ impl Daemon {
         std::fs::write(&self.config, config).expect("a temporary file");
     }
 
+    /// Sends a signal. Who says that it listens hears signals too, so nothing is waited for.
     pub(crate) fn signal(&self, signal: &str) {
         let status = Command::new("kill").arg(signal).arg(self.pid().to_string()).status();
         assert!(status.expect("kill runs").success());
