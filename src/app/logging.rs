@@ -18,8 +18,8 @@ pub(super) struct Logging {
 }
 
 impl Logging {
-    /// A full disk or a closed stderr costs lines, never an answer: errors of writing are not logged,
-    /// since that would write to the same place.
+    /// A full disk or a closed stderr costs lines, never an answer: errors of writing are not
+    /// logged, since that would write to the same place.
     ///
     /// Starts logging for the whole process; a second call in one process changes nothing.
     pub(super) fn start(log: Log) -> Self {

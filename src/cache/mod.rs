@@ -139,8 +139,9 @@ impl Cache {
     }
 }
 
-/// For how many seconds `answer` may be kept; `None`: not at all. Positive answers by their smallest
-/// TTL, negative ones by their SOA (RFC 2308 §5). Truncated ones and failures are no answers.
+/// For how many seconds `answer` may be kept; `None`: not at all. Positive answers by their
+/// smallest TTL, negative ones by their SOA (RFC 2308 §5). Truncated ones and failures are no
+/// answers.
 fn lifetime(question: &Question, answer: &Answer) -> Option<u32> {
     if answer.header().has(flags::TC) {
         return None;

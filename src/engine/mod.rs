@@ -1,7 +1,7 @@
 //! The decision: octets of a query in, octets of its answer out.
 //!
-//! [`decide`] is pure: the clock is an argument, nothing waits, and a hit allocates nothing. What it
-//! says to forward, [`Worker::resolve`] finishes. Knows no socket of any client.
+//! [`decide`] is pure: the clock is an argument, nothing waits, and a hit allocates nothing. What
+//! it says to forward, [`Worker::resolve`] finishes. Knows no socket of any client.
 #![cfg_attr(
     not(test),
     warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)

@@ -54,7 +54,8 @@ pub(super) fn follow<'z>(zones: &'z Zones, answer: &Answer, qname: &QName) -> Ch
 }
 
 impl<'a> Links<'a> {
-    /// `None` when there are more than we follow. Walks the answer section once, so that thousands of records cost no more than a copy.
+    /// `None` when there are more than we follow. Walks the answer section once, so that thousands
+    /// of records cost no more than a copy.
     fn collect(answer: &'a Answer) -> Option<Self> {
         let mut links = [None; MAX_LINKS];
         let mut count = 0;

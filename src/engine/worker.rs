@@ -214,6 +214,6 @@ fn log_query(asked: &Asked, request: &[u8], outcome: Outcome, reply: &[u8]) {
         Err(_) => ("-".to_owned(), "-".to_owned()),
     };
     let rcode = Rcode(rcode).to_string();
-    let transport = asked.transport;
-    tracing::info!(target: "query", client = %asked.client, ?transport, qname, qtype, ?outcome, rcode);
+    let Asked { client, transport, .. } = asked;
+    tracing::info!(target: "query", %client, ?transport, qname, qtype, ?outcome, rcode);
 }

@@ -195,7 +195,8 @@ fn open_udp(address: SocketAddr) -> io::Result<UdpSocket> {
     // A smaller queue than asked for still works.
     let _ = socket.set_recv_buffer_size(RECEIVE_QUEUE_OCTETS);
     let _ = socket.set_send_buffer_size(SEND_QUEUE_OCTETS);
-    // OMIT: no DF, and forged ICMP "too big" messages do not make us send fragments (RFC 9715 §3.1).
+    // OMIT: no DF, and forged ICMP "too big" messages do not make us send fragments (RFC 9715
+    // §3.1).
     let (level, discover, omit, packet_info) = if address.is_ipv4() {
         (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_OMIT, libc::IP_PKTINFO)
     } else {

@@ -183,8 +183,8 @@ impl Answer {
         })
     }
 
-    /// The message, without additional records. TTLs above 2^31 - 1 have become 0 (RFC 2181 §8), the
-    /// SOA's TTL is at most its MINIMUM (RFC 2308 §5).
+    /// The message, without additional records. TTLs above 2^31 - 1 have become 0 (RFC 2181 §8),
+    /// the SOA's TTL is at most its MINIMUM (RFC 2308 §5).
     pub fn message(&self) -> &[u8] {
         &self.message
     }

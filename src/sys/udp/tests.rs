@@ -19,7 +19,8 @@ fn client(ip: &str) -> Client {
     client
 }
 
-/// Loopback delivers inside `send`, so what was sent is there; the loop is for the kernel's odd day.
+/// Loopback delivers inside `send`, so what was sent is there; the loop is for the kernel's odd
+/// day.
 fn receive(socket: &UdpSocket, batch: &mut Batch) -> usize {
     let end = Instant::now() + Duration::from_secs(5);
     loop {
