@@ -16,7 +16,7 @@ pub(super) const MAX_HOPS: usize = 8;
 /// nor a SOA that says there is none, and its target is not ours.
 pub(super) fn next(zones: &Zones, question: &Question, answer: &Answer) -> Option<Name> {
     let chased = !matches!(question.qtype, Rtype::CNAME | Rtype::ANY | Rtype::RRSIG);
-    if !chased || !answer.has_cname() || answer.rcode() != Rcode::NOERROR {
+    if !chased || !answer.has_links() || answer.rcode() != Rcode::NOERROR {
         return None;
     }
     if answer.negative_ttl().is_some() {
@@ -29,9 +29,9 @@ pub(super) fn next(zones: &Zones, question: &Question, answer: &Answer) -> Optio
     if ends {
         return None;
     }
-    match splice::follow(zones, answer, &(&question.qname).into()) {
-        Chain::Elsewhere { last, links } if links > 0 => Some(last.to_name()),
-        _ => None,
+    match splice::follow(zones, answer) {
+        Chain::Elsewhere(last) => last.map(|last| last.to_name()),
+        Chain::Ours { .. } => None,
     }
 }
 

@@ -9,7 +9,7 @@ use super::{Asked, Outcome, Silence, Transport, Verdict};
 use crate::access::{Client, SiteId};
 use crate::config::Refused;
 use crate::forward::{Rule, Target};
-use crate::wire::{Answer, CLASS_IN, Ede, HEADER_OCTETS, Name, QName, Query, Rcode, Rtype, flags};
+use crate::wire::{Answer, CLASS_IN, Ede, HEADER_OCTETS, Name, Query, Rcode, Rtype, flags};
 use crate::zones::Found;
 
 /// Decides what `request` gets under `snapshot`, and appends the reply, if there is one, to `out`.
@@ -55,9 +55,7 @@ pub fn decide<R: Recorder>(
     }
     let kept = snapshot.cache.find(&query.as_question(), asked.now);
     // An answer that held only because its chain led to us is none once it does not.
-    let kept = kept.filter(|hit| {
-        !hit.needs_us || leads_to_us(snapshot, &query.qname, query.qtype, &hit.answer)
-    });
+    let kept = kept.filter(|hit| !hit.needs_us || leads_to_us(snapshot, query.qtype, &hit.answer));
     if let Some(hit) = kept {
         recorder.note(|| Step::Cache {
             hit: true,
@@ -162,23 +160,18 @@ impl Waiting<'_> {
     ) -> Option<Outcome> {
         let Self { snapshot, query, transport, want } = self;
         // CNAME asks for the link itself, not for where it leads.
-        let follows = answer.has_cname() && query.qtype != Rtype::CNAME;
-        let chain = follows.then(|| splice::follow(&snapshot.zones, answer, &query.qname));
+        let follows = answer.has_links() && query.qtype != Rtype::CNAME;
+        let chain = follows.then(|| splice::follow(&snapshot.zones, answer));
         match chain {
-            None | Some(Chain::Elsewhere { .. }) => {
+            None | Some(Chain::Elsewhere(_)) => {
                 reply::from_answer(Reply::begin(query, *transport, out), answer, age_seconds);
                 None
             }
             Some(Chain::Ours { links, target, found }) => {
                 let reply = Reply::begin(query, *transport, out);
                 let cut = (links, &target, found);
-                splice::write(reply, &query.qname, answer, age_seconds, cut, *want, recorder);
+                splice::write(reply, answer, age_seconds, cut, *want, recorder);
                 Some(Outcome::Private)
-            }
-            Some(Chain::Endless) => {
-                let ede = Some((Ede::Other, "the upstream's CNAME chain does not end"));
-                reply::empty(query, *transport, Rcode::SERVFAIL, ede, out);
-                Some(Outcome::Failed)
             }
         }
     }
@@ -216,13 +209,8 @@ fn state_of(target: &Target) -> UpstreamState {
 }
 
 /// Whether an answer's chain ends with us, whatever the upstream says of its end.
-pub(super) fn leads_to_us(
-    snapshot: &Snapshot,
-    qname: &QName,
-    qtype: Rtype,
-    answer: &Answer,
-) -> bool {
-    answer.has_cname()
+pub(super) fn leads_to_us(snapshot: &Snapshot, qtype: Rtype, answer: &Answer) -> bool {
+    answer.has_links()
         && qtype != Rtype::CNAME
-        && matches!(splice::follow(&snapshot.zones, answer, qname), Chain::Ours { .. })
+        && matches!(splice::follow(&snapshot.zones, answer), Chain::Ours { .. })
 }

@@ -118,8 +118,7 @@ impl Worker {
             rule.timeout()
         };
         let chased = timeout(budget, self.ask_and_chase(snapshot, &question)).await;
-        let leads =
-            |answer| leads_to_us(snapshot, &(&question.qname).into(), question.qtype, answer);
+        let leads = |answer: &Answer| leads_to_us(snapshot, question.qtype, answer);
         let (answer, leads_to_us) = match chased.unwrap_or(Err(Failure::TimedOut)) {
             Ok(answer) => {
                 let leads = leads(&answer);

@@ -76,7 +76,9 @@ pub(super) fn read(message: &[u8], question: &Question, edns: Edns) -> Reading {
         // to ask again.
         Err(_) if rejected && header.questions == 0 => Reading::NoEdns,
         Err(AnswerError::WrongQuestion) => Reading::AskTcp { mismatch: true },
-        Err(AnswerError::Malformed | AnswerError::NotAReply) => Reading::Garbled,
+        Err(AnswerError::Malformed | AnswerError::NotAReply | AnswerError::Endless) => {
+            Reading::Garbled
+        }
     }
 }
 

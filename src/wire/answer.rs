@@ -3,9 +3,9 @@
 use std::hash::{Hash, Hasher};
 
 use super::constants::{CLASS_IN, HEADER_OCTETS, Rcode, Rtype, flags};
-use super::message::{Header, Malformed, Record, Records, Section, read_question};
-use super::name::Name;
-use super::relevance::without_strangers;
+use super::message::{Header, Malformed, Record, Records, Section, read_name, read_question};
+use super::name::{Name, QName};
+use super::relevance::{Relevant, relevant};
 use super::writer::OPTION_EDE;
 use super::{u16_at, u32_at};
 
@@ -81,6 +81,9 @@ impl Hash for QuestionRef<'_> {
 /// Why a message does not answer a question.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum AnswerError {
+    /// Its CNAMEs go in circles, or are more than anybody follows.
+    #[error("a CNAME chain without an end")]
+    Endless,
     /// Its form is broken.
     #[error("malformed reply")]
     Malformed,
@@ -107,12 +110,24 @@ pub struct Answer {
     rcode: Rcode,
     question_end: usize,
     answers_end: usize,
-    has_cname: bool,
+    /// Where the CNAMEs from the question on begin, in chain order.
+    links: Box<[u16]>,
     /// Where each record's TTL stands.
     ttl_places: Box<[u16]>,
     /// Extended errors as EDNS options, ready to be written again.
     ede: Box<[u8]>,
     has_opt: bool,
+}
+
+/// A CNAME of an answer's chain.
+#[derive(Clone, Debug)]
+pub struct Link<'a> {
+    /// The record.
+    pub cname: Record<'a>,
+    /// The signature right behind it.
+    pub signature: Option<Record<'a>>,
+    /// Where it leads.
+    pub target: QName,
 }
 
 impl Answer {
@@ -128,13 +143,14 @@ impl Answer {
             return Err(AnswerError::WrongQuestion);
         }
         let question_end = check_question(message, question)?;
-        if let Some(kept) = without_strangers(message, &header, question, question_end)? {
-            return Self::parse(&kept, question);
-        }
+        let links = match relevant(message, &header, question, question_end)? {
+            Relevant::Whole(links) => links,
+            Relevant::Part(part) => return Self::parse(&part, question),
+        };
+        let links: Result<_, _> = links.into_iter().map(u16::try_from).collect();
         let mut records = Records::new(message, &header, question_end);
         let mut end = question_end;
         let mut answers_end = question_end;
-        let mut has_cname = false;
         let mut opt: Option<Record<'_>> = None;
         let mut ttl_places = Vec::new();
         for record in records.by_ref() {
@@ -147,10 +163,7 @@ impl Answer {
                 continue;
             }
             match record.section {
-                Section::Answer => {
-                    answers_end = record.end();
-                    has_cname |= record.rtype == Rtype::CNAME;
-                }
+                Section::Answer => answers_end = record.end(),
                 Section::Authority => {}
                 // Anybody may leave additional data out (RFC 2181 §9); kept, it could carry a
                 // public address of a protected name past us.
@@ -176,7 +189,7 @@ impl Answer {
             rcode: Rcode(rcode),
             question_end,
             answers_end,
-            has_cname,
+            links: links.map_err(|_| AnswerError::Malformed)?,
             ttl_places: ttl_places.into_boxed_slice(),
             ede: ede.into_boxed_slice(),
             has_opt: opt.is_some(),
@@ -209,9 +222,28 @@ impl Answer {
         self.answers_end
     }
 
-    /// Whether the answer section holds a CNAME.
-    pub fn has_cname(&self) -> bool {
-        self.has_cname
+    /// The CNAMEs that lead from the question on, in chain order; at most 16.
+    pub fn links(&self) -> impl Iterator<Item = Link<'_>> {
+        self.links.iter().filter_map(|at| {
+            let cname = self.record_at(usize::from(*at))?;
+            let signature = self.record_at(cname.end()).filter(|record| {
+                record.rtype == Rtype::RRSIG && u16_at(record.rdata, 0) == Some(Rtype::CNAME.0)
+            });
+            let (target, _) = read_name(&self.message, cname.rdata_at).ok()?;
+            Some(Link { cname, signature, target })
+        })
+    }
+
+    /// Whether a CNAME answers the question, or leads on from it.
+    pub fn has_links(&self) -> bool {
+        !self.links.is_empty()
+    }
+
+    /// The record of the answer section that begins at `at`.
+    fn record_at(&self, at: usize) -> Option<Record<'_>> {
+        let one = Header { answers: 1, authorities: 0, additionals: 0, ..self.header };
+        let within = at < self.answers_end;
+        within.then(|| Records::new(&self.message, &one, at).next())?.and_then(Result::ok)
     }
 
     /// Where the TTL of each record stands in the message.

@@ -16,7 +16,7 @@ mod query;
 mod relevance;
 mod writer;
 
-pub use answer::{Answer, AnswerError, Question, QuestionRef};
+pub use answer::{Answer, AnswerError, Link, Question, QuestionRef};
 pub use constants::{
     CLASS_CHAOS, CLASS_IN, Ede, HEADER_OCTETS, MAX_MESSAGE_OCTETS, Rcode, Rtype,
     UDP_PAYLOAD_OCTETS, flags,

@@ -1,7 +1,8 @@
 //! The upstream of the cases: serves `upstream.zone` on loopback, over UDP and TCP.
 //!
 //! It follows its own CNAMEs, except at names with `!` in front. Some names are special: `flags`
-//! tells what a query looked like, `secure` has AD, `explained` an extended error, `broken` fails.
+//! tells what a query looked like, `secure` has AD, `explained` an extended error, `broken` fails,
+//! `broken-chain` fails beside a CNAME.
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -116,6 +117,13 @@ impl Zone {
         let owner = owner.trim_end_matches('.').to_owned();
         match owner.as_str() {
             "flags.test" => reply.answers.push(describe(&query)),
+            "broken-chain.test" => {
+                let target: Name =
+                    "api.privatelink.cloud.defender.microsoft.com.".parse().expect("a name");
+                let cname = RData::CNAME(CNAME(target));
+                reply.answers.push(Record::from_rdata(asked.name().clone(), 300, cname));
+                reply.metadata.response_code = ResponseCode::ServFail;
+            }
             "broken.test" => reply.metadata.response_code = ResponseCode::ServFail,
             "secure.test" => {
                 reply.metadata.authentic_data = query.metadata.authentic_data;
