@@ -4,7 +4,6 @@
 //! and its answer is written when it is there, out of order (RFC 7766 §6.2.1.1, §7). Every wait is
 //! bounded: see [`Clocks`].
 
-use std::mem;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::rc::Rc;
@@ -13,17 +12,16 @@ use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::select;
-use tokio::sync::mpsc;
-use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep_until};
 
 use super::Answer;
 use super::clocks::{Clocks, Expired, Progress};
 use super::connections::{OverClientCap, Ticket};
 use super::context::{Context, Work};
-use super::frames::{Input, Output, close_frame, open_frame};
+use super::frames::{Input, Output};
+use super::late::{Finished, LateAnswers};
 use crate::config::Limits;
-use crate::engine::{Asked, Transport, Verdict};
+use crate::engine::{Transport, Verdict};
 
 pub(super) struct Connection<A> {
     stream: TcpStream,
@@ -41,19 +39,11 @@ pub(super) struct Connection<A> {
     _work: Work,
 }
 
-/// Queries that wait in tasks of their own.
-struct LateAnswers {
-    /// At most `tcp-pipelined`, which is also the channel's size: handing over never waits.
-    outstanding: usize,
-    finished: mpsc::Receiver<Vec<u8>>,
-    finish: mpsc::Sender<Vec<u8>>,
-}
-
 /// Why a connection is closed.
 enum End {
     /// The client is done, or its socket broke.
     Client,
-    /// For a newcomer.
+    /// For a newcomer, or for answers that others wait for.
     GaveWay,
     Expired(Expired),
 }
@@ -71,7 +61,6 @@ impl<A: Answer> Connection<A> {
         context.shared.tally.tcp_gave_way.add(ticket.displaced);
         // Answers are coalesced here; the kernel must not wait for more. A failure only slows.
         let _ = stream.set_nodelay(true);
-        let (finish, finished) = mpsc::channel(limits.tcp_pipelined.max(1));
         Ok(Self {
             stream,
             client: peer.ip(),
@@ -80,7 +69,7 @@ impl<A: Answer> Connection<A> {
             output: Output::default(),
             clocks: Clocks::new(now, &limits),
             ended: false,
-            late: LateAnswers { outstanding: 0, finished, finish },
+            late: LateAnswers::new(limits.tcp_pipelined, ticket.account()),
             ticket,
             _work: context.in_flight.begin(),
             context,
@@ -118,19 +107,20 @@ impl<A: Answer> Connection<A> {
             let (mut reader, mut writer) = self.stream.split();
             select! {
                 biased;
+                // First, for a client can keep the others ready.
+                () = self.ticket.displaced() => return End::GaveWay,
                 written = writer.write(self.output.pending()), if !self.output.is_empty() => {
                     match written {
                         Ok(octets) if octets > 0 => self.output.took(octets),
                         _ => return End::Client,
                     }
                 }
-                Some(frame) = self.late.finished.recv(), if has_room => self.take_late(&frame),
+                Some(late) = self.late.next(), if has_room => self.take_late(&late),
                 read = reader.read(self.input.space()), if reads => match read {
                     Ok(0) => self.ended = true,
                     Ok(octets) => self.input.filled(octets),
                     Err(_) => return End::Client,
                 },
-                () = self.ticket.displaced() => return End::GaveWay,
                 () = &mut alarm, if due.is_some() => {
                     if let Some(expired) = self.clocks.expired(Instant::now()) {
                         return End::Expired(expired);
@@ -170,10 +160,8 @@ impl<A: Answer> Connection<A> {
                 Verdict::Drop(_) => continue,
                 Verdict::Reply(_) => {}
                 Verdict::Forward => {
-                    let late = Late { frame: Vec::new(), finish: self.late.finish.clone() };
                     let (context, request) = (Rc::clone(&context), request.to_vec());
-                    self.late.outstanding += 1;
-                    spawn_local(late.finish(context, Arc::clone(&snapshot), asked, request));
+                    self.late.start(context, Arc::clone(&snapshot), asked, request);
                 }
             }
             self.clocks.active(now);
@@ -181,14 +169,12 @@ impl<A: Answer> Connection<A> {
         }
     }
 
-    /// Takes `frame` and what else is finished, so that one write carries all of it.
-    fn take_late(&mut self, frame: &[u8]) {
-        self.output.push(frame);
-        self.late.outstanding -= 1;
+    /// Takes `late` and what else is finished, so that one write carries all of it.
+    fn take_late(&mut self, late: &Finished) {
+        self.output.push(&late.frame);
         while self.output.has_room() {
-            let Ok(frame) = self.late.finished.try_recv() else { break };
-            self.output.push(&frame);
-            self.late.outstanding -= 1;
+            let Some(late) = self.late.next_now() else { break };
+            self.output.push(&late.frame);
         }
         let now = Instant::now();
         self.clocks.active(now);
@@ -198,7 +184,7 @@ impl<A: Answer> Connection<A> {
     /// Starts and stops the clocks, by what stands in the buffers now.
     fn note_progress(&mut self) {
         let partial = !self.ended && !self.input.is_empty() && !self.input.has_frame();
-        let waiting = self.late.outstanding > 0 || self.input.has_frame();
+        let waiting = self.late.outstanding() > 0 || self.input.has_frame();
         let progress = Progress {
             partial,
             waiting,
@@ -211,7 +197,7 @@ impl<A: Answer> Connection<A> {
 
     /// Another query may be answered.
     fn may_answer(&self) -> bool {
-        self.late.outstanding < self.limits.tcp_pipelined.max(1) && self.output.has_room()
+        self.late.outstanding() < self.limits.tcp_pipelined.max(1) && self.output.has_room()
     }
 
     /// More may be read. A message that waits here already means that we cannot keep up with this
@@ -223,38 +209,8 @@ impl<A: Answer> Connection<A> {
     /// A client that ended its side still gets what it asked for (RFC 7766 §6.2.4).
     fn is_done(&self) -> bool {
         self.ended
-            && self.late.outstanding == 0
+            && self.late.outstanding() == 0
             && self.output.is_empty()
             && !self.input.has_frame()
-    }
-}
-
-/// One answer on its way from its task to its connection. Arrives however the task ends, so that
-/// the connection never waits for one that is lost.
-struct Late {
-    frame: Vec<u8>,
-    finish: mpsc::Sender<Vec<u8>>,
-}
-
-impl Late {
-    async fn finish<A: Answer>(
-        mut self,
-        context: Rc<Context<A>>,
-        snapshot: Arc<A::Snapshot>,
-        asked: Asked,
-        request: Vec<u8>,
-    ) {
-        let mut frame = Vec::new();
-        let begin = open_frame(&mut frame);
-        context.worker.resolve(&snapshot, &asked, &request, &mut frame).await;
-        close_frame(&mut frame, begin);
-        self.frame = frame;
-    }
-}
-
-impl Drop for Late {
-    fn drop(&mut self) {
-        // Never full; closed when the connection is gone.
-        let _ = self.finish.try_send(mem::take(&mut self.frame));
     }
 }

@@ -1,16 +1,22 @@
 //! The table of open TCP connections: how many in all, how many of each client, who gives way.
 //!
+//! Also counts the octets of late answers that connections hold, and has a bound on their sum.
+//!
 //! Shared by the workers; locked when a connection opens or ends, never for a query.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::config::Limits;
+
+/// Octets of late answers that all connections together hold: as much as 64 KiB for each of a
+/// thousand connections, and little beside the cache.
+pub(super) const LATE_OCTETS_IN_ALL: usize = 64 << 20;
 
 /// The open connections of all workers.
 #[derive(Clone, Default, Debug)]
@@ -21,11 +27,13 @@ struct State {
     /// What times are counted from.
     born: Instant,
     table: Mutex<Table>,
+    /// The sum over all places, those that gave way included.
+    held_octets: AtomicUsize,
 }
 
 impl Default for State {
     fn default() -> Self {
-        Self { born: Instant::now(), table: Mutex::default() }
+        Self { born: Instant::now(), table: Mutex::default(), held_octets: AtomicUsize::new(0) }
     }
 }
 
@@ -46,7 +54,25 @@ struct Place {
     active_micros: AtomicU64,
     /// Queries of it are under way.
     busy: AtomicBool,
+    /// Of its late answers; 0 when it gave way.
+    held_octets: AtomicUsize,
     give_way: Notify,
+}
+
+/// Where a connection's late answers are counted.
+#[derive(Clone, Debug)]
+pub(super) struct Account {
+    table: Connections,
+    place: Arc<Place>,
+}
+
+/// Octets that are held; counted until dropped.
+#[derive(Debug)]
+pub(super) struct Held {
+    account: Account,
+    octets: usize,
+    /// How many connections gave way for them.
+    pub(super) displaced: usize,
 }
 
 /// Why a connection may not open.
@@ -67,6 +93,11 @@ impl Connections {
     /// How many are open.
     pub fn open(&self) -> usize {
         self.lock().places.len()
+    }
+
+    /// Octets of late answers that are held now.
+    pub fn held_octets(&self) -> usize {
+        self.0.held_octets.load(Ordering::Relaxed)
     }
 
     /// Takes in a connection of `client`. When as many are open as may be, the one idle longest
@@ -92,6 +123,7 @@ impl Connections {
             client,
             active_micros: AtomicU64::new(self.micros(now)),
             busy: AtomicBool::new(false),
+            held_octets: AtomicUsize::new(0),
             give_way: Notify::new(),
         });
         let id = table.next;
@@ -104,6 +136,28 @@ impl Connections {
     /// Makes the one idle longest give way; `false` when there is none.
     pub(super) fn displace_one(&self) -> bool {
         self.lock().displace()
+    }
+
+    /// Lets those that hold most give way until the sum is within its bound: their clients are
+    /// the ones that do not read. Returns how many.
+    fn displace_holders(&self) -> usize {
+        let mut displaced = 0;
+        let mut table = self.lock();
+        // Each turn takes one from the table.
+        while self.held_octets() > LATE_OCTETS_IN_ALL {
+            let held = |place: &Place| place.held_octets.load(Ordering::Relaxed);
+            let most = table.places.iter().max_by_key(|(_, place)| held(place));
+            let Some(id) = most.filter(|(_, place)| held(place) > 0).map(|(id, _)| *id) else {
+                break;
+            };
+            let Some(place) = table.remove(id) else { break };
+            // Its memory is free as soon as its task runs.
+            let octets = place.held_octets.swap(0, Ordering::AcqRel);
+            self.0.held_octets.fetch_sub(octets, Ordering::Relaxed);
+            place.give_way.notify_one();
+            displaced += 1;
+        }
+        displaced
     }
 
     fn micros(&self, now: Instant) -> u64 {
@@ -145,7 +199,37 @@ impl Table {
     }
 }
 
+impl Account {
+    /// Counts `octets`. Where all would hold too much now, those that hold most give way, this one
+    /// among them.
+    pub(super) fn hold(&self, octets: usize) -> Held {
+        // The sum first, and on every processor: it is never less than its parts, so it cannot
+        // fall below zero.
+        let before = self.table.0.held_octets.fetch_add(octets, Ordering::Relaxed);
+        self.place.held_octets.fetch_add(octets, Ordering::AcqRel);
+        let is_over = before + octets > LATE_OCTETS_IN_ALL;
+        let displaced = if is_over { self.table.displace_holders() } else { 0 };
+        Held { account: self.clone(), octets, displaced }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let Account { table, place } = &self.account;
+        // Of a place that gave way, what it held was taken from the sum already.
+        let take = |held: usize| Some(held.saturating_sub(self.octets));
+        let held = place.held_octets.fetch_update(Ordering::AcqRel, Ordering::Acquire, take);
+        let taken = held.unwrap_or(0).min(self.octets);
+        table.0.held_octets.fetch_sub(taken, Ordering::Relaxed);
+    }
+}
+
 impl Ticket {
+    /// Where its late answers are counted.
+    pub(super) fn account(&self) -> Account {
+        Account { table: self.table.clone(), place: Arc::clone(&self.place) }
+    }
+
     /// Waits for the order to give way.
     pub(super) async fn displaced(&self) {
         self.place.give_way.notified().await;
@@ -252,6 +336,32 @@ mod tests {
         }
         let _fifth = table.admit(ip("192.0.2.5"), at(7), &limits).unwrap();
         assert!(gave_way(&busy).await, "all are busy: the oldest of them");
+    }
+
+    #[tokio::test]
+    async fn over_the_octets_in_all_the_one_that_holds_most_gives_way() {
+        let table = Connections::default();
+        let open = |at_micros| table.admit(ip("192.0.2.1"), at(at_micros), &limits(9, 9)).unwrap();
+        let (small, most, other) = (open(0), open(1), open(2));
+        let first = small.account().hold(1_000);
+        let half = LATE_OCTETS_IN_ALL / 2;
+        let second = most.account().hold(half);
+        let third = other.account().hold(half - 1_000);
+        assert_eq!(table.held_octets(), LATE_OCTETS_IN_ALL, "at the bound");
+        assert_eq!((first.displaced, second.displaced, third.displaced), (0, 0, 0));
+        let over = small.account().hold(1);
+        assert_eq!((over.displaced, table.open()), (1, 2));
+        assert!(gave_way(&most).await && !gave_way(&small).await && !gave_way(&other).await);
+        assert_eq!(table.held_octets(), half + 1);
+        // What it still gets is counted, what was taken from the sum is not taken again.
+        let fourth = most.account().hold(10);
+        drop((second, most, fourth));
+        assert_eq!(table.held_octets(), half + 1);
+        drop((first, third, over));
+        assert_eq!((table.held_octets(), table.open()), (0, 2));
+        let own = small.account().hold(LATE_OCTETS_IN_ALL + 1);
+        assert_eq!((own.displaced, table.held_octets()), (1, 0));
+        assert!(gave_way(&small).await);
     }
 
     #[tokio::test]

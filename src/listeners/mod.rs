@@ -16,6 +16,7 @@ mod connection;
 mod connections;
 mod context;
 mod frames;
+mod late;
 mod shutdown;
 mod tally;
 #[cfg(test)]

@@ -10,6 +10,8 @@ pub struct Tally {
     pub udp_unsent: Count,
     /// Receive calls that failed.
     pub udp_receive_failed: Count,
+    /// Queries longer than a receive slot; what is there of them is answered, with an error.
+    pub udp_truncated: Count,
     /// TCP connections served.
     pub tcp_opened: Count,
     /// Closed at once: the client holds as many as it may.
@@ -22,6 +24,8 @@ pub struct Tally {
     pub tcp_slow_message: Count,
     /// Cut off: a client that did not take its answers in time.
     pub tcp_slow_reader: Count,
+    /// Closed because all together held too many octets of late answers, and they the most.
+    pub tcp_over_memory: Count,
     /// `accept` that failed on our side: no descriptors, no memory.
     pub accept_failed: Count,
 }
@@ -32,12 +36,14 @@ impl fmt::Display for Tally {
         let counts = [
             ("udp-unsent", &self.udp_unsent),
             ("udp-receive-failed", &self.udp_receive_failed),
+            ("udp-truncated", &self.udp_truncated),
             ("tcp-opened", &self.tcp_opened),
             ("tcp-over-client-cap", &self.tcp_over_client_cap),
             ("tcp-gave-way", &self.tcp_gave_way),
             ("tcp-idle", &self.tcp_idle),
             ("tcp-slow-message", &self.tcp_slow_message),
             ("tcp-slow-reader", &self.tcp_slow_reader),
+            ("tcp-over-memory", &self.tcp_over_memory),
             ("accept-failed", &self.accept_failed),
         ];
         for (index, (label, count)) in counts.into_iter().enumerate() {

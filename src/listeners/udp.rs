@@ -61,6 +61,9 @@ fn answer_batch<A: Answer>(socket: &Socket, context: &Rc<Context<A>>, batch: &mu
         if message.peer.port() == 0 {
             continue;
         }
+        if message.truncated {
+            context.shared.tally.udp_truncated.add(1);
+        }
         let asked = context.asked(message.peer.ip(), Transport::Udp, now);
         match context.worker.answer(&snapshot, &asked, message.payload, message.reply) {
             Verdict::Reply(_) => {}

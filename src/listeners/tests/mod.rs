@@ -1,9 +1,10 @@
 //! Real sockets on loopback in front of a small engine.
 
+mod late;
 mod tcp;
 mod udp;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::rc::Rc;
@@ -36,11 +37,16 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Does what the first octet says:
 /// `e` echo, `d` drop, `b` an answer of 60,000 octets, `w` wait until the test releases it, then
-/// echo, `p` panic, `q` wait, then panic.
+/// echo, `l` wait, then an answer of 65,535 octets that begins with the query, `p` panic, `q` wait,
+/// then panic.
 struct Fake {
     limits: Arc<Limits>,
     waiting: RefCell<Vec<(Vec<u8>, oneshot::Sender<()>)>>,
     seen: RefCell<Vec<Asked>>,
+    /// Nothing waits any more.
+    is_open: Cell<bool>,
+    /// Queries resolved, each time that one was.
+    resolved: Cell<usize>,
 }
 
 impl Fake {
@@ -50,6 +56,15 @@ impl Fake {
         let mut waiting = self.waiting.borrow_mut();
         let at = waiting.iter().position(|(query, _)| query == request).unwrap();
         waiting.remove(at).1.send(()).unwrap();
+    }
+
+    /// Lets `count` waiting queries go on at once, and all that follow without waiting.
+    async fn open(&self, count: usize) {
+        until(|| self.waiting.borrow().len() == count).await;
+        self.is_open.set(true);
+        for (_, release) in self.waiting.take() {
+            release.send(()).unwrap();
+        }
     }
 
     async fn until_waiting(&self, request: &[u8]) {
@@ -73,7 +88,7 @@ impl Answer for Fake {
         match request.first() {
             Some(b'e') => out.extend_from_slice(request),
             Some(b'b') => out.resize(out.len() + 60_000, b'b'),
-            Some(b'w' | b'q') => {
+            Some(b'w' | b'q' | b'l') => {
                 // What a careless engine leaves behind must not be sent.
                 out.extend_from_slice(b"left over");
                 return Verdict::Forward;
@@ -88,11 +103,18 @@ impl Answer for Fake {
     }
 
     async fn resolve(&self, _: &Limits, _: &Asked, request: &[u8], out: &mut Vec<u8>) {
-        let (release, released) = oneshot::channel();
-        self.waiting.borrow_mut().push((request.to_vec(), release));
-        released.await.unwrap();
+        if !self.is_open.get() {
+            let (release, released) = oneshot::channel();
+            self.waiting.borrow_mut().push((request.to_vec(), release));
+            released.await.unwrap();
+        }
+        self.resolved.set(self.resolved.get() + 1);
         assert_ne!(request.first(), Some(&b'q'), "as asked");
+        let begin = out.len();
         out.extend_from_slice(request);
+        if request.first() == Some(&b'l') {
+            out.resize(begin + 65_535, b'l');
+        }
     }
 }
 
@@ -113,6 +135,8 @@ impl Server {
             limits: Arc::new(limits),
             waiting: RefCell::default(),
             seen: RefCell::default(),
+            is_open: Cell::default(),
+            resolved: Cell::default(),
         });
         let shared = Arc::new(Shared::default());
         let (stopper, shutdown) = Stopper::new();

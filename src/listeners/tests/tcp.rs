@@ -6,14 +6,14 @@ use tokio::net::{TcpSocket, TcpStream};
 use super::*;
 use crate::engine::Transport;
 
-struct Client(TcpStream);
+pub(super) struct Client(pub(super) TcpStream);
 
 impl Client {
-    async fn connect(server: &Server) -> Self {
+    pub(super) async fn connect(server: &Server) -> Self {
         Self(in_time(TcpStream::connect(server.address)).await.unwrap())
     }
 
-    async fn send(&mut self, messages: &[&[u8]]) {
+    pub(super) async fn send(&mut self, messages: &[&[u8]]) {
         let mut stream = Vec::new();
         for message in messages {
             stream.extend_from_slice(&u16::try_from(message.len()).unwrap().to_be_bytes());
@@ -22,7 +22,7 @@ impl Client {
         in_time(self.0.write_all(&stream)).await.unwrap();
     }
 
-    async fn receive(&mut self) -> Vec<u8> {
+    pub(super) async fn receive(&mut self) -> Vec<u8> {
         let octets = in_time(self.0.read_u16()).await.unwrap();
         let mut message = vec![0; usize::from(octets)];
         in_time(self.0.read_exact(&mut message)).await.unwrap();
@@ -30,11 +30,11 @@ impl Client {
     }
 
     /// Whether the server closed, in whatever way.
-    async fn is_closed(&mut self) -> bool {
+    pub(super) async fn is_closed(&mut self) -> bool {
         in_time(self.0.read(&mut [0; 1])).await.map_or(true, |octets| octets == 0)
     }
 
-    async fn works(&mut self) -> bool {
+    pub(super) async fn works(&mut self) -> bool {
         self.send(&[b"e?"]).await;
         self.receive().await == b"e?"
     }

@@ -110,3 +110,15 @@ fn a_stop_does_not_wait_past_its_deadline() {
         server.stop_by(Instant::now()).await;
     });
 }
+
+#[test]
+fn a_query_longer_than_its_slot_is_counted() {
+    local(async {
+        let server = Server::start("127.0.0.1", LIMITS);
+        let client = client(&server).await;
+        client.send(&[b'd'; crate::sys::RECEIVE_OCTETS + 1]).await.unwrap();
+        client.send(&[b'd'; crate::sys::RECEIVE_OCTETS]).await.unwrap();
+        until(|| server.fake.seen.borrow().len() == 2).await;
+        assert_eq!(server.shared.tally.udp_truncated.total(), 1);
+    });
+}
