@@ -32,8 +32,16 @@ fuzz_target!(|message: &[u8]| {
         answers.last().map_or(answer.question_end(), |last| last.end()),
         answer.answers_end()
     );
-    let has_cname = answers.iter().any(|record| record.rtype == Rtype::CNAME);
-    assert_eq!(answer.has_cname(), has_cname);
+    // Every CNAME kept is a link of the chain that begins at the question.
+    let cnames = answers.iter().filter(|record| record.rtype == Rtype::CNAME).count();
+    assert_eq!(answer.links().count(), cnames);
+    assert_eq!(answer.has_links(), cnames > 0);
+    let mut owner = question.qname.clone();
+    for link in answer.links() {
+        let (name, _) = read_name(kept, link.cname.owner_at).expect("a link has an owner");
+        assert_eq!(name.to_name(), owner);
+        owner = link.target.to_name();
+    }
 
     // One place a record, each inside, each a TTL within RFC 2181's range.
     assert_eq!(answer.ttl_places().len(), records.len());
