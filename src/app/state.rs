@@ -59,7 +59,11 @@ pub fn build(
     if !ourselves.is_empty() {
         return Err(Unfit::OwnUpstreams(ourselves));
     }
-    let rules = Rules::build(&config.forwards, own, old.map(|(_, snapshot)| &*snapshot.rules));
+    let links = config.private_links.iter();
+    let protected: Vec<_> =
+        links.flat_map(|link| [&link.public_zone, &link.private_zone]).cloned().collect();
+    let previous = old.map(|(_, snapshot)| &*snapshot.rules);
+    let rules = Rules::build(&config.forwards, &protected, own, previous);
     // Answers of other upstreams, or for other rules, may be wrong now; they go with the old cache.
     let kept = old.filter(|(old, _)| old.forwards == config.forwards && old.cache == config.cache);
     let cache = kept.map_or_else(

@@ -37,11 +37,12 @@ pub fn decide<R: Recorder>(
         Err(fault) if reply::fault(fault, request, out) => return Verdict::Reply(Outcome::Fault),
         Err(_) => return Verdict::Drop(Silence::NotAQuery),
     };
+    // First: the host that sends our queries back need not be allowed to ask, and it mostly does so
+    // for names of our own zones.
+    if snapshot.loops.is_probe(&query.qname) {
+        return catch(&query, asked.transport, out, recorder);
+    }
     if let Some((ede, because)) = refusal(client, &query) {
-        // The host that sends our queries back need not be allowed to ask.
-        if snapshot.loops.is_probe(&query.qname) {
-            return catch(&query, asked.transport, out, recorder);
-        }
         return refuse(&query, asked.transport, ede, because, out, recorder);
     }
     if let Some(found) = snapshot.zones.find(&query.qname).filter(Found::is_ours) {
@@ -63,9 +64,6 @@ pub fn decide<R: Recorder>(
         let because = "no forward rule covers this name";
         return refuse(&query, asked.transport, Ede::NotAuthoritative, because, out, recorder);
     };
-    if snapshot.loops.is_probe(&query.qname) {
-        return catch(&query, asked.transport, out, recorder);
-    }
     recorder.note(|| rule_step(rule));
     Verdict::Forward
 }

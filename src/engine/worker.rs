@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
-use tokio::time::timeout;
 
 use super::decide::{answer_now, leads_to_us};
 use super::recorder::Silent;
@@ -129,26 +128,28 @@ impl Worker {
         } else {
             rule.timeout()
         };
-        let chased = timeout(budget, self.ask_and_chase(snapshot, &question)).await;
-        let answer = Arc::new(chased.unwrap_or(Err(Failure::TimedOut))?);
+        let deadline = tokio::time::Instant::now() + budget;
+        let answer = Arc::new(self.ask_and_chase(snapshot, &question, deadline).await?);
         snapshot.cache.insert(question, Arc::clone(&answer), Instant::now());
         Ok(answer)
     }
 
-    /// Asks, and goes on asking while the answer ends in a CNAME that is not ours.
+    /// Asks, and goes on asking while the answer ends in a CNAME that is not ours, all of it until
+    /// `deadline`.
     async fn ask_and_chase(
         &self,
         snapshot: &Snapshot,
         question: &Question,
+        deadline: tokio::time::Instant,
     ) -> Result<Answer, Failure> {
         let rule = snapshot.rules.find(&(&question.qname).into()).ok_or(Failure::NoUpstream)?;
-        let mut whole = self.forwarder.ask(rule, question).await?;
+        let mut whole = self.forwarder.ask(rule, question, deadline).await?;
         for _ in 0..chase::MAX_HOPS {
             let Some(qname) = chase::next(&snapshot.zones, question, &whole) else { break };
             // Where nobody can be asked, the chain's beginning is all there is.
             let Some(rule) = snapshot.rules.find(&(&qname).into()) else { break };
             let next = Question { qname, ..question.clone() };
-            let rest = self.forwarder.ask(rule, &next).await?;
+            let rest = self.forwarder.ask(rule, &next, deadline).await?;
             whole = chase::join(question, &whole, &rest).map_err(|_| Failure::Garbled)?;
         }
         Ok(whole)

@@ -14,6 +14,7 @@ mod loops;
 mod policy;
 mod resolv_conf;
 mod rules;
+mod target;
 
 #[cfg(test)]
 mod tests;
@@ -22,4 +23,5 @@ pub use failure::{Blame, Failure};
 pub use flights::Flights;
 pub use forwarder::Forwarder;
 pub use loops::{LoopGuard, OwnAddresses, own_upstreams, probe_all, probe_due};
-pub use rules::{Rule, Rules, Target};
+pub use rules::{Rule, Rules};
+pub use target::Target;

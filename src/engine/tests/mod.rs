@@ -24,7 +24,7 @@ const SOA: &str = "privatelink.cloud.defender.microsoft.com. 10 SOA \
 fn snapshot(config: &Config) -> Snapshot {
     Snapshot::new(
         config,
-        Arc::new(Rules::build(&config.forwards, OwnAddresses::default(), None)),
+        Arc::new(Rules::build(&config.forwards, &[], OwnAddresses::default(), None)),
         Arc::new(Cache::new(config.cache.size_octets)),
         Arc::new(LoopGuard::new()),
     )
