@@ -65,7 +65,11 @@ pub fn build(
     let previous = old.map(|(_, snapshot)| &*snapshot.rules);
     let rules = Rules::build(&config.forwards, &protected, own, previous);
     // Answers of other upstreams, or for other rules, may be wrong now; they go with the old cache.
-    let kept = old.filter(|(old, _)| old.forwards == config.forwards && old.cache == config.cache);
+    let kept = old.filter(|(old, snapshot)| {
+        old.forwards == config.forwards
+            && old.cache == config.cache
+            && rules.has_servers_of(&snapshot.rules)
+    });
     let cache = kept.map_or_else(
         || Arc::new(Cache::new(config.cache.size_octets)),
         |(_, snapshot)| Arc::clone(&snapshot.cache),

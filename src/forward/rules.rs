@@ -83,7 +83,11 @@ impl Rules {
                 rules.by_zone.insert(zone.clone(), index);
             }
         }
-        rules.read_files(forwards.iter().flat_map(|forward| &forward.upstreams));
+        let sources = || forwards.iter().flat_map(|forward| &forward.upstreams);
+        if let Some(previous) = previous {
+            rules.remember_files(previous, sources());
+        }
+        rules.read_files(sources());
         for (index, forward) in forwards.iter().enumerate() {
             let is_covered = |zone: &&Name| {
                 rules.by_zone.deepest(&QName::from(*zone)).is_some_and(|(_, at)| *at == index)
@@ -127,11 +131,14 @@ impl Rules {
     /// seconds. Contents are compared, not times: the files are tiny, and times have steps. A file
     /// that is gone or names no server changes nothing: programs that write it are not always
     /// atomic. Queries under way keep the servers they began with.
-    pub fn refresh(&self) {
+    ///
+    /// Gives whether any rule has other servers now: answers of the old ones may be wrong then.
+    pub fn refresh(&self) -> bool {
         let changed = self.read_files(self.rules.iter().flat_map(|rule| &rule.sources));
         if changed.is_empty() {
-            return;
+            return false;
         }
+        let mut any = false;
         let names_changed = |source: &UpstreamSource| match source {
             UpstreamSource::ResolvConf(path) => changed.contains(path),
             UpstreamSource::Address(_) => false,
@@ -146,11 +153,43 @@ impl Rules {
                     kept.cloned().unwrap_or_else(|| self.target(address, &rule.probe_zones, None))
                 })
                 .collect();
-            let shown: Vec<_> = targets.iter().map(|target| target.upstream().address()).collect();
+            let shown = addresses_of(&targets);
+            if shown == addresses_of(&before) {
+                continue;
+            }
+            any = true;
             info!("zone {}: upstreams are now {shown:?}", rule.shown_zone());
             rule.targets.store(Arc::new(targets));
         }
         self.prune();
+        any
+    }
+
+    /// Whether each rule has the same servers in the same order as the rule at its place in
+    /// `other`.
+    pub fn has_servers_of(&self, other: &Self) -> bool {
+        let servers = |rules: &Self| -> Vec<_> {
+            rules.iter().map(|rule| addresses_of(&rule.targets())).collect()
+        };
+        servers(self) == servers(other)
+    }
+
+    /// Takes over what `previous` read of the files of `sources`: one that is absent or empty at a
+    /// reload is being written, as at any other time.
+    fn remember_files<'a>(
+        &self,
+        previous: &Self,
+        sources: impl Iterator<Item = &'a UpstreamSource>,
+    ) {
+        let known = previous.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        for source in sources {
+            let UpstreamSource::ResolvConf(path) = source else { continue };
+            // One that never named a server is worth its warning again.
+            if let Some(servers) = known.get(path).filter(|servers| !servers.is_empty()) {
+                files.insert(path.clone(), servers.clone());
+            }
+        }
     }
 
     /// Reads all files of `sources` and gives those whose servers changed.
@@ -258,4 +297,8 @@ impl Rule {
     fn shown_zone(&self) -> String {
         self.zones.first().map_or_else(|| "?".to_owned(), ToString::to_string)
     }
+}
+
+fn addresses_of(targets: &[Arc<Target>]) -> Vec<SocketAddr> {
+    targets.iter().map(|target| target.upstream().address()).collect()
 }

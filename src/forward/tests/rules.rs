@@ -102,25 +102,30 @@ fn resolv_conf_is_read_again_when_it_changes() {
     assert_eq!(servers(rule), ["192.0.2.1:53"], "a missing file is no server");
 
     fs::write(&file.0, "nameserver 10.0.0.9\nnameserver 192.0.2.2\n").unwrap();
-    rules.refresh();
+    assert!(rules.refresh());
     assert_eq!(servers(rule), ["192.0.2.1:53", "192.0.2.2:53"], "our own address is left out");
     let kept = Arc::clone(&rule.targets()[1]);
 
     fs::write(&file.0, "nameserver 192.0.2.3\nnameserver 192.0.2.2\n").unwrap();
-    rules.refresh();
+    assert!(rules.refresh());
     assert_eq!(servers(rule), ["192.0.2.1:53", "192.0.2.3:53", "192.0.2.2:53"]);
     assert!(Arc::ptr_eq(&kept, &rule.targets()[2]), "what stays keeps its state");
 
     fs::write(&file.0, "").unwrap();
-    rules.refresh();
+    assert!(!rules.refresh());
     assert_eq!(servers(rule).len(), 3, "an empty file is one that is being written");
     fs::remove_file(&file.0).unwrap();
-    rules.refresh();
+    assert!(!rules.refresh());
     assert_eq!(servers(rule).len(), 3);
 
     fs::write(&file.0, "nameserver 192.0.2.9\n").unwrap();
-    rules.refresh();
+    assert!(rules.refresh());
     assert_eq!(servers(rule), ["192.0.2.1:53", "192.0.2.9:53"]);
+    assert!(!rules.refresh(), "nothing has changed since");
+
+    // Another text, the same servers: we ourselves are none.
+    fs::write(&file.0, "nameserver 192.0.2.9\nnameserver 10.0.0.9\n").unwrap();
+    assert!(!rules.refresh());
 }
 
 #[test]
@@ -168,4 +173,26 @@ fn marks_follow_their_zone_across_reloads() {
     let last = build(&both, &[], Some(&after));
     assert_eq!(marks(&last, 0, 1), [false; 4]);
     assert_eq!(marks(&last, 1, 1), [true, false, false, false]);
+}
+
+#[test]
+fn a_reload_while_a_file_is_being_written_keeps_its_servers() {
+    let file = Scratch::new();
+    let forwards = [forward(&["."], vec![UpstreamSource::ResolvConf(file.0.clone())])];
+    fs::write(&file.0, "nameserver 192.0.2.2\n").unwrap();
+    let build = |previous: Option<&Rules>| Rules::build(&forwards, &[], own(), previous);
+    let first = build(None);
+    fs::write(&file.0, "").unwrap();
+    let second = build(Some(&first));
+    fs::remove_file(&file.0).unwrap();
+    let third = build(Some(&second));
+    for rules in [&second, &third] {
+        assert_eq!(servers(rules.iter().next().unwrap()), ["192.0.2.2:53"]);
+        assert!(rules.has_servers_of(&first) && !rules.refresh());
+    }
+    fs::write(&file.0, "nameserver 192.0.2.3\n").unwrap();
+    assert!(third.refresh());
+    assert_eq!(servers(third.iter().next().unwrap()), ["192.0.2.3:53"]);
+    assert!(!third.has_servers_of(&first));
+    assert!(build(None).has_servers_of(&third), "a fresh start reads the same");
 }
