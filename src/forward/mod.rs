@@ -19,7 +19,7 @@ mod target;
 #[cfg(test)]
 mod tests;
 
-pub use failure::{Blame, Failure};
+pub use failure::Failure;
 pub use flights::Flights;
 pub use forwarder::Forwarder;
 pub use loops::{LoopGuard, OwnAddresses, own_upstreams, probe_all, probe_due};

@@ -119,14 +119,6 @@ impl Rules {
         self.rules.iter()
     }
 
-    /// Every server once, by address, for counters.
-    pub fn upstreams(&self) -> Vec<Arc<Upstream>> {
-        let upstreams = self.upstreams.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut upstreams: Vec<_> = upstreams.values().cloned().collect();
-        upstreams.sort_by_key(|upstream| upstream.address());
-        upstreams
-    }
-
     /// Reads the resolv.conf files again and puts what changed into force; call it every few
     /// seconds. Contents are compared, not times: the files are tiny, and times have steps. A file
     /// that is gone or names no server changes nothing: programs that write it are not always
