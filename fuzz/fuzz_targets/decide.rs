@@ -72,7 +72,7 @@ static CONFIGURED: LazyLock<Config> = LazyLock::new(|| {
 static ZONES: LazyLock<Zones> = LazyLock::new(|| Zones::new(&CONFIGURED.private_links));
 static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| {
     let config = &*CONFIGURED;
-    let rules = Rules::build(&config.forwards, OwnAddresses::default(), None);
+    let rules = Rules::build(&config.forwards, &[], OwnAddresses::default(), None);
     Snapshot::new(config, rules)
 });
 

@@ -181,7 +181,10 @@ impl Daemon {
 
     fn keep_house(&self, forwarder: &Rc<Forwarder>) {
         let snapshot = self.workers.shared().snapshot.load_full();
-        snapshot.rules.refresh();
+        if snapshot.rules.refresh() {
+            // What the old servers said may be wrong now.
+            snapshot.cache.clear();
+        }
         let (forwarder, loops) = (Rc::clone(forwarder), Arc::clone(&snapshot.loops));
         spawn_local(async move { probe_due(&forwarder, &snapshot.rules, &loops).await });
     }

@@ -58,17 +58,22 @@ pub fn build(
     if !ourselves.is_empty() {
         return Err(Unfit::OwnUpstreams(ourselves));
     }
-    let rules = Rules::build(&config.forwards, own, old.map(|(_, snapshot)| &*snapshot.rules));
+    let links = config.private_links.iter();
+    let protected: Vec<_> =
+        links.flat_map(|link| [&link.public_zone, &link.private_zone]).cloned().collect();
+    let previous = old.map(|(_, snapshot)| &*snapshot.rules);
+    let rules = Rules::build(&config.forwards, &protected, own, previous);
     let mut snapshot = Snapshot::new(config, rules);
     // Answers of other upstreams, or for other rules, may be wrong now, and so may those under way.
     if let Some((old_config, old)) = old {
         snapshot.loops = Arc::clone(&old.loops);
-        let same_rules = old_config.forwards == config.forwards;
-        if same_rules {
+        let same_servers =
+            old_config.forwards == config.forwards && snapshot.rules.has_servers_of(&old.rules);
+        if same_servers {
             snapshot.flights = Arc::clone(&old.flights);
             snapshot.flights.set_limit(config.limits.in_flight);
         }
-        if same_rules && old_config.cache == config.cache {
+        if same_servers && old_config.cache == config.cache {
             snapshot.cache = Arc::clone(&old.cache);
         }
     }

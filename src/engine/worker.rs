@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
-use tokio::time::timeout;
 
 use super::decide::{answer_now, leads_to_us};
 use super::recorder::Silent;
@@ -117,9 +116,10 @@ impl Worker {
         } else {
             rule.timeout()
         };
-        let chased = timeout(budget, self.ask_and_chase(snapshot, &question)).await;
+        let deadline = tokio::time::Instant::now() + budget;
+        let chased = self.ask_and_chase(snapshot, &question, deadline).await;
         let leads = |answer: &Answer| leads_to_us(snapshot, question.qtype, answer);
-        let (answer, leads_to_us) = match chased.unwrap_or(Err(Failure::TimedOut)) {
+        let (answer, leads_to_us) = match chased {
             Ok(answer) => {
                 let leads = leads(&answer);
                 (Arc::new(answer), leads)
@@ -132,20 +132,22 @@ impl Worker {
         Ok(answer)
     }
 
-    /// Asks, and goes on asking while the answer ends in a CNAME that is not ours.
+    /// Asks, and goes on asking while the answer ends in a CNAME that is not ours, all of it until
+    /// `deadline`.
     async fn ask_and_chase(
         &self,
         snapshot: &Snapshot,
         question: &Question,
+        deadline: tokio::time::Instant,
     ) -> Result<Answer, Failure> {
         let rule = snapshot.rules.find(&(&question.qname).into()).ok_or(Failure::NoUpstream)?;
-        let mut whole = self.forwarder.ask(rule, question).await?;
+        let mut whole = self.forwarder.ask(rule, question, deadline).await?;
         for _ in 0..chase::MAX_HOPS {
             let Some(qname) = chase::next(&snapshot.zones, question, &whole) else { break };
             // Where nobody can be asked, the chain's beginning is all there is.
             let Some(rule) = snapshot.rules.find(&(&qname).into()) else { break };
             let next = Question { qname, ..question.clone() };
-            let rest = match self.forwarder.ask(rule, &next).await {
+            let rest = match self.forwarder.ask(rule, &next, deadline).await {
                 Ok(rest) => rest,
                 // It may show a chain that goes on to us.
                 Err(Failure::BadReply(rest)) => {

@@ -27,25 +27,6 @@ pub enum Failure {
     NoUpstream,
 }
 
-/// Whose fault a failure is; also a metric label.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Blame {
-    /// The servers we ask, or the way to them.
-    Upstream,
-    /// Our configuration or our limits.
-    Us,
-}
-
-impl Blame {
-    /// The label.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Upstream => "upstream",
-            Self::Us => "us",
-        }
-    }
-}
-
 impl Failure {
     /// The extended error (RFC 8914 §4) that tells the client.
     pub fn ede(&self) -> Ede {
@@ -74,29 +55,6 @@ impl Failure {
             Self::Looping => "forwarding loop",
             Self::Overloaded => "too many queries wait for upstreams",
             Self::NoUpstream => "no upstream is known at present",
-        }
-    }
-
-    /// Whose fault it is.
-    pub fn blame(&self) -> Blame {
-        match self {
-            Self::TimedOut | Self::Unreachable(_) | Self::BadReply(_) | Self::Garbled => {
-                Blame::Upstream
-            }
-            Self::Looping | Self::Overloaded | Self::NoUpstream => Blame::Us,
-        }
-    }
-
-    /// A metric label, one for each variant.
-    pub fn label(&self) -> &'static str {
-        match self {
-            Self::TimedOut => "timed-out",
-            Self::Unreachable(_) => "unreachable",
-            Self::BadReply(_) => "bad-reply",
-            Self::Garbled => "garbled",
-            Self::Looping => "looping",
-            Self::Overloaded => "overloaded",
-            Self::NoUpstream => "no-upstream",
         }
     }
 }

@@ -93,6 +93,7 @@ impl<T: Clone> Flights<T> {
     }
 
     /// How many clients wait now.
+    #[cfg(test)]
     pub fn waiting(&self) -> usize {
         lock(&self.board).waiting
     }

@@ -13,7 +13,7 @@ use super::failure::Failure;
 use super::policy::{self, Attempt};
 use super::rules::Rule;
 use crate::upstream::{Link, ReceiveBuffer, TryError, Upstream};
-use crate::wire::{Answer, Question};
+use crate::wire::{Answer, QName, Question};
 
 /// A server that has not been asked for this long loses its sockets when another one gets some:
 /// after reloads nothing stays behind.
@@ -44,11 +44,19 @@ impl Forwarder {
     }
 
     /// Asks the servers of `rule` in their order until one has an answer: NOERROR or NXDOMAIN (or
-    /// YXDOMAIN). Everything else is a [`Failure`], replies that do not help included. Takes no
-    /// longer than the rule's timeout; dropping the future frees all it held.
-    pub async fn ask(&self, rule: &Rule, question: &Question) -> Result<Answer, Failure> {
+    /// YXDOMAIN). Everything else is a [`Failure`], replies that do not help included. Ends when
+    /// the rule's timeout has passed or at `deadline`, whichever is earlier, with the best of what
+    /// came; dropping the future frees all it held.
+    pub async fn ask(
+        &self,
+        rule: &Rule,
+        question: &Question,
+        deadline: Instant,
+    ) -> Result<Answer, Failure> {
         let targets = rule.targets();
-        policy::ordered(self, &targets, rule.timeout(), question).await
+        let mark = rule.probe_zones().covering(&QName::from(&question.qname));
+        let deadline = deadline.min(Instant::now() + rule.timeout());
+        policy::ordered(self, &targets, mark, deadline, question).await
     }
 
     fn link(&self, upstream: &Arc<Upstream>) -> Rc<Link> {

@@ -1,16 +1,17 @@
 //! The daemon never forwards to itself.
 //!
 //! At the start the addresses tell ([`own_upstreams`]). At run time probes tell: a query for a name
-//! that nobody has, drawn at random, is sent to each upstream; when a client's query carries that
-//! name, that upstream sends our queries back, over however many steps, and is skipped until a
-//! probe no longer returns. In the meantime `Flights` keeps a loop from growing.
+//! that nobody has, drawn at random, is sent to each upstream, below each zone of its rule and each
+//! private-link zone that the rule covers: upstreams mostly have a conditional forwarder to us for
+//! the latter alone. When a client's query carries that name, that upstream sends our queries back,
+//! over however many steps, and is skipped for names of that zone until a probe no longer returns.
+//! In the meantime `Flights` keeps a loop from growing.
 
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -20,7 +21,8 @@ use tracing::{info, warn};
 
 use super::forwarder::Forwarder;
 use super::policy::Attempt;
-use super::rules::{Rule, Rules, Target};
+use super::rules::Rules;
+use super::target::{Claim, Mark, Target};
 use crate::config::{Forward, UpstreamSource};
 use crate::wire::{Name, QName, Question, Rtype};
 
@@ -28,12 +30,10 @@ use crate::wire::{Name, QName, Question, Rtype};
 const LABEL: &[u8; 6] = b"_loop-";
 /// Hexadecimal digits of the process's number, and of the probe's own.
 const DIGITS: usize = 16;
-/// How often a looping upstream is probed again.
+/// How often a looping upstream is probed again, for each zone that loops.
 const LOOPING_EVERY: Duration = Duration::from_secs(30);
-/// How often at most an upstream is probed on suspicion.
+/// How often at most an upstream is probed on suspicion, for each zone.
 const SUSPECT_EVERY: Duration = Duration::from_secs(10);
-/// Zones of one rule that are probed: a loop mostly takes them all or the first.
-const ZONES_A_RULE: usize = 4;
 /// Probes under way at once.
 const PROBES_AT_ONCE: usize = 32;
 
@@ -156,90 +156,104 @@ impl Drop for UnderWay<'_> {
     }
 }
 
-/// Probes every upstream of every rule: call it after the start and after each reload.
+/// Probes every upstream of every rule in all the zones that are probed there: call it after the
+/// start and after each reload.
 pub async fn probe_all(forwarder: &Forwarder, rules: &Rules, guard: &LoopGuard) {
-    probe_where(forwarder, rules, guard, |_| true).await;
+    probe_where(forwarder, rules, guard, |_, _| true).await;
 }
 
-/// Probes again what loops (every 30 s) or is under suspicion because a query's whole budget went
-/// by without a reply (at most every 10 s): call it every few seconds.
+/// Probes what was never probed, and again what loops (every 30 s) or is under suspicion because a
+/// query's whole budget went by without a reply (at most every 10 s): call it every few seconds.
 pub async fn probe_due(forwarder: &Forwarder, rules: &Rules, guard: &LoopGuard) {
     let now_ms = guard.now_ms();
-    probe_where(forwarder, rules, guard, |target| {
-        let every = if target.is_looping() {
+    probe_where(forwarder, rules, guard, |target, mark| {
+        let Some(probed_ms) = target.probed_ms(mark) else { return true };
+        let every = if target.loops_for(mark) {
             LOOPING_EVERY
-        } else if target.suspect.load(Ordering::Relaxed) {
+        } else if target.is_suspect(mark) {
             SUSPECT_EVERY
         } else {
             return false;
         };
-        let probed_ms = target.probed_ms.load(Ordering::Relaxed);
-        probed_ms == 0 || u128::from(now_ms.saturating_sub(probed_ms)) >= every.as_millis()
+        u128::from(now_ms.saturating_sub(probed_ms)) >= every.as_millis()
     })
     .await;
 }
 
+/// What is wanted is claimed at once, also what has to wait for its turn: however long that takes,
+/// the next call does not queue it again.
 async fn probe_where(
     forwarder: &Forwarder,
     rules: &Rules,
     guard: &LoopGuard,
-    wanted: impl Fn(&Target) -> bool,
+    wanted: impl Fn(&Target, Mark) -> bool,
 ) {
+    let now_ms = guard.now_ms();
     let mut due = Vec::new();
     for rule in rules.iter() {
-        for target in rule.targets().iter().filter(|target| wanted(target)) {
-            due.push((rule, Arc::clone(target)));
+        for target in rule.targets().iter() {
+            for (mark, zone) in rule.probe_zones().iter() {
+                if wanted(target, mark)
+                    && let Some(claim) = target.claim(mark, now_ms)
+                {
+                    due.push(Probe { zone, timeout: rule.timeout(), claim });
+                }
+            }
         }
     }
-    for batch in due.chunks(PROBES_AT_ONCE) {
-        let probes = batch.iter().map(|(rule, target)| probe(forwarder, guard, rule, target));
-        all(probes.map(|probe| Box::pin(probe) as Pin<Box<dyn Future<Output = ()>>>)).await;
-    }
+    all(due.into_iter().map(|probe| probe.run(forwarder, guard))).await;
 }
 
-/// Runs all to their end on this task.
-async fn all<'a>(futures: impl Iterator<Item = Pin<Box<dyn Future<Output = ()> + 'a>>>) {
-    let mut futures: Vec<_> = futures.collect();
+/// Runs all to their end on this task, [`PROBES_AT_ONCE`] at a time.
+async fn all<F: Future<Output = ()>>(mut waiting: impl Iterator<Item = F>) {
+    let mut running: Vec<Pin<Box<F>>> = Vec::with_capacity(PROBES_AT_ONCE);
     poll_fn(|context| {
-        futures.retain_mut(|future| future.as_mut().poll(context).is_pending());
-        if futures.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+        loop {
+            running.retain_mut(|future| future.as_mut().poll(context).is_pending());
+            let before = running.len();
+            running.extend(waiting.by_ref().take(PROBES_AT_ONCE - before).map(Box::pin));
+            if running.is_empty() {
+                return Poll::Ready(());
+            }
+            if running.len() == before {
+                return Poll::Pending;
+            }
+        }
     })
     .await;
 }
 
-async fn probe(forwarder: &Forwarder, guard: &LoopGuard, rule: &Rule, target: &Target) {
-    target.suspect.store(false, Ordering::Relaxed);
-    let mut answered = false;
-    for zone in rule.zones().iter().take(ZONES_A_RULE) {
-        let Some((number, name)) = guard.probe_name(zone) else { continue };
+/// One query that nobody else sends, for a name below `zone`.
+struct Probe<'a> {
+    zone: &'a Name,
+    timeout: Duration,
+    claim: Claim,
+}
+
+impl Probe<'_> {
+    async fn run(self, forwarder: &Forwarder, guard: &LoopGuard) {
+        let Some((number, name)) = guard.probe_name(self.zone) else { return };
         guard.lock().insert(number, None);
         let under_way = UnderWay { guard, number };
         let question = Question::plain(name, Rtype::TXT);
+        let Claim { target, mark } = &self.claim;
         let attempt = forwarder.attempt(target.upstream(), &question);
-        let outcome = timeout(rule.timeout(), attempt).await;
+        let outcome = timeout(self.timeout, attempt).await;
         let returned = guard.lock().get(&number).copied().flatten();
         drop(under_way);
-        target.probed_ms.store(guard.now_ms().max(1), Ordering::Relaxed);
+        let (zone, address) = (self.zone, target.upstream().address());
         if let Some(client) = returned {
-            mark(zone, target, client);
-            return;
+            if target.set_looping(*mark) {
+                warn!(
+                    "forwarding loop: upstream {address} sends our queries for zone {zone} back \
+                     (seen from {client}), so it is not asked for names there; remove it from this \
+                     rule, or the conditional forwarder for this zone that points here from that \
+                     server"
+                );
+            }
+        } else if matches!(outcome, Ok(Ok(_))) && target.clear_looping(*mark) {
+            // Silence proves nothing and leaves the mark as it is; this was a reply.
+            info!("forwarding loop gone: upstream {address} of zone {zone}");
         }
-        answered |= matches!(outcome, Ok(Ok(_)));
-    }
-    // Silence proves nothing: the mark stays as it is.
-    if answered && target.looping.swap(false, Ordering::Relaxed) {
-        let address = target.upstream().address();
-        info!("forwarding loop gone: upstream {address} of zone {}", rule.shown_zone());
-    }
-}
-
-fn mark(zone: &Name, target: &Target, client: IpAddr) {
-    if !target.looping.swap(true, Ordering::Relaxed) {
-        let address = target.upstream().address();
-        warn!(
-            "forwarding loop: upstream {address} of zone {zone} sends our queries back (seen from \
-             {client}); remove it from this rule, or the conditional forwarder for this zone that \
-             points here from that server"
-        );
     }
 }

@@ -14,12 +14,14 @@ mod loops;
 mod policy;
 mod resolv_conf;
 mod rules;
+mod target;
 
 #[cfg(test)]
 mod tests;
 
-pub use failure::{Blame, Failure};
+pub use failure::Failure;
 pub use flights::Flights;
 pub use forwarder::Forwarder;
 pub use loops::{LoopGuard, OwnAddresses, own_upstreams, probe_all, probe_due};
-pub use rules::{Rule, Rules, Target};
+pub use rules::{Rule, Rules};
+pub use target::Target;

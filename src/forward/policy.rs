@@ -10,14 +10,13 @@
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
 use super::failure::Failure;
-use super::rules::Target;
+use super::target::{Mark, Target};
 use crate::upstream::{TryError, Upstream};
 use crate::wire::{Answer, Question, Rcode};
 
@@ -45,18 +44,23 @@ pub(super) fn step(timeout: Duration, servers: usize) -> Duration {
     (timeout / tries).clamp(MIN_STEP, MAX_STEP)
 }
 
-/// Asks the rule's servers until one has a good answer or `timeout` has passed.
+/// Asks the rule's servers, but for those that loop for `mark`, until one has a good answer or
+/// `deadline` has come.
 pub(super) async fn ordered<A: Attempt>(
     attempt: &A,
     targets: &[Arc<Target>],
-    timeout: Duration,
+    mark: Mark,
+    deadline: Instant,
     question: &Question,
 ) -> Result<Answer, Failure> {
     let begun = Instant::now();
-    let plan = Plan::new(targets, begun)?;
+    let plan = Plan::new(targets, mark, begun)?;
+    if deadline <= begun {
+        return Err(Failure::TimedOut);
+    }
     let mut race = Race {
-        step: step(timeout, plan.order.len()),
-        deadline: begun + timeout,
+        step: step(deadline - begun, plan.order.len()),
+        deadline,
         begin: |target: &Arc<Target>| {
             let upstream = Arc::clone(target.upstream());
             async move { attempt.attempt(&upstream, question).await }
@@ -81,7 +85,7 @@ pub(super) async fn ordered<A: Attempt>(
                         return Poll::Pending;
                     }
                     if timer.deadline() >= race.deadline {
-                        return Poll::Ready(Err(race.out_of_time(targets)));
+                        return Poll::Ready(Err(race.out_of_time(mark)));
                     }
                 }
             }
@@ -107,13 +111,13 @@ struct Turn<'a> {
 }
 
 impl<'a> Plan<'a> {
-    fn new(targets: &'a [Arc<Target>], now: Instant) -> Result<Self, Failure> {
+    fn new(targets: &'a [Arc<Target>], mark: Mark, now: Instant) -> Result<Self, Failure> {
         if targets.is_empty() {
             return Err(Failure::NoUpstream);
         }
         let mut order: Vec<_> = targets
             .iter()
-            .filter(|target| !target.is_looping())
+            .filter(|target| !target.loops_for(mark))
             .map(|target| Turn { target, said: false })
             .collect();
         if order.is_empty() {
@@ -240,13 +244,19 @@ where
         self.worst.take().unwrap_or(Failure::TimedOut)
     }
 
-    fn out_of_time(&mut self, targets: &[Arc<Target>]) -> Failure {
-        for turn in self.plan.order.iter().filter(|turn| !turn.said) {
+    fn out_of_time(&mut self, mark: Mark) -> Failure {
+        let now = Instant::now();
+        for (place, turn) in self.plan.order.iter().enumerate().filter(|(_, turn)| !turn.said) {
+            // What a short deadline left no time for proves nothing.
+            let had_time = |running: &Running<'_, Try>| {
+                running.place == place && now.duration_since(running.begun) >= MIN_STEP
+            };
+            if !self.tries.iter().any(had_time) {
+                continue;
+            }
             turn.target.upstream().note_timeout();
-        }
-        if self.worst.is_none() {
-            for target in targets {
-                target.suspect.store(true, Ordering::Relaxed);
+            if self.worst.is_none() {
+                turn.target.suspect(mark);
             }
         }
         match self.worst.take() {

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,13 +11,15 @@ use tracing::{info, warn};
 
 use super::loops::OwnAddresses;
 use super::resolv_conf;
+use super::target::{ProbeZones, Target};
 use crate::config::{Forward, UpstreamSource};
 use crate::upstream::Upstream;
 use crate::wire::{Name, NameMap, QName};
 
 /// All forward rules of one configuration. Shared by all workers.
 pub struct Rules {
-    by_zone: NameMap<Arc<Rule>>,
+    /// Indices into `rules`.
+    by_zone: NameMap<usize>,
     rules: Vec<Arc<Rule>>,
     own: OwnAddresses,
     /// What each resolv.conf named when it last named anything.
@@ -31,48 +32,21 @@ pub struct Rules {
 #[derive(Debug)]
 pub struct Rule {
     zones: Vec<Name>,
+    probe_zones: ProbeZones,
     timeout: Duration,
     sources: Vec<UpstreamSource>,
     targets: ArcSwap<Vec<Arc<Target>>>,
-}
-
-/// A server in its part in one rule. Loops are a matter of both: a server may send back what it
-/// has a forwarder for, and answer all the rest.
-#[derive(Debug)]
-pub struct Target {
-    upstream: Arc<Upstream>,
-    pub(super) looping: AtomicBool,
-    /// A query's whole budget went by without a word from the rule's servers: maybe a loop.
-    pub(super) suspect: AtomicBool,
-    /// When it was last probed, milliseconds on the guard's clock; 0: never.
-    pub(super) probed_ms: AtomicU64,
-}
-
-impl Target {
-    pub(super) fn new(upstream: Arc<Upstream>) -> Self {
-        Self {
-            upstream,
-            looping: AtomicBool::new(false),
-            suspect: AtomicBool::new(false),
-            probed_ms: AtomicU64::new(0),
-        }
-    }
-
-    /// The server.
-    pub fn upstream(&self) -> &Arc<Upstream> {
-        &self.upstream
-    }
-
-    /// Whether it was seen to send this rule's queries back to us. It is skipped while it does.
-    pub fn is_looping(&self) -> bool {
-        self.looping.load(Ordering::Relaxed)
-    }
 }
 
 impl Rule {
     /// The zones it covers.
     pub fn zones(&self) -> &[Name] {
         &self.zones
+    }
+
+    /// The zones whose loops are looked for.
+    pub(super) fn probe_zones(&self) -> &ProbeZones {
+        &self.probe_zones
     }
 
     /// The whole budget of one query.
@@ -87,9 +61,16 @@ impl Rule {
 }
 
 impl Rules {
-    /// Builds the rules and reads the resolv.conf files they name. Our `own` addresses are left
-    /// out, with a warning. Counters and loop marks of `previous` go on.
-    pub fn build(forwards: &[Forward], own: OwnAddresses, previous: Option<&Self>) -> Self {
+    /// Builds the rules and reads the resolv.conf files they name. `protected` are the private-link
+    /// zones, public and private: servers that forward those to us are looked for below every rule
+    /// that covers one. Our `own` addresses are left out, with a warning. What `previous` knew of
+    /// servers, of loops (by zone) and of files that cannot be read now goes on.
+    pub fn build(
+        forwards: &[Forward],
+        protected: &[Name],
+        own: OwnAddresses,
+        previous: Option<&Self>,
+    ) -> Self {
         let mut rules = Self {
             by_zone: NameMap::default(),
             rules: Vec::with_capacity(forwards.len()),
@@ -97,42 +78,40 @@ impl Rules {
             files: Mutex::default(),
             upstreams: Mutex::default(),
         };
-        rules.read_files(forwards.iter().flat_map(|forward| &forward.upstreams));
-        for forward in forwards {
-            let addresses = rules.addresses(&forward.upstreams);
-            let zone = forward.zones.first();
-            let same_rule = previous
-                .and_then(|previous| zone.and_then(|zone| previous.by_zone.get(zone)))
-                .map(|rule| rule.targets());
-            let targets = addresses
+        for (index, forward) in forwards.iter().enumerate() {
+            for zone in &forward.zones {
+                rules.by_zone.insert(zone.clone(), index);
+            }
+        }
+        let sources = || forwards.iter().flat_map(|forward| &forward.upstreams);
+        if let Some(previous) = previous {
+            rules.remember_files(previous, sources());
+        }
+        rules.read_files(sources());
+        for (index, forward) in forwards.iter().enumerate() {
+            let is_covered = |zone: &&Name| {
+                rules.by_zone.deepest(&QName::from(*zone)).is_some_and(|(_, at)| *at == index)
+            };
+            let probe_zones = ProbeZones::new(&forward.zones, protected.iter().filter(is_covered));
+            let targets = rules
+                .addresses(&forward.upstreams)
                 .into_iter()
-                .map(|address| {
-                    same_rule
-                        .iter()
-                        .flat_map(|targets| targets.iter())
-                        .find(|target| target.upstream.address() == address)
-                        .cloned()
-                        .inspect(|target| rules.adopt(target))
-                        .unwrap_or_else(|| rules.target(address, previous))
-                })
+                .map(|address| rules.target(address, &probe_zones, previous))
                 .collect();
-            let rule = Arc::new(Rule {
+            rules.rules.push(Arc::new(Rule {
                 zones: forward.zones.clone(),
+                probe_zones,
                 timeout: forward.timeout,
                 sources: forward.upstreams.clone(),
                 targets: ArcSwap::from_pointee(targets),
-            });
-            for zone in &rule.zones {
-                rules.by_zone.insert(zone.clone(), Arc::clone(&rule));
-            }
-            rules.rules.push(rule);
+            }));
         }
         rules
     }
 
     /// The rule whose zone is the longest at or above `qname`.
     pub fn find(&self, qname: &QName) -> Option<&Arc<Rule>> {
-        self.by_zone.deepest(qname).map(|(_, rule)| rule)
+        self.by_zone.deepest(qname).and_then(|(_, index)| self.rules.get(*index))
     }
 
     /// All rules, in the file's order.
@@ -140,23 +119,18 @@ impl Rules {
         self.rules.iter()
     }
 
-    /// Every server once, by address, for counters.
-    pub fn upstreams(&self) -> Vec<Arc<Upstream>> {
-        let upstreams = self.upstreams.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut upstreams: Vec<_> = upstreams.values().cloned().collect();
-        upstreams.sort_by_key(|upstream| upstream.address());
-        upstreams
-    }
-
     /// Reads the resolv.conf files again and puts what changed into force; call it every few
     /// seconds. Contents are compared, not times: the files are tiny, and times have steps. A file
     /// that is gone or names no server changes nothing: programs that write it are not always
     /// atomic. Queries under way keep the servers they began with.
-    pub fn refresh(&self) {
+    ///
+    /// Gives whether any rule has other servers now: answers of the old ones may be wrong then.
+    pub fn refresh(&self) -> bool {
         let changed = self.read_files(self.rules.iter().flat_map(|rule| &rule.sources));
         if changed.is_empty() {
-            return;
+            return false;
         }
+        let mut any = false;
         let names_changed = |source: &UpstreamSource| match source {
             UpstreamSource::ResolvConf(path) => changed.contains(path),
             UpstreamSource::Address(_) => false,
@@ -167,15 +141,47 @@ impl Rules {
                 .addresses(&rule.sources)
                 .into_iter()
                 .map(|address| {
-                    let kept = before.iter().find(|target| target.upstream.address() == address);
-                    kept.cloned().unwrap_or_else(|| self.target(address, None))
+                    let kept = before.iter().find(|target| target.upstream().address() == address);
+                    kept.cloned().unwrap_or_else(|| self.target(address, &rule.probe_zones, None))
                 })
                 .collect();
-            let shown: Vec<_> = targets.iter().map(|target| target.upstream.address()).collect();
+            let shown = addresses_of(&targets);
+            if shown == addresses_of(&before) {
+                continue;
+            }
+            any = true;
             info!("zone {}: upstreams are now {shown:?}", rule.shown_zone());
             rule.targets.store(Arc::new(targets));
         }
         self.prune();
+        any
+    }
+
+    /// Whether each rule has the same servers in the same order as the rule at its place in
+    /// `other`.
+    pub fn has_servers_of(&self, other: &Self) -> bool {
+        let servers = |rules: &Self| -> Vec<_> {
+            rules.iter().map(|rule| addresses_of(&rule.targets())).collect()
+        };
+        servers(self) == servers(other)
+    }
+
+    /// Takes over what `previous` read of the files of `sources`: one that is absent or empty at a
+    /// reload is being written, as at any other time.
+    fn remember_files<'a>(
+        &self,
+        previous: &Self,
+        sources: impl Iterator<Item = &'a UpstreamSource>,
+    ) {
+        let known = previous.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        for source in sources {
+            let UpstreamSource::ResolvConf(path) = source else { continue };
+            // One that never named a server is worth its warning again.
+            if let Some(servers) = known.get(path).filter(|servers| !servers.is_empty()) {
+                files.insert(path.clone(), servers.clone());
+            }
+        }
     }
 
     /// Reads all files of `sources` and gives those whose servers changed.
@@ -236,35 +242,55 @@ impl Rules {
     }
 
     /// A new part for `address`; the server itself may be known from other rules or before.
-    fn target(&self, address: SocketAddr, previous: Option<&Self>) -> Arc<Target> {
+    fn target(
+        &self,
+        address: SocketAddr,
+        probe_zones: &ProbeZones,
+        previous: Option<&Self>,
+    ) -> Arc<Target> {
         let before = previous.and_then(|previous| {
             let known = previous.upstreams.lock().unwrap_or_else(PoisonError::into_inner);
             known.get(&address).cloned()
         });
-        let mut known = self.upstreams.lock().unwrap_or_else(PoisonError::into_inner);
-        let upstream = known
-            .entry(address)
-            .or_insert_with(|| before.unwrap_or_else(|| Arc::new(Upstream::new(address))));
-        Arc::new(Target::new(Arc::clone(upstream)))
+        let upstream = {
+            let mut known = self.upstreams.lock().unwrap_or_else(PoisonError::into_inner);
+            let known = known.entry(address);
+            let new = || before.unwrap_or_else(|| Arc::new(Upstream::new(address)));
+            Arc::clone(known.or_insert_with(new))
+        };
+        let target = Target::new(upstream, probe_zones);
+        for (mark, zone) in probe_zones.iter() {
+            if previous.is_some_and(|previous| previous.knows_loop(zone, address)) {
+                target.set_looping(mark);
+            }
+        }
+        Arc::new(target)
     }
 
-    /// Takes over a part from before, and with it its server.
-    fn adopt(&self, target: &Target) {
-        let mut known = self.upstreams.lock().unwrap_or_else(PoisonError::into_inner);
-        known.insert(target.upstream.address(), Arc::clone(&target.upstream));
+    /// Whether queries for `zone` come back from `address`, whatever rule found that out.
+    fn knows_loop(&self, zone: &Name, address: SocketAddr) -> bool {
+        self.find(&QName::from(zone)).is_some_and(|rule| {
+            let targets = rule.targets();
+            let target = targets.iter().find(|target| target.upstream().address() == address);
+            target.is_some_and(|target| target.loops_in(&rule.probe_zones, zone))
+        })
     }
 
     /// Forgets servers that no rule names any more.
     fn prune(&self) {
         let used: Vec<_> = self.rules.iter().flat_map(|rule| rule.targets().to_vec()).collect();
         let mut known = self.upstreams.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|address, _| used.iter().any(|t| t.upstream.address() == *address));
+        known.retain(|address, _| used.iter().any(|t| t.upstream().address() == *address));
     }
 }
 
 impl Rule {
     /// One zone that stands for the rule in log lines.
-    pub(super) fn shown_zone(&self) -> String {
+    fn shown_zone(&self) -> String {
         self.zones.first().map_or_else(|| "?".to_owned(), ToString::to_string)
     }
+}
+
+fn addresses_of(targets: &[Arc<Target>]) -> Vec<SocketAddr> {
+    targets.iter().map(|target| target.upstream().address()).collect()
 }

@@ -18,7 +18,7 @@ mod waiters;
 pub(crate) mod tests;
 
 pub use link::{Link, ReceiveBuffer};
-pub use server::{Tally, Upstream};
+pub use server::Upstream;
 
 use std::io;
 

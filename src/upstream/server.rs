@@ -23,7 +23,7 @@ pub struct Upstream {
     next_canary_ms: AtomicU64,
 }
 
-/// Counts since the start; relaxed, for people and metrics only.
+/// Counts since the start, relaxed: for those who look on, nothing is decided by them.
 #[derive(Default, Debug)]
 pub(super) struct Counters {
     pub(super) queries: AtomicU64,
@@ -36,9 +36,10 @@ pub(super) struct Counters {
     pub(super) without_edns: AtomicU64,
 }
 
-/// A reading of an upstream's counters.
+/// A reading of an upstream's counters, by which tests see its traffic.
+#[cfg(test)]
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Tally {
+pub(crate) struct Tally {
     /// Queries sent, over UDP and TCP.
     pub queries: u64,
     /// Replies to our questions, whatever their rcode.
@@ -79,7 +80,8 @@ impl Upstream {
     }
 
     /// The counters now.
-    pub fn tally(&self) -> Tally {
+    #[cfg(test)]
+    pub(crate) fn tally(&self) -> Tally {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let counters = &self.counters;
         Tally {

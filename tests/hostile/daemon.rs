@@ -17,6 +17,8 @@ use hickory_proto::rr::{Name, RData, RecordType};
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// The public zone of [`config`].
+pub(crate) const PUBLIC_ZONE: &str = "cloud.defender.microsoft.com.";
 /// A private name of [`config`], and its address.
 pub(crate) const PRIVATE: &str = "api.cloud.defender.microsoft.com.";
 pub(crate) const PRIVATE_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 5);
@@ -132,8 +134,12 @@ impl Daemon {
     }
 
     pub(crate) fn ask_udp(&self, name: &str) -> Option<Reply> {
+        self.ask_udp_for(name, RecordType::A)
+    }
+
+    pub(crate) fn ask_udp_for(&self, name: &str, rtype: RecordType) -> Option<Reply> {
         let socket = self.udp();
-        socket.send(&query(1, name)).expect("sent");
+        socket.send(&query_for(1, name, rtype)).expect("sent");
         receive(&socket)
     }
 
@@ -191,9 +197,14 @@ pub(crate) fn command(config: &std::path::Path) -> Command {
 
 /// A query for the name's A, with RD.
 pub(crate) fn query(id: u16, name: &str) -> Vec<u8> {
+    query_for(id, name, RecordType::A)
+}
+
+/// A query with RD.
+fn query_for(id: u16, name: &str, rtype: RecordType) -> Vec<u8> {
     let mut message = Message::new(id, MessageType::Query, OpCode::Query);
     message.metadata.recursion_desired = true;
-    message.add_query(Query::query(Name::from_ascii(name).expect("a name"), RecordType::A));
+    message.add_query(Query::query(Name::from_ascii(name).expect("a name"), rtype));
     message.to_vec().expect("encodable")
 }
 

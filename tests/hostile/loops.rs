@@ -1,15 +1,16 @@
 //! An upstream that sends every query back.
 
 use std::collections::HashMap;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hickory_proto::op::ResponseCode;
+use hickory_proto::op::{Message, ResponseCode};
+use hickory_proto::rr::{Name, RecordType};
 
-use super::daemon::{Daemon, config, until};
+use super::daemon::{Daemon, PUBLIC_ZONE, config, until};
 use super::upstream;
 
 const ASKED: usize = 20;
@@ -20,8 +21,18 @@ const FAST: Duration = Duration::from_millis(1_500);
 /// What all of it may cost.
 const PROCESSOR_TIME: Duration = Duration::from_secs(2);
 
+/// What a relay says of all names that it does not send back.
+const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 80);
+/// How long a failure may take that is known beforehand.
+const AT_ONCE: Duration = Duration::from_millis(200);
+
 /// Sends to the daemon what the daemon sends to it, and back; counts.
 fn relay(front: UdpSocket, daemon: SocketAddr) -> Arc<AtomicUsize> {
+    relay_below(Name::root(), front, daemon)
+}
+
+/// The same for names below `zone`; answers others with [`ELSEWHERE`].
+fn relay_below(zone: Name, front: UdpSocket, daemon: SocketAddr) -> Arc<AtomicUsize> {
     let count = Arc::new(AtomicUsize::new(0));
     let back = UdpSocket::bind("127.0.0.1:0").expect("a socket");
     back.connect(daemon).expect("connected");
@@ -33,6 +44,13 @@ fn relay(front: UdpSocket, daemon: SocketAddr) -> Arc<AtomicUsize> {
         let mut buffer = [0; 4_096];
         while let Ok((octets, asker)) = front.recv_from(&mut buffer) {
             count.fetch_add(1, Ordering::Relaxed);
+            let Some(query) = buffer.get(..octets) else { continue };
+            if !is_below(query, &zone) {
+                if let Some(reply) = upstream::answer(query, ELSEWHERE) {
+                    let _lost = front.send_to(&reply, asker);
+                }
+                continue;
+            }
             askers.lock().expect("the table").insert([buffer[0], buffer[1]], asker);
             let _lost = back.send(&buffer[..octets]);
         }
@@ -47,6 +65,11 @@ fn relay(front: UdpSocket, daemon: SocketAddr) -> Arc<AtomicUsize> {
         }
     });
     count
+}
+
+fn is_below(query: &[u8], zone: &Name) -> bool {
+    let message = Message::from_vec(query).expect("the daemon sends messages");
+    message.queries.first().is_some_and(|query| zone.zone_of(query.name()))
 }
 
 #[test]
@@ -73,5 +96,23 @@ fn a_forwarding_loop_is_named_and_costs_nothing() {
     let relayed = relayed.load(Ordering::Relaxed);
     assert!(relayed - before <= ASKED && relayed <= RELAYED, "{before}, then {relayed}");
     assert!(daemon.processor_time() < PROCESSOR_TIME, "{:?}", daemon.processor_time());
+    daemon.assert_well();
+}
+
+#[test]
+fn a_conditional_forwarder_to_us_loops_for_its_zone_alone() {
+    let (front, address) = upstream::silent();
+    let mut daemon = Daemon::start(&config(&address.to_string(), "2s"));
+    let zone = Name::from_ascii(PUBLIC_ZONE).expect("a name");
+    relay_below(zone, front, daemon.address());
+    daemon.wait_for_log("forwarding loop: upstream");
+    daemon.wait_for_log(&format!("for zone {} back", PUBLIC_ZONE.trim_end_matches('.')));
+    let begin = Instant::now();
+    let reply = daemon.ask_udp_for(PUBLIC_ZONE, RecordType::SOA).expect("a reply");
+    assert_eq!(reply.rcode(), ResponseCode::ServFail);
+    assert!(begin.elapsed() < AT_ONCE, "{:?}", begin.elapsed());
+    let reply = daemon.ask_udp("www.example.").expect("a reply");
+    assert_eq!((reply.rcode(), reply.address()), (ResponseCode::NoError, Some(ELSEWHERE)));
+    assert!(!daemon.log().contains("for zone . back"), "{}", daemon.log());
     daemon.assert_well();
 }

@@ -21,6 +21,16 @@ pub(crate) fn closed() -> SocketAddr {
     silent().1
 }
 
+/// The reply to `query` with `address`, TTL 0; `None` when it is no query.
+pub(crate) fn answer(query: &[u8], address: Ipv4Addr) -> Option<Vec<u8>> {
+    let mut message = Message::from_vec(query).ok()?;
+    let name = message.queries.first()?.name().clone();
+    message.metadata.message_type = MessageType::Response;
+    message.metadata.recursion_available = true;
+    message.answers.push(Record::from_rdata(name, 0, RData::A(A(address))));
+    Some(message.to_vec().expect("encodable"))
+}
+
 /// Answers every query with `address`, TTL 0, after `delay`; tells of each query when it comes.
 pub(crate) fn answering(socket: UdpSocket, address: Ipv4Addr, delay: Duration) -> Receiver<()> {
     let (tell, told) = channel();
@@ -29,12 +39,7 @@ pub(crate) fn answering(socket: UdpSocket, address: Ipv4Addr, delay: Duration) -
         while let Ok((octets, client)) = socket.recv_from(&mut buffer) {
             let _nobody_listens = tell.send(());
             thread::sleep(delay);
-            let Ok(mut message) = Message::from_vec(&buffer[..octets]) else { continue };
-            let name = message.queries[0].name().clone();
-            message.metadata.message_type = MessageType::Response;
-            message.metadata.recursion_available = true;
-            message.answers.push(Record::from_rdata(name, 0, RData::A(A(address))));
-            let reply = message.to_vec().expect("encodable");
+            let Some(reply) = answer(&buffer[..octets], address) else { continue };
             let _lost = socket.send_to(&reply, client);
         }
     });

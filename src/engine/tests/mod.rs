@@ -21,7 +21,7 @@ const SOA: &str = "privatelink.cloud.defender.microsoft.com. 10 SOA \
     privatelink.cloud.defender.microsoft.com. nobody.invalid. 1 3600 300 2419200 10";
 
 fn snapshot(config: &Config) -> Snapshot {
-    Snapshot::new(config, Rules::build(&config.forwards, OwnAddresses::default(), None))
+    Snapshot::new(config, Rules::build(&config.forwards, &[], OwnAddresses::default(), None))
 }
 
 fn with(change: impl FnOnce(&mut Config)) -> Snapshot {

@@ -3,16 +3,17 @@
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::task::LocalSet;
 
 use super::rules::forward;
 use crate::config::UpstreamSource;
-use crate::forward::{Forwarder, LoopGuard, OwnAddresses, Rules, probe_all, probe_due};
+use crate::forward::target::Mark;
+use crate::forward::{Failure, Forwarder, LoopGuard, OwnAddresses, Rules, probe_all, probe_due};
 use crate::upstream::tests::{local, reply, udp_server};
-use crate::wire::{Name, QName, Query};
+use crate::wire::{Name, QName, Query, Question, Rcode, Rtype};
+use tokio::time::Instant;
 
 #[test]
 fn other_names_are_no_probes() {
@@ -45,7 +46,8 @@ async fn a_loop_is_found_skipped_and_found_gone() {
         .await;
         let healthy = udp_server(|query| vec![reply(query, 3, 0)]).await;
         let sources = [looping, healthy].map(UpstreamSource::Address).to_vec();
-        let rules = Rules::build(&[forward(&["example"], sources)], OwnAddresses::default(), None);
+        let rules =
+            Rules::build(&[forward(&["example"], sources)], &[], OwnAddresses::default(), None);
         let targets = rules.iter().next().unwrap().targets();
         let forwarder = Forwarder::new();
 
@@ -54,8 +56,8 @@ async fn a_loop_is_found_skipped_and_found_gone() {
         assert!(!targets[1].is_looping());
 
         // Too early to look again, whatever a query thought.
-        targets[1].suspect.store(true, Ordering::Relaxed);
-        let sent = || rules.upstreams().iter().map(|u| u.tally().queries).sum::<u64>();
+        targets[1].suspect(Mark::at(0));
+        let sent = || targets.iter().map(|t| t.upstream().tally().queries).sum::<u64>();
         let before = sent();
         probe_due(&forwarder, &rules, &guard).await;
         assert_eq!(sent(), before);
@@ -84,13 +86,94 @@ async fn a_number_is_good_for_one_probe() {
         })
         .await;
         let sources = vec![UpstreamSource::Address(server)];
-        let rules = Rules::build(&[forward(&["."], sources)], OwnAddresses::default(), None);
+        let rules = Rules::build(&[forward(&["."], sources)], &[], OwnAddresses::default(), None);
         probe_all(&Forwarder::new(), &rules, &guard).await;
         let name = seen.take().expect("probed");
         // Still ours, so never forwarded; but it marks nobody.
         assert!(guard.note_return(&name, "10.0.0.4".parse().unwrap()));
         assert!(!rules.iter().next().unwrap().targets()[0].is_looping());
         assert!(!LoopGuard::new().is_probe(&name), "another process's probe");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_private_zone_below_the_root_rule_loops_alone() {
+    local(async {
+        let guard = Arc::new(LoopGuard::new());
+        let (at_server, zone) = (Arc::clone(&guard), "p.example".parse::<Name>().unwrap());
+        // A conditional forwarder for the private-link zone points here.
+        let below = zone.clone();
+        let server = udp_server(move |query| {
+            let parsed = Query::parse(query).unwrap();
+            if parsed.to_question().qname.is_within(&below) {
+                assert!(at_server.note_return(&parsed.qname, "10.0.0.9".parse().unwrap()));
+                return vec![reply(query, 5, 0)];
+            }
+            vec![reply(query, 0, 1)]
+        })
+        .await;
+        let sources = vec![UpstreamSource::Address(server)];
+        let other = forward(&["other.example"], vec![]);
+        let protected =
+            [zone, "other.example".parse().unwrap(), "q.other.example".parse().unwrap()];
+        let forwards = [forward(&["."], sources), other];
+        let rules = Rules::build(&forwards, &protected, OwnAddresses::default(), None);
+        let rule = rules.iter().next().unwrap();
+        assert_eq!(format!("{:?}", rule.probe_zones()), "[., p.example]");
+        let forwarder = Forwarder::new();
+        probe_all(&forwarder, &rules, &guard).await;
+        assert!(rule.targets()[0].is_looping());
+
+        let deadline = Instant::now() + Duration::from_secs(1);
+        let ask = async |name: &str, qtype| {
+            forwarder.ask(rule, &Question::plain(name.parse().unwrap(), qtype), deadline).await
+        };
+        assert_eq!(ask("p.example", Rtype::SOA).await, Err(Failure::Looping));
+        assert_eq!(ask("a.b.p.example", Rtype::A).await, Err(Failure::Looping));
+        assert_eq!(ask("www.example", Rtype::A).await.unwrap().rcode(), Rcode::NOERROR);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn probes_of_one_zone_at_one_server_never_overlap() {
+    local(async {
+        let guard = LoopGuard::new();
+        // It never answers: probes take the rule's whole timeout.
+        let silent = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let sources = vec![UpstreamSource::Address(silent.local_addr().unwrap())];
+        let forwards = [forward(&["a.example", "b.example"], sources)];
+        let rules = Rules::build(&forwards, &[], OwnAddresses::default(), None);
+        let targets = rules.iter().next().unwrap().targets();
+        let (target, forwarder) = (&targets[0], Forwarder::new());
+        let meanwhile = async {
+            // It is under way, so its time is known already, and nobody begins another.
+            assert!(target.probed_ms(Mark::at(0)).is_some());
+            target.suspect(Mark::at(0));
+            probe_all(&forwarder, &rules, &guard).await;
+            probe_due(&forwarder, &rules, &guard).await;
+            assert_eq!(target.upstream().tally().queries, 2);
+        };
+        tokio::join!(probe_all(&forwarder, &rules, &guard), meanwhile);
+        probe_all(&forwarder, &rules, &guard).await;
+        assert_eq!(target.upstream().tally().queries, 4);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_that_a_file_has_named_since_is_probed() {
+    local(async {
+        let guard = LoopGuard::new();
+        let server = udp_server(|query| vec![reply(query, 3, 0)]).await;
+        let sources = vec![UpstreamSource::Address(server)];
+        let rules = Rules::build(&[forward(&["."], sources)], &[], OwnAddresses::default(), None);
+        let targets = rules.iter().next().unwrap().targets();
+        for _ in 0..2 {
+            probe_due(&Forwarder::new(), &rules, &guard).await;
+            assert_eq!(targets[0].upstream().tally().queries, 1);
+        }
     })
     .await;
 }

@@ -12,10 +12,10 @@ use tokio::time::{Instant, sleep};
 
 use crate::forward::Failure;
 use crate::forward::policy::{Attempt, ordered, step};
-use crate::forward::rules::Target;
+use crate::forward::target::{Mark, PROBED_ZONES, ProbeZones, Target};
 use crate::upstream::tests::question;
 use crate::upstream::{TryError, Upstream};
-use crate::wire::{Answer, Ede, MessageWriter, Question, Rcode, flags};
+use crate::wire::{Answer, Ede, MessageWriter, Name, QName, Question, Rcode, flags};
 
 const BUDGET: Duration = Duration::from_secs(2);
 
@@ -77,12 +77,18 @@ fn answer(question: &Question, rcode: u16, ede: Option<(Ede, &str)>) -> Answer {
     Answer::parse(&message, question).unwrap()
 }
 
+/// Two zones, the second below the first.
+fn zones() -> ProbeZones {
+    let names = ["example", "private.example"].map(|name| name.parse().unwrap());
+    ProbeZones::new(&names, std::iter::empty())
+}
+
 fn targets(servers: usize) -> Vec<Arc<Target>> {
     (1..=servers)
         .map(|port| {
             let port = u16::try_from(port).unwrap();
             let upstream = Upstream::new(SocketAddr::from(([192, 0, 2, 1], port)));
-            Arc::new(Target::new(Arc::new(upstream)))
+            Arc::new(Target::new(Arc::new(upstream), &zones()))
         })
         .collect()
 }
@@ -92,11 +98,20 @@ async fn run(
     targets: &[Arc<Target>],
     servers: &[&[Does]],
 ) -> (Result<Answer, Failure>, u128, Vec<(u128, u16)>) {
+    run_within(BUDGET, Mark::at(0), targets, servers).await
+}
+
+async fn run_within(
+    budget: Duration,
+    mark: Mark,
+    targets: &[Arc<Target>],
+    servers: &[&[Does]],
+) -> (Result<Answer, Failure>, u128, Vec<(u128, u16)>) {
     let begun = Instant::now();
     let addresses = targets.iter().map(|target| target.upstream().address());
     let servers = addresses.zip(servers.iter().map(|does| does.to_vec())).collect();
     let script = Script { begun, servers, asked: RefCell::default() };
-    let outcome = ordered(&script, targets, BUDGET, &question()).await;
+    let outcome = ordered(&script, targets, mark, begun + budget, &question()).await;
     (outcome, begun.elapsed().as_millis(), script.asked.into_inner())
 }
 
@@ -166,7 +181,7 @@ async fn the_budget_is_never_exceeded() {
     let ports: Vec<_> = asked.iter().map(|(_, port)| *port).collect();
     assert_eq!(ports, [1, 2, 3, 1, 2, 3]);
     assert!(targets.iter().all(|target| target.upstream().tally().timeouts == 1));
-    assert!(targets.iter().all(|t| t.suspect.load(std::sync::atomic::Ordering::Relaxed)));
+    assert!(targets.iter().all(|target| target.is_suspect(Mark::at(0))));
 }
 
 #[tokio::test(start_paused = true)]
@@ -208,7 +223,7 @@ async fn a_bad_reply_beside_silence_is_given_at_the_end_of_the_budget() {
     // The first has spoken; only the silent one is asked again.
     assert_eq!((at, asked), (2_000, vec![(0, 1), (1, 2), (501, 2)]));
     assert_eq!(targets[0].upstream().tally().timeouts, 0);
-    assert!(!targets[1].suspect.load(std::sync::atomic::Ordering::Relaxed));
+    assert!(!targets[1].is_suspect(Mark::at(0)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -242,13 +257,75 @@ async fn a_server_known_to_be_silent_costs_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn looping_servers_are_skipped() {
+async fn looping_servers_are_skipped_for_the_zone_that_loops() {
     let targets = targets(2);
-    targets[0].looping.store(true, std::sync::atomic::Ordering::Relaxed);
+    let (wide, narrow) = (Mark::at(0), Mark::at(1));
+    assert!(targets[0].set_looping(narrow));
     let servers: &[&[Does]] = &[&[Says(1, 0)], &[Says(1, 3)]];
-    let (outcome, _, asked) = run(&targets, servers).await;
+    let (outcome, _, asked) = run_within(BUDGET, narrow, &targets, servers).await;
     assert_eq!((rcode(&outcome), asked), (Rcode::NXDOMAIN, vec![(0, 2)]));
-    targets[1].looping.store(true, std::sync::atomic::Ordering::Relaxed);
-    assert_eq!(run(&targets, servers).await.0, Err(Failure::Looping));
+    assert!(targets[1].set_looping(narrow));
+    let (outcome, at, asked) = run_within(BUDGET, narrow, &targets, servers).await;
+    assert_eq!((outcome, at, asked), (Err(Failure::Looping), 0, vec![]));
+    for other in [wide, Mark::NONE] {
+        let (outcome, _, asked) = run_within(BUDGET, other, &targets, servers).await;
+        assert_eq!((rcode(&outcome), asked), (Rcode::NOERROR, vec![(0, 1)]));
+    }
     assert_eq!(run(&[], servers).await.0, Err(Failure::NoUpstream));
+}
+
+#[test]
+fn the_deepest_probed_zone_has_the_say() {
+    let zones = zones();
+    for (name, expected) in [
+        ("example", Mark::at(0)),
+        ("www.example", Mark::at(0)),
+        ("private.example", Mark::at(1)),
+        ("a.b.private.example", Mark::at(1)),
+        ("elsewhere", Mark::NONE),
+    ] {
+        let name: Name = name.parse().unwrap();
+        assert_eq!(zones.covering(&QName::from(&name)), expected, "{name}");
+    }
+}
+
+#[test]
+fn no_more_zones_are_probed_than_there_are_bits() {
+    let zones: Vec<Name> = (0..70).map(|zone| format!("z{zone}").parse().unwrap()).collect();
+    let zones = ProbeZones::new(&zones, zones.iter().take(1));
+    let mut marks: Vec<_> = zones.iter().map(|(mark, _)| mark).collect();
+    assert_eq!(marks.len(), PROBED_ZONES);
+    marks.dedup();
+    assert_eq!(marks.len(), PROBED_ZONES);
+    assert!(!marks.contains(&Mark::NONE));
+    let beyond: Name = "z69".parse().unwrap();
+    assert_eq!(zones.covering(&QName::from(&beyond)), Mark::NONE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reply_in_hand_wins_over_a_deadline() {
+    let targets = targets(2);
+    let budget = Duration::from_millis(250);
+    let servers: &[&[Does]] = &[&[Says(5, 2)], &[Nothing]];
+    let (outcome, at, _) = run_within(budget, Mark::at(0), &targets, servers).await;
+    let Err(Failure::BadReply(answer)) = outcome else { panic!("{outcome:?}") };
+    assert_eq!((answer.rcode(), at), (Rcode::SERVFAIL, 250));
+    assert_eq!(targets[1].upstream().tally().timeouts, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_blames_only_who_had_time() {
+    let (mark, servers) = (Mark::at(1), [&[Nothing][..], &[Nothing], &[Nothing]]);
+    let asked = targets(3);
+    let budget = Duration::from_millis(150);
+    let (outcome, at, log) = run_within(budget, mark, &asked, &servers).await;
+    assert_eq!((outcome, at), (Err(Failure::TimedOut), 150));
+    assert_eq!(log, [(0, 1), (100, 2)]);
+    let timeouts: Vec<_> = asked.iter().map(|t| t.upstream().tally().timeouts).collect();
+    assert_eq!(timeouts, [1, 0, 0]);
+    assert!(asked[0].is_suspect(mark) && !asked[0].is_suspect(Mark::at(0)));
+    assert!(!asked[1].is_suspect(mark) && !asked[2].is_suspect(mark));
+
+    let (outcome, at, log) = run_within(Duration::ZERO, mark, &asked, &servers).await;
+    assert_eq!((outcome, at, log), (Err(Failure::TimedOut), 0, vec![]));
 }

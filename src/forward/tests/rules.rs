@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use crate::config::{Forward, UpstreamSource};
+use crate::forward::target::Mark;
 use crate::forward::{OwnAddresses, Rule, Rules, own_upstreams};
 use crate::wire::{Name, QName};
 
@@ -59,7 +60,7 @@ fn the_longest_zone_wins() {
         forward(&["corp.example", "lab.example"], vec![address("192.0.2.2:53")]),
         forward(&["a.corp.example"], vec![address("192.0.2.3:53")]),
     ];
-    let rules = Rules::build(&forwards, OwnAddresses::default(), None);
+    let rules = Rules::build(&forwards, &[], OwnAddresses::default(), None);
     for (name, expected) in [
         ("example", "192.0.2.1:53"),
         ("xcorp.example", "192.0.2.1:53"),
@@ -70,7 +71,7 @@ fn the_longest_zone_wins() {
         let name: Name = name.parse().unwrap();
         assert_eq!(servers(rules.find(&QName::from(&name)).unwrap()), [expected]);
     }
-    let rules = Rules::build(&forwards[1..], OwnAddresses::default(), None);
+    let rules = Rules::build(&forwards[1..], &[], OwnAddresses::default(), None);
     assert!(rules.find(&QName::from(&Name::root())).is_none());
 }
 
@@ -88,7 +89,7 @@ fn we_are_no_upstream_of_ours() {
     let ours = vec![address("10.0.0.9:53"), address("10.0.0.4:53"), address("10.0.0.4:53")];
     let forwards = [forward(&["."], ours)];
     assert_eq!(own_upstreams(&forwards, &own), ["10.0.0.9:53".parse().unwrap()]);
-    let rules = Rules::build(&forwards, own.clone(), None);
+    let rules = Rules::build(&forwards, &[], own.clone(), None);
     assert_eq!(servers(rules.iter().next().unwrap()), ["10.0.0.4:53"]);
 }
 
@@ -96,32 +97,35 @@ fn we_are_no_upstream_of_ours() {
 fn resolv_conf_is_read_again_when_it_changes() {
     let file = Scratch::new();
     let sources = vec![address("192.0.2.1:53"), UpstreamSource::ResolvConf(file.0.clone())];
-    let rules = Rules::build(&[forward(&["."], sources)], own(), None);
+    let rules = Rules::build(&[forward(&["."], sources)], &[], own(), None);
     let rule = rules.iter().next().unwrap();
     assert_eq!(servers(rule), ["192.0.2.1:53"], "a missing file is no server");
 
     fs::write(&file.0, "nameserver 10.0.0.9\nnameserver 192.0.2.2\n").unwrap();
-    rules.refresh();
+    assert!(rules.refresh());
     assert_eq!(servers(rule), ["192.0.2.1:53", "192.0.2.2:53"], "our own address is left out");
     let kept = Arc::clone(&rule.targets()[1]);
 
     fs::write(&file.0, "nameserver 192.0.2.3\nnameserver 192.0.2.2\n").unwrap();
-    rules.refresh();
+    assert!(rules.refresh());
     assert_eq!(servers(rule), ["192.0.2.1:53", "192.0.2.3:53", "192.0.2.2:53"]);
     assert!(Arc::ptr_eq(&kept, &rule.targets()[2]), "what stays keeps its state");
 
     fs::write(&file.0, "").unwrap();
-    rules.refresh();
+    assert!(!rules.refresh());
     assert_eq!(servers(rule).len(), 3, "an empty file is one that is being written");
     fs::remove_file(&file.0).unwrap();
-    rules.refresh();
+    assert!(!rules.refresh());
     assert_eq!(servers(rule).len(), 3);
-    assert_eq!(rules.upstreams().len(), 3);
 
     fs::write(&file.0, "nameserver 192.0.2.9\n").unwrap();
-    rules.refresh();
+    assert!(rules.refresh());
     assert_eq!(servers(rule), ["192.0.2.1:53", "192.0.2.9:53"]);
-    assert_eq!(rules.upstreams().len(), 2, "servers that nobody names are forgotten");
+    assert!(!rules.refresh(), "nothing has changed since");
+
+    // Another text, the same servers: we ourselves are none.
+    fs::write(&file.0, "nameserver 192.0.2.9\nnameserver 10.0.0.9\n").unwrap();
+    assert!(!rules.refresh());
 }
 
 #[test]
@@ -130,16 +134,65 @@ fn one_address_is_one_upstream_also_across_reloads() {
         forward(&["."], vec![address("192.0.2.1:53")]),
         forward(&["corp.example"], vec![address("192.0.2.1:53")]),
     ];
-    let before = Rules::build(&both, OwnAddresses::default(), None);
+    let before = Rules::build(&both, &[], OwnAddresses::default(), None);
     let of = |rules: &Rules, index: usize| {
         Arc::clone(rules.iter().nth(index).unwrap().targets()[0].upstream())
     };
     assert!(Arc::ptr_eq(&of(&before, 0), &of(&before, 1)));
-    before.iter().next().unwrap().targets()[0].looping.store(true, Ordering::Relaxed);
+    before.iter().next().unwrap().targets()[0].set_looping(Mark::at(0));
 
-    let after = Rules::build(&both, OwnAddresses::default(), Some(&before));
+    let after = Rules::build(&both, &[], OwnAddresses::default(), Some(&before));
     assert!(Arc::ptr_eq(&of(&before, 0), &of(&after, 0)));
     assert!(Arc::ptr_eq(&of(&before, 0), &of(&after, 1)));
     assert!(after.iter().next().unwrap().targets()[0].is_looping(), "the mark is the rule's");
     assert!(!after.iter().nth(1).unwrap().targets()[0].is_looping());
+}
+
+#[test]
+fn marks_follow_their_zone_across_reloads() {
+    let servers = || vec![address("192.0.2.1:53"), address("192.0.2.2:53")];
+    let (p, q): (Name, Name) = ("p.example".parse().unwrap(), "q.example".parse().unwrap());
+    let build = |forwards: &[Forward], protected: &[Name], previous: Option<&Rules>| {
+        Rules::build(forwards, protected, OwnAddresses::default(), previous)
+    };
+    let before = build(&[forward(&["."], servers())], &[p.clone(), q.clone()], None);
+    // The mark of p.example, which is the second zone probed.
+    before.iter().next().unwrap().targets()[1].set_looping(Mark::at(1));
+
+    let marks = |rules: &Rules, rule: usize, server: usize| {
+        let rule = rules.iter().nth(rule).unwrap();
+        let loops = |mark: &Mark| rule.targets()[server].loops_for(*mark);
+        (0..4).map(Mark::at).map(|mark| loops(&mark)).collect::<Vec<_>>()
+    };
+    // Another place in the list of the same rule.
+    let after = build(&[forward(&["."], servers())], &[q, p], Some(&before));
+    assert_eq!(marks(&after, 0, 0), [false; 4]);
+    assert_eq!(marks(&after, 0, 1), [false, false, true, false]);
+    // A rule of its own; the first rule covers it no more.
+    let both = [forward(&["."], servers()), forward(&["p.example"], servers())];
+    let last = build(&both, &[], Some(&after));
+    assert_eq!(marks(&last, 0, 1), [false; 4]);
+    assert_eq!(marks(&last, 1, 1), [true, false, false, false]);
+}
+
+#[test]
+fn a_reload_while_a_file_is_being_written_keeps_its_servers() {
+    let file = Scratch::new();
+    let forwards = [forward(&["."], vec![UpstreamSource::ResolvConf(file.0.clone())])];
+    fs::write(&file.0, "nameserver 192.0.2.2\n").unwrap();
+    let build = |previous: Option<&Rules>| Rules::build(&forwards, &[], own(), previous);
+    let first = build(None);
+    fs::write(&file.0, "").unwrap();
+    let second = build(Some(&first));
+    fs::remove_file(&file.0).unwrap();
+    let third = build(Some(&second));
+    for rules in [&second, &third] {
+        assert_eq!(servers(rules.iter().next().unwrap()), ["192.0.2.2:53"]);
+        assert!(rules.has_servers_of(&first) && !rules.refresh());
+    }
+    fs::write(&file.0, "nameserver 192.0.2.3\n").unwrap();
+    assert!(third.refresh());
+    assert_eq!(servers(third.iter().next().unwrap()), ["192.0.2.3:53"]);
+    assert!(!third.has_servers_of(&first));
+    assert!(build(None).has_servers_of(&third), "a fresh start reads the same");
 }

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::net::UdpSocket;
 use tokio::task::spawn_local;
@@ -14,9 +14,14 @@ use crate::forward::{Failure, Flights, Forwarder, OwnAddresses, Rule, Rules};
 use crate::upstream::tests::{local, question, reply, udp_server};
 use crate::wire::Rcode;
 
+/// A deadline behind every rule's.
+fn far() -> tokio::time::Instant {
+    tokio::time::Instant::now() + Duration::from_secs(60)
+}
+
 fn rule(servers: &[std::net::SocketAddr]) -> Arc<Rule> {
     let sources = servers.iter().copied().map(UpstreamSource::Address).collect();
-    let rules = Rules::build(&[forward(&["."], sources)], OwnAddresses::default(), None);
+    let rules = Rules::build(&[forward(&["."], sources)], &[], OwnAddresses::default(), None);
     Arc::clone(rules.iter().next().unwrap())
 }
 
@@ -25,7 +30,7 @@ async fn servfail_then_the_next() {
     local(async {
         let bad = udp_server(|query| vec![reply(query, 2, 0)]).await;
         let good = udp_server(|query| vec![reply(query, 0, 1)]).await;
-        let answer = Forwarder::new().ask(&rule(&[bad, good]), &question()).await.unwrap();
+        let answer = Forwarder::new().ask(&rule(&[bad, good]), &question(), far()).await.unwrap();
         assert_eq!(answer.rcode(), Rcode::NOERROR);
     })
     .await;
@@ -39,7 +44,7 @@ async fn a_refused_port_costs_no_time() {
         drop(socket);
         let good = udp_server(|query| vec![reply(query, 0, 1)]).await;
         let rule = rule(&[closed, good]);
-        Forwarder::new().ask(&rule, &question()).await.unwrap();
+        Forwarder::new().ask(&rule, &question(), far()).await.unwrap();
         // The try ended by the ICMP error, not by its share of the budget.
         assert_eq!(rule.targets()[0].upstream().tally().unreachable, 1);
     })
@@ -53,7 +58,7 @@ async fn a_silent_first_server_leaves_time_for_the_second() {
         let good = udp_server(|query| vec![reply(query, 0, 1)]).await;
         let rule = rule(&[silent.local_addr().unwrap(), good]);
         let begun = Instant::now();
-        Forwarder::new().ask(&rule, &question()).await.unwrap();
+        Forwarder::new().ask(&rule, &question(), far()).await.unwrap();
         assert!(begun.elapsed() < rule.timeout(), "{:?}", begun.elapsed());
     })
     .await;
@@ -65,7 +70,7 @@ async fn nobody_answers() {
         let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let rule = rule(&[silent.local_addr().unwrap()]);
         let begun = Instant::now();
-        let outcome = Forwarder::new().ask(&rule, &question()).await;
+        let outcome = Forwarder::new().ask(&rule, &question(), far()).await;
         assert_eq!(outcome, Err(Failure::TimedOut));
         assert!(begun.elapsed() >= rule.timeout());
     })
@@ -90,7 +95,7 @@ async fn a_hundred_clients_are_one_query() {
                 let flights = Arc::clone(&flights);
                 spawn_local(async move {
                     let question = question();
-                    let lead = async { forwarder.ask(&rule, &question).await.map(Arc::new) };
+                    let lead = async { forwarder.ask(&rule, &question, far()).await.map(Arc::new) };
                     flights.run(&question, lead).await
                 })
             })

@@ -1,0 +1,182 @@
+//! A server in its part in one rule, and for which zones it sends our queries back.
+//!
+//! A server that has a conditional forwarder to us loops for that zone and answers all the rest. So
+//! marks are kept for each pair of a probed zone and a server, as bits of one word for each server.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tracing::warn;
+
+use crate::upstream::Upstream;
+use crate::wire::{Name, NameMap, QName};
+
+/// Zones of one rule that are probed: a bit each in one atomic word. Who has more gets the rest of
+/// them served like before, without a search for loops.
+pub(super) const PROBED_ZONES: usize = u64::BITS as usize;
+
+/// Zones whose loops are looked for at a rule's servers: the rule's own, and those of ours that it
+/// covers. At most [`PROBED_ZONES`], the rule's own first.
+pub(super) struct ProbeZones {
+    zones: Vec<Name>,
+    marks: NameMap<Mark>,
+}
+
+/// One probed zone of a rule: a bit, or none for a name that no probed zone covers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Mark(u64);
+
+impl Mark {
+    /// Of a name below no probed zone: never set.
+    pub(super) const NONE: Self = Self(0);
+
+    /// The bit at `place`; [`Self::NONE`] where there is no such bit.
+    pub(super) fn at(place: usize) -> Self {
+        let bit = u32::try_from(place).ok().and_then(|place| 1_u64.checked_shl(place));
+        bit.map_or(Self::NONE, Self)
+    }
+
+    fn place(self) -> usize {
+        self.0.trailing_zeros() as usize
+    }
+}
+
+impl ProbeZones {
+    pub(super) fn new<'a>(own: &'a [Name], covered: impl Iterator<Item = &'a Name>) -> Self {
+        let (mut zones, mut marks, mut left_out) = (Vec::new(), NameMap::default(), 0);
+        for zone in own.iter().chain(covered) {
+            if marks.get(zone).is_some() {
+                continue;
+            }
+            if zones.len() == PROBED_ZONES {
+                left_out += 1;
+                continue;
+            }
+            marks.insert(zone.clone(), Mark::at(zones.len()));
+            zones.push(zone.clone());
+        }
+        if let (Some(first), 1..) = (zones.first(), left_out) {
+            warn!(
+                "forward rule of zone {first}: forwarding loops are looked for in {PROBED_ZONES} \
+                 zones, not in the {left_out} others"
+            );
+        }
+        Self { zones, marks }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Mark, &Name)> {
+        self.zones.iter().enumerate().map(|(place, zone)| (Mark::at(place), zone))
+    }
+
+    /// The mark of the deepest probed zone at or above `qname`.
+    pub(super) fn covering(&self, qname: &QName) -> Mark {
+        self.marks.deepest(qname).map_or(Mark::NONE, |(_, mark)| *mark)
+    }
+
+    /// The mark of exactly `zone`.
+    fn of(&self, zone: &Name) -> Mark {
+        self.marks.get(zone).copied().unwrap_or(Mark::NONE)
+    }
+}
+
+impl fmt::Debug for ProbeZones {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(&self.zones).finish()
+    }
+}
+
+/// A server in its part in one rule.
+#[derive(Debug)]
+pub struct Target {
+    upstream: Arc<Upstream>,
+    /// The zones whose probes it sends back, by [`Mark`].
+    looping: AtomicU64,
+    /// The zones for which a query's whole budget went by without a word: maybe a loop.
+    suspect: AtomicU64,
+    /// The zones with a probe under way.
+    probing: AtomicU64,
+    /// When each zone's last probe began, milliseconds on the guard's clock; 0: never.
+    probed_ms: Box<[AtomicU64]>,
+}
+
+impl Target {
+    /// Of a rule with these probed zones; nothing is known of it yet.
+    pub(super) fn new(upstream: Arc<Upstream>, zones: &ProbeZones) -> Self {
+        Self {
+            upstream,
+            looping: AtomicU64::new(0),
+            suspect: AtomicU64::new(0),
+            probing: AtomicU64::new(0),
+            probed_ms: zones.zones.iter().map(|_| AtomicU64::new(0)).collect(),
+        }
+    }
+
+    /// The server.
+    pub fn upstream(&self) -> &Arc<Upstream> {
+        &self.upstream
+    }
+
+    /// Whether it was seen to send queries of this rule back to us, for any zone. It is not asked
+    /// for names of that zone while it does.
+    pub fn is_looping(&self) -> bool {
+        self.looping.load(Ordering::Relaxed) != 0
+    }
+
+    pub(super) fn loops_for(&self, mark: Mark) -> bool {
+        self.looping.load(Ordering::Relaxed) & mark.0 != 0
+    }
+
+    /// Whether `zone`, one of `zones`, loops here.
+    pub(super) fn loops_in(&self, zones: &ProbeZones, zone: &Name) -> bool {
+        self.loops_for(zones.of(zone))
+    }
+
+    /// Gives whether that is news.
+    pub(super) fn set_looping(&self, mark: Mark) -> bool {
+        self.looping.fetch_or(mark.0, Ordering::Relaxed) & mark.0 == 0
+    }
+
+    /// Gives whether that is news.
+    pub(super) fn clear_looping(&self, mark: Mark) -> bool {
+        self.looping.fetch_and(!mark.0, Ordering::Relaxed) & mark.0 != 0
+    }
+
+    pub(super) fn suspect(&self, mark: Mark) {
+        self.suspect.fetch_or(mark.0, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_suspect(&self, mark: Mark) -> bool {
+        self.suspect.load(Ordering::Relaxed) & mark.0 != 0
+    }
+
+    /// When the zone's last probe began; `None`: it was never probed.
+    pub(super) fn probed_ms(&self, mark: Mark) -> Option<u64> {
+        let probed_ms = self.probed_ms.get(mark.place())?.load(Ordering::Relaxed);
+        (probed_ms != 0).then_some(probed_ms)
+    }
+
+    /// Begins a probe of the zone at `now_ms`, unless one is under way: until the claim is dropped
+    /// there is no other.
+    pub(super) fn claim(self: &Arc<Self>, mark: Mark, now_ms: u64) -> Option<Claim> {
+        let probed_ms = self.probed_ms.get(mark.place())?;
+        if self.probing.fetch_or(mark.0, Ordering::Relaxed) & mark.0 != 0 {
+            return None;
+        }
+        probed_ms.store(now_ms.max(1), Ordering::Relaxed);
+        self.suspect.fetch_and(!mark.0, Ordering::Relaxed);
+        Some(Claim { target: Arc::clone(self), mark })
+    }
+}
+
+/// The right to probe one zone at one server.
+pub(super) struct Claim {
+    pub(super) target: Arc<Target>,
+    pub(super) mark: Mark,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.target.probing.fetch_and(!self.mark.0, Ordering::Relaxed);
+    }
+}
