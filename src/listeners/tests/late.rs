@@ -103,6 +103,8 @@ fn a_client_that_goes_leaves_nothing_behind() {
         until(|| server.shared.connections.held_octets() > 0).await;
         drop(client);
         until_nothing_is_left(&server).await;
+        let resolved = server.fake.resolved.get();
+        assert!(resolved < usize::from(QUERIES) * 3 / 2, "{resolved}: nothing more for nobody");
         // And one that goes before its answers are there.
         server.fake.is_open.set(false);
         let mut client = Client::connect(&server).await;
