@@ -1,7 +1,6 @@
 //! Commands and arguments, and what a person reads.
 //!
 //! The only floor that prints. Answers go to stdout, errors to stderr; `--json` for scripts.
-#![allow(clippy::print_stdout, reason = "explain")]
 
 mod check;
 mod explain;

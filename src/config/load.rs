@@ -37,12 +37,12 @@ pub struct Loaded {
 #[non_exhaustive]
 pub enum LoadError {
     /// It cannot be opened or read.
-    #[error("{}: cannot be read: {source}", path.display())]
+    #[error("{}: cannot be read: {why}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
         /// What the system says.
-        source: io::Error,
+        why: io::Error,
     },
     /// It is larger than [`MAX_FILE_OCTETS`].
     #[error(
@@ -87,7 +87,7 @@ pub fn load(path: &FilePath) -> Result<Loaded, LoadError> {
 }
 
 fn read_text(path: &FilePath) -> Result<String, LoadError> {
-    let unreadable = |source| LoadError::Unreadable { path: path.to_owned(), source };
+    let unreadable = |why| LoadError::Unreadable { path: path.to_owned(), why };
     let file = File::open(path).map_err(unreadable)?;
     let mut octets = Vec::new();
     // Counted while reading: a device or pipe has no length beforehand.

@@ -8,9 +8,10 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
+use super::expect::query_message;
 use super::recorder::{Step, Steps};
 use super::shown::{Shown, Undecodable};
-use super::snapshot::{Snapshot, query_message};
+use super::snapshot::Snapshot;
 use super::{Asked, Outcome, Transport, Verdict, decide};
 use crate::wire::{Name, Rtype};
 

@@ -9,6 +9,7 @@
 
 mod chase;
 mod decide;
+mod expect;
 mod explain;
 mod private;
 mod recorder;
@@ -24,10 +25,11 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 pub use decide::decide;
+pub use expect::{Expectation, query_message};
 pub use explain::{Ask, Conclusion, Explanation};
 pub use recorder::{Recorder, Silent, Step, Steps, UpstreamState};
 pub use shown::{Shown, ShownRecord, Undecodable};
-pub use snapshot::{Expectation, Snapshot, query_message};
+pub use snapshot::Snapshot;
 pub use worker::{Shared, Worker};
 
 /// How a query came.

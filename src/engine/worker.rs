@@ -42,11 +42,6 @@ impl Worker {
         self.shared.snapshot.load()
     }
 
-    /// This thread's upstream side.
-    pub fn forwarder(&self) -> &Forwarder {
-        &self.forwarder
-    }
-
     /// Decides at once, and appends the reply, if there is one, to `out`. Counts and logs.
     pub fn answer(
         &self,

@@ -11,8 +11,6 @@ pub const MAX_MESSAGE_OCTETS: usize = 65_535;
 pub const UDP_PAYLOAD_OCTETS: u16 = 1_232;
 /// Class Internet (RFC 1035 §3.2.4).
 pub const CLASS_IN: u16 = 1;
-/// Class CHAOS, in which servers tell about themselves (RFC 4892).
-pub const CLASS_CHAOS: u16 = 3;
 
 /// Bits of the header's second 16-bit word (RFC 1035 §4.1.1; AD and CD: RFC 4035 §3).
 pub mod flags {
@@ -143,8 +141,6 @@ impl Rtype {
     pub const DS: Self = Self(43);
     /// Signature (RFC 4034).
     pub const RRSIG: Self = Self(46);
-    /// HTTPS service binding (RFC 9460).
-    pub const HTTPS: Self = Self(65);
     /// Incremental transfer, a QTYPE (RFC 1995).
     pub const IXFR: Self = Self(251);
     /// Zone transfer, a QTYPE (RFC 5936).

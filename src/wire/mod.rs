@@ -18,8 +18,7 @@ mod writer;
 
 pub use answer::{Answer, AnswerError, Link, Question, QuestionRef};
 pub use constants::{
-    CLASS_CHAOS, CLASS_IN, Ede, HEADER_OCTETS, MAX_MESSAGE_OCTETS, Rcode, Rtype,
-    UDP_PAYLOAD_OCTETS, flags,
+    CLASS_IN, Ede, HEADER_OCTETS, MAX_MESSAGE_OCTETS, Rcode, Rtype, UDP_PAYLOAD_OCTETS, flags,
 };
 pub use message::{
     Header, Malformed, Record, Records, Section, canonical_rdata, read_name, skip_name,

@@ -100,14 +100,6 @@ impl<'a> MessageWriter<'a> {
         }
     }
 
-    /// Overwrites the octets at `at`, counted from the message's first octet. Places outside the
-    /// message are left alone.
-    pub fn overwrite(&mut self, at: usize, octets: &[u8]) {
-        if let Some(place) = self.out.get_mut(self.base + at..self.base + at + octets.len()) {
-            place.copy_from_slice(octets);
-        }
-    }
-
     /// Sets the four section counts.
     pub fn set_counts(&mut self, counts: [u16; 4]) {
         for (index, count) in counts.into_iter().enumerate() {

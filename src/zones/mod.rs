@@ -157,11 +157,6 @@ impl Zones {
     pub fn is_empty(&self) -> bool {
         self.zones.is_empty()
     }
-
-    /// How many names endpoints list, over all zones.
-    pub fn listed_names(&self) -> usize {
-        self.zones.iter().map(|zone| zone.listed.len()).sum()
-    }
 }
 
 impl Found<'_> {
