@@ -5,7 +5,7 @@ use std::hash::{Hash, Hasher};
 use super::constants::{CLASS_IN, HEADER_OCTETS, Rcode, Rtype, flags};
 use super::message::{Header, Malformed, Record, Records, Section, read_name, read_question};
 use super::name::{Name, QName};
-use super::relevance::{Relevant, relevant};
+use super::relevance::{LinkPlace, Relevant, relevant};
 use super::writer::OPTION_EDE;
 use super::{u16_at, u32_at};
 
@@ -110,8 +110,8 @@ pub struct Answer {
     rcode: Rcode,
     question_end: usize,
     answers_end: usize,
-    /// Where the CNAMEs from the question on begin, in chain order.
-    links: Box<[u16]>,
+    /// The CNAMEs from the question on, in chain order.
+    links: Box<[LinkPlace]>,
     /// Where each record's TTL stands.
     ttl_places: Box<[u16]>,
     /// Extended errors as EDNS options, ready to be written again.
@@ -124,7 +124,7 @@ pub struct Answer {
 pub struct Link<'a> {
     /// The record.
     pub cname: Record<'a>,
-    /// The signature right behind it.
+    /// The first signature of it.
     pub signature: Option<Record<'a>>,
     /// Where it leads.
     pub target: QName,
@@ -147,7 +147,6 @@ impl Answer {
             Relevant::Whole(links) => links,
             Relevant::Part(part) => return Self::parse(&part, question),
         };
-        let links: Result<_, _> = links.into_iter().map(u16::try_from).collect();
         let mut records = Records::new(message, &header, question_end);
         let mut end = question_end;
         let mut answers_end = question_end;
@@ -189,7 +188,7 @@ impl Answer {
             rcode: Rcode(rcode),
             question_end,
             answers_end,
-            links: links.map_err(|_| AnswerError::Malformed)?,
+            links: links.into_boxed_slice(),
             ttl_places: ttl_places.into_boxed_slice(),
             ede: ede.into_boxed_slice(),
             has_opt: opt.is_some(),
@@ -224,11 +223,9 @@ impl Answer {
 
     /// The CNAMEs that lead from the question on, in chain order; at most 16.
     pub fn links(&self) -> impl Iterator<Item = Link<'_>> {
-        self.links.iter().filter_map(|at| {
-            let cname = self.record_at(usize::from(*at))?;
-            let signature = self.record_at(cname.end()).filter(|record| {
-                record.rtype == Rtype::RRSIG && u16_at(record.rdata, 0) == Some(Rtype::CNAME.0)
-            });
+        self.links.iter().filter_map(|place| {
+            let cname = self.record_at(place.cname)?;
+            let signature = place.signature.and_then(|at| self.record_at(at));
             let (target, _) = read_name(&self.message, cname.rdata_at).ok()?;
             Some(Link { cname, signature, target })
         })
@@ -280,7 +277,8 @@ impl Answer {
 
     /// Octets on the heap.
     pub fn heap_octets(&self) -> usize {
-        self.message.len() + 2 * self.ttl_places.len() + self.ede.len()
+        let links = size_of_val(&*self.links);
+        self.message.len() + 2 * self.ttl_places.len() + links + self.ede.len()
     }
 }
 

@@ -5,6 +5,7 @@ use super::answer::{AnswerError, Question};
 use super::constants::{MAX_MESSAGE_OCTETS, Rtype};
 use super::message::{Header, Malformed, Record, Records, Section, canonical_rdata, read_name};
 use super::name::QName;
+use super::u16_at;
 use super::writer::{Full, MessageWriter};
 
 /// CNAMEs that one answer may hold; resolvers give up between 8 and 17. What stands behind a longer
@@ -13,11 +14,18 @@ const MAX_LINKS: usize = 16;
 
 /// What of a reply answers its question.
 pub(super) enum Relevant {
-    /// All of it, as nearly always; where the CNAMEs from the question on begin, in chain order.
-    Whole(Vec<usize>),
+    /// All of it, as nearly always; the CNAMEs from the question on, in chain order.
+    Whole(Vec<LinkPlace>),
     /// Not all: the reply without its strangers and its additional records but OPT, names
     /// uncompressed.
     Part(Vec<u8>),
+}
+
+/// Where a CNAME of the chain begins, and where the first signature of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct LinkPlace {
+    pub(super) cname: usize,
+    pub(super) signature: Option<usize>,
 }
 
 /// Tells what of `message` answers `question`.
@@ -34,10 +42,9 @@ pub(super) fn relevant(
         strangers |= !chain.has(message, &record?)?;
     }
     if strangers {
-        Ok(Relevant::Part(reply.only(&chain)?))
-    } else {
-        Ok(Relevant::Whole(chain.links))
+        return Ok(Relevant::Part(reply.only(&chain)?));
     }
+    Ok(Relevant::Whole(reply.places(&chain)?))
 }
 
 struct Reply<'a> {
@@ -106,6 +113,30 @@ impl<'a> Reply<'a> {
             }
         }
         Ok(None)
+    }
+
+    /// Servers put signatures behind each RRset, or all of them last.
+    fn places(&self, chain: &Chain) -> Result<Vec<LinkPlace>, Malformed> {
+        let place = |cname: &usize| LinkPlace { cname: *cname, signature: None };
+        let mut places: Vec<_> = chain.links.iter().map(place).collect();
+        if places.is_empty() {
+            return Ok(places);
+        }
+        for record in self.records() {
+            let record = record?;
+            if record.section != Section::Answer {
+                break;
+            }
+            if record.rtype == Rtype::RRSIG && u16_at(record.rdata, 0) == Some(Rtype::CNAME.0) {
+                let (owner, _) = read_name(self.message, record.owner_at)?;
+                let signed = |name: &QName| name.as_wire() == owner.as_wire();
+                let link = chain.names.iter().position(signed);
+                if let Some(place) = link.and_then(|link| places.get_mut(link)) {
+                    place.signature.get_or_insert(record.owner_at);
+                }
+            }
+        }
+        Ok(places)
     }
 
     fn only(&self, chain: &Chain) -> Result<Vec<u8>, Malformed> {
@@ -239,6 +270,34 @@ mod tests {
         let answers = [("www.test", Rtype::CNAME, &*target), ("ours.private", Rtype::A, a)];
         assert_eq!(kept(Rtype::CNAME, &answers, &[]), ["www.test CNAME"]);
         assert_eq!(kept(Rtype::A, &answers, &[]), ["www.test CNAME", "ours.private A"]);
+    }
+
+    #[test]
+    fn a_link_knows_its_signature_wherever_it_stands() {
+        let question = Question::plain("www.test".parse().expect("a name"), Rtype::A);
+        let (b, c) = (wire("b.test"), wire("c.test"));
+        let of = |covered: u8, tag: u8| vec![0, covered, tag];
+        let (first, second, other) = (of(5, 1), of(5, 2), of(1, 3));
+        let lines: [Line<'_>; 5] = [
+            ("www.test", Rtype::CNAME, &b),
+            ("b.test", Rtype::CNAME, &c),
+            ("b.test", Rtype::RRSIG, &other),
+            ("b.test", Rtype::RRSIG, &second),
+            ("www.test", Rtype::RRSIG, &first),
+        ];
+        let mut out = Vec::new();
+        let mut writer = MessageWriter::begin(&mut out, MAX_MESSAGE_OCTETS, 7, flags::QR);
+        writer.raw(&wire("www.test")).expect("room");
+        writer.raw(&[0, 1, 0, 1]).expect("room");
+        for (owner, rtype, rdata) in lines {
+            writer.raw(&wire(owner)).expect("room");
+            writer.fixed(rtype, 1, 60, rdata.len()).expect("room");
+            writer.raw(rdata).expect("room");
+        }
+        writer.set_counts([1, 5, 0, 0]);
+        let answer = Answer::parse(&out, &question).expect("a reply");
+        let tags = answer.links().map(|link| link.signature.map(|record| record.rdata[2]));
+        assert_eq!(tags.collect::<Vec<_>>(), [Some(1), Some(2)]);
     }
 
     #[test]
