@@ -1,6 +1,6 @@
 //! The daemon never forwards to itself.
 //!
-//! At the start the addresses tell ([`own_upstreams`]). At run time probes tell: a query for a name
+//! At the start the addresses tell (`own`). At run time probes tell: a query for a name
 //! that nobody has, drawn at random, is sent to each upstream, below each zone of its rule and each
 //! private-link zone that the rule covers: upstreams mostly have a conditional forwarder to us for
 //! the latter alone. When a client's query carries that name, that upstream sends our queries back,
@@ -9,7 +9,7 @@
 
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::task::Poll;
@@ -23,7 +23,6 @@ use super::forwarder::Forwarder;
 use super::policy::Attempt;
 use super::rules::Rules;
 use super::target::{Claim, Mark, Target};
-use crate::config::{Forward, UpstreamSource};
 use crate::wire::{Name, QName, Question, Rtype};
 
 /// How a probe's first label begins; a leading underscore is no host's (RFC 8552 §1.1).
@@ -36,49 +35,6 @@ const LOOPING_EVERY: Duration = Duration::from_secs(30);
 const SUSPECT_EVERY: Duration = Duration::from_secs(10);
 /// Probes under way at once.
 const PROBES_AT_ONCE: usize = 32;
-
-/// Where this daemon can be reached.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct OwnAddresses {
-    /// What we listen on.
-    pub listen: Vec<SocketAddr>,
-    /// The addresses of this host's interfaces.
-    pub local: Vec<IpAddr>,
-}
-
-impl OwnAddresses {
-    /// Whether a query sent to `address` would reach us.
-    pub fn is_us(&self, address: SocketAddr) -> bool {
-        let ip = match address.ip().to_canonical() {
-            // The kernel takes "any" as a destination for loopback.
-            IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
-            ip => ip,
-        };
-        let is_local = || ip.is_loopback() || self.local.iter().any(|l| l.to_canonical() == ip);
-        self.listen.iter().filter(|listen| listen.port() == address.port()).any(|listen| {
-            let listen = listen.ip().to_canonical();
-            listen == ip
-                || (listen.is_unspecified() && listen.is_ipv4() == ip.is_ipv4() && is_local())
-        })
-    }
-}
-
-/// The upstream addresses in the configuration that are this daemon itself: an error at the start.
-pub fn own_upstreams(forwards: &[Forward], own: &OwnAddresses) -> Vec<SocketAddr> {
-    let mut found: Vec<SocketAddr> = forwards
-        .iter()
-        .flat_map(|forward| &forward.upstreams)
-        .filter_map(|source| match source {
-            UpstreamSource::Address(address) => Some(*address),
-            UpstreamSource::ResolvConf(_) => None,
-        })
-        .filter(|address| own.is_us(*address))
-        .collect();
-    found.sort_unstable();
-    found.dedup();
-    found
-}
 
 /// Knows the probes of this process. Shared by all workers; lives as long as the process.
 pub struct LoopGuard {

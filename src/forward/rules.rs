@@ -9,7 +9,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tracing::{info, warn};
 
-use super::loops::OwnAddresses;
+use super::own::OwnAddresses;
 use super::resolv_conf;
 use super::target::{ProbeZones, Target};
 use crate::config::{Forward, UpstreamSource};

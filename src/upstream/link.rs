@@ -8,12 +8,8 @@ use super::TryError;
 use super::query::{self, Edns, Reading};
 use super::server::{Upstream, count};
 use super::tcp::Tcp;
-use super::udp::Udp;
+use super::udp::{ReceiveBuffer, Udp};
 use crate::wire::{Answer, MAX_MESSAGE_OCTETS, Question};
-
-/// Where a worker's sockets receive, one after the other: a buffer for the largest datagram, so
-/// that replies over the size we offered are whole (Azure sends such).
-pub type ReceiveBuffer = Rc<RefCell<Box<[u8]>>>;
 
 /// One worker's sockets and connection towards one server. Lives on that worker's thread, inside a
 /// `LocalSet`.

@@ -17,8 +17,9 @@ mod waiters;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use link::{Link, ReceiveBuffer};
+pub use link::Link;
 pub use server::Upstream;
+pub use udp::ReceiveBuffer;
 
 use std::io;
 

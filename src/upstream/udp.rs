@@ -23,7 +23,6 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::TryError;
-use super::link::ReceiveBuffer;
 use super::query::{self, Edns};
 use super::server::{Upstream, count};
 use super::waiters::Waiters;
@@ -48,6 +47,10 @@ const SILENCE: Duration = Duration::from_millis(500);
 const SEND_BUFFER_FULL: Duration = Duration::from_millis(1);
 /// Datagrams read before others get the thread.
 const DATAGRAMS_A_TURN: usize = 64;
+
+/// Where a worker's sockets receive, one after the other: a buffer for the largest datagram, so
+/// that replies over the size we offered are whole (Azure sends such).
+pub type ReceiveBuffer = Rc<RefCell<Box<[u8]>>>;
 
 /// One worker's sockets towards one server.
 pub(super) struct Udp {

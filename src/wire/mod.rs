@@ -13,10 +13,11 @@ mod message;
 mod name;
 mod name_map;
 mod query;
+mod question;
 mod relevance;
 mod writer;
 
-pub use answer::{Answer, AnswerError, Link, Question, QuestionRef};
+pub use answer::{Answer, Link};
 pub use constants::{
     CLASS_IN, Ede, HEADER_OCTETS, MAX_MESSAGE_OCTETS, Rcode, Rtype, UDP_PAYLOAD_OCTETS, flags,
 };
@@ -26,6 +27,7 @@ pub use message::{
 pub use name::{MAX_LABEL_OCTETS, MAX_NAME_OCTETS, Name, NameError, QName};
 pub use name_map::NameMap;
 pub use query::{Edns, Fault, Query};
+pub use question::{AnswerError, Question, QuestionRef};
 pub use writer::{Full, MessageWriter};
 
 /// The two octets at `at`, big-endian; `None` past the end.

@@ -1,9 +1,9 @@
 //! A query as a client sent it.
 
-use super::answer::{Question, QuestionRef};
 use super::constants::{HEADER_OCTETS, Rtype, flags};
 use super::message::{Header, Malformed, Records, Section, read_question};
 use super::name::QName;
+use super::question::{Question, QuestionRef};
 use super::u16_at;
 
 /// What a query's OPT record says (RFC 6891 §6.1).

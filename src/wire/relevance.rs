@@ -1,10 +1,10 @@
 //! Which records of a reply answer its question. The others are nobody's business, and could carry
 //! a public address of a protected name past us (RFC 2181 §5.4.1; RFC 5452 §6).
 
-use super::answer::{AnswerError, Question};
 use super::constants::{MAX_MESSAGE_OCTETS, Rtype};
 use super::message::{Header, Malformed, Record, Records, Section, canonical_rdata, read_name};
 use super::name::QName;
+use super::question::{AnswerError, Question};
 use super::u16_at;
 use super::writer::{Full, MessageWriter};
 
