@@ -152,7 +152,7 @@ impl Daemon {
                 }
                 _ = signals.terminate.recv() => break,
                 _ = signals.interrupt.recv() => break,
-                _ = signals.totals.recv() => info!("totals: {}", self.workers.totals()),
+                _ = signals.totals.recv() => self.log_totals(),
                 _ = housekeeping.tick() => self.keep_house(&forwarder),
                 () = self.workers.ended() => return Err(RunError::WorkerEnded),
             }
@@ -224,6 +224,13 @@ impl Daemon {
         self.workers.shared().snapshot.store(Arc::new(snapshot));
         self.config = config;
         Ok(())
+    }
+
+    fn log_totals(&self) {
+        info!("totals: {}", self.workers.totals());
+        for upstream in self.workers.upstreams() {
+            info!("upstream {upstream}");
+        }
     }
 
     /// Takes no new queries, finishes those under way, ends.

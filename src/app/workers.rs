@@ -91,6 +91,18 @@ impl Workers {
         format!("{} tcp-open={connections} {}", Totals(counters), listeners.tally)
     }
 
+    /// A line about each upstream in force, once each.
+    pub(super) fn upstreams(&self) -> Vec<String> {
+        let snapshot = self.shared.snapshot.load();
+        let targets = snapshot.rules.iter().flat_map(|rule| rule.targets().to_vec());
+        let mut lines: Vec<_> = targets
+            .map(|target| format!("{} {}", target.upstream().address(), target.upstream().tally()))
+            .collect();
+        lines.sort_unstable();
+        lines.dedup();
+        lines
+    }
+
     /// Ends all threads, at the latest at `deadline`; gives the totals.
     pub(super) fn stop(mut self, deadline: Instant) -> Result<String, RunError> {
         self.stopper.stop(deadline);

@@ -18,7 +18,7 @@ mod waiters;
 pub(crate) mod tests;
 
 pub use link::Link;
-pub use server::Upstream;
+pub use server::{Tally, Upstream};
 pub use udp::ReceiveBuffer;
 
 use std::io;

@@ -1,5 +1,6 @@
 //! What all workers share about one server: its address, its counters, its silence.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -36,10 +37,9 @@ pub(super) struct Counters {
     pub(super) without_edns: AtomicU64,
 }
 
-/// A reading of an upstream's counters, by which tests see its traffic.
-#[cfg(test)]
+/// A reading of an upstream's counters. Displays as `label=value` words.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub(crate) struct Tally {
+pub struct Tally {
     /// Queries sent, over UDP and TCP.
     pub queries: u64,
     /// Replies to our questions, whatever their rcode.
@@ -56,6 +56,19 @@ pub(crate) struct Tally {
     pub tcp_dials: u64,
     /// Queries repeated without EDNS.
     pub without_edns: u64,
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { queries, replies, timeouts, mismatches, unreachable, .. } = self;
+        let Self { tcp_queries, tcp_dials, without_edns, .. } = self;
+        write!(
+            f,
+            "queries={queries} replies={replies} timeouts={timeouts} mismatches={mismatches} \
+             unreachable={unreachable} tcp-queries={tcp_queries} tcp-dials={tcp_dials} \
+             without-edns={without_edns}"
+        )
+    }
 }
 
 pub(super) fn count(counter: &AtomicU64) {
@@ -80,8 +93,7 @@ impl Upstream {
     }
 
     /// The counters now.
-    #[cfg(test)]
-    pub(crate) fn tally(&self) -> Tally {
+    pub fn tally(&self) -> Tally {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let counters = &self.counters;
         Tally {
