@@ -34,6 +34,14 @@ pub(crate) fn config(upstream: &str, timeout: &str) -> String {
     )
 }
 
+/// The same where the zone lists so many names besides, all of them with the address of `last`.
+pub(crate) fn config_of_names(upstream: &str, names: usize, last: u8) -> String {
+    let config = config(upstream, "300ms").replace("10.1.0.5", &format!("10.1.0.{last}"));
+    let listed: String =
+        (0..names).map(|name| format!(", 'n{name}' = ['10.1.0.{last}']")).collect();
+    config.replace("] }", &format!("]{listed} }}"))
+}
+
 /// A file of its own for every caller.
 pub(crate) fn scratch(suffix: &str) -> PathBuf {
     static NEXT: AtomicUsize = AtomicUsize::new(0);

@@ -4,6 +4,7 @@
 mod connections;
 mod daemon;
 mod floods;
+mod load;
 mod loops;
 mod reloads;
 mod starts;

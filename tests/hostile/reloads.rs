@@ -5,8 +5,14 @@ use std::time::Duration;
 
 use hickory_proto::op::ResponseCode;
 
-use super::daemon::{Daemon, PATIENCE, PRIVATE, config, query, receive, scratch, until};
+use super::daemon::{
+    Daemon, PATIENCE, PRIVATE, config, config_of_names, query, receive, scratch, until,
+};
+use super::load::Load;
 use super::upstream;
+
+/// Listed names of a large configuration.
+const MANY_NAMES: usize = 100_000;
 
 #[test]
 fn a_bad_file_changes_nothing_and_a_good_one_the_answer() {
@@ -31,6 +37,26 @@ fn a_bad_file_changes_nothing_and_a_good_one_the_answer() {
     daemon.wait_for_log("expect:");
     let address = daemon.ask_udp(PRIVATE).expect("a reply").address();
     assert_eq!(address, Some(Ipv4Addr::new(10, 1, 0, 50)));
+}
+
+/// How long it takes is measured by `cargo bench --bench reload`; here it counts that nobody
+/// notices.
+#[test]
+fn nothing_is_lost_while_100_000_names_come_and_go() {
+    let upstream = upstream::closed().to_string();
+    let daemon = Daemon::start(&config(&upstream, "300ms"));
+    let load = Load::start(&daemon);
+    for (names, last) in [(MANY_NAMES, 50), (0, 51)] {
+        daemon.write_config(&config_of_names(&upstream, names, last));
+        daemon.signal("-HUP");
+        until("the new address", || {
+            let address = daemon.ask_udp(PRIVATE).expect("a reply").address();
+            (address == Some(Ipv4Addr::new(10, 1, 0, last))).then_some(())
+        });
+    }
+    let tally = load.stop();
+    assert_eq!((tally.lost, tally.wrong), (0, 0), "{tally:?}");
+    assert!(tally.asked > 0 && !daemon.log().contains("panic"), "{}", daemon.log());
 }
 
 #[test]
