@@ -1,7 +1,6 @@
 //! Queries as clients send them, and what upstreams say, as octets. The one place that knows how an
 //! answer gets into the cache.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use privatelinkd::engine::Snapshot;
@@ -46,7 +45,7 @@ pub(crate) fn keep(snapshot: &Snapshot, query: &[u8], said: &Said<'_>, leads_to_
     let reply = reply(&query[..parsed.question_end()], said);
     let question = parsed.to_question();
     let answer = Answer::parse(&reply, &question).expect("a reply");
-    let kept = snapshot.cache.insert(question, Arc::new(answer), leads_to_us, Instant::now());
+    let kept = snapshot.cache.insert(&question, &answer, leads_to_us, Instant::now());
     assert!(kept.is_some(), "not kept: {}", query.escape_ascii());
 }
 

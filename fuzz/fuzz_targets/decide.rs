@@ -4,7 +4,7 @@
 #![no_main]
 
 use std::net::IpAddr;
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 use std::time::Instant;
 
 use libfuzzer_sys::fuzz_target;
@@ -12,7 +12,7 @@ use privatelinkd::config::{self, Config};
 use privatelinkd::engine::{Asked, Outcome, Snapshot, Steps, Transport, Verdict, decide};
 use privatelinkd::forward::{OwnAddresses, Rules};
 use privatelinkd::wire::{
-    Answer, AnswerError, HEADER_OCTETS, Query, Question, Record, Rtype, Section,
+    Answer, AnswerError, AnswerRef, HEADER_OCTETS, Query, Question, Record, Rtype, Section,
     UDP_PAYLOAD_OCTETS, flags, read_name, u16_at,
 };
 use privatelinkd::zones::{Found, Zones};
@@ -98,7 +98,7 @@ fn keep(reply: &[u8], now: Instant) -> Option<Vec<u8>> {
     question.qclass = u16_at(reply, end + 2)?;
     let answer = Answer::parse(reply, &question).ok()?;
     // As if its chain led to us: `decide` must see for itself.
-    SNAPSHOT.cache.insert(question, Arc::new(answer), true, now)?;
+    SNAPSHOT.cache.insert(&question, &answer, true, now)?;
     let mut request = vec![0x47, 0x11, 0x01, 0, 0, 1, 0, 0, 0, 0, 0, 0];
     request.extend_from_slice(qname.as_wire());
     request.extend_from_slice(&reply[end..end + 4]);
@@ -110,7 +110,7 @@ fn client(request: &[u8]) -> IpAddr {
 }
 
 /// No public address of a name that we protect, whoever gave it to us.
-fn check_address(answer: &Answer, record: &Record<'_>) {
+fn check_address(answer: &AnswerRef<'_>, record: &Record<'_>) {
     let Ok((owner, _)) = read_name(answer.message(), record.owner_at) else { return };
     if ZONES.find(&owner).as_ref().is_some_and(Found::is_ours) {
         match record.rtype {
@@ -160,6 +160,7 @@ fn check(request: &[u8], transport: Transport, now: Instant) {
         Err(AnswerError::Endless) if outcome == Outcome::Private => return,
         answer => answer.expect("a reply that can be read"),
     };
+    let answer = answer.borrowed();
     assert_eq!(answer.has_opt(), query.edns.is_some(), "OPT answers OPT");
     answer.records().for_each(|record| check_address(&answer, &record));
     if outcome == Outcome::Private {

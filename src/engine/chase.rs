@@ -4,8 +4,8 @@
 
 use super::splice::{self, Chain};
 use crate::wire::{
-    Answer, Full, MAX_MESSAGE_OCTETS, Malformed, MessageWriter, Name, Question, Rcode, Record,
-    Rtype, Section, canonical_rdata, flags, read_name,
+    Answer, AnswerRef, Full, MAX_MESSAGE_OCTETS, Malformed, MessageWriter, Name, Question, Rcode,
+    Record, Rtype, Section, canonical_rdata, flags, read_name,
 };
 use crate::zones::Zones;
 
@@ -14,7 +14,7 @@ pub(super) const MAX_HOPS: usize = 8;
 
 /// The name that must be asked next when `answer` stops at a CNAME: it holds neither what was asked
 /// nor a SOA that says there is none, and its target is not ours.
-pub(super) fn next(zones: &Zones, question: &Question, answer: &Answer) -> Option<Name> {
+pub(super) fn next(zones: &Zones, question: &Question, answer: &AnswerRef<'_>) -> Option<Name> {
     let chased = !matches!(question.qtype, Rtype::CNAME | Rtype::ANY | Rtype::RRSIG);
     if !chased || !answer.has_links() || answer.rcode() != Rcode::NOERROR {
         return None;
@@ -38,8 +38,8 @@ pub(super) fn next(zones: &Zones, question: &Question, answer: &Answer) -> Optio
 /// `first` with `rest`, which answers what `first` led to, behind it.
 pub(super) fn join(
     question: &Question,
-    first: &Answer,
-    rest: &Answer,
+    first: &AnswerRef<'_>,
+    rest: &AnswerRef<'_>,
 ) -> Result<Answer, Malformed> {
     let mut out = Vec::with_capacity(first.message().len() + rest.message().len());
     let both_authentic = first.header().flags & rest.header().flags & flags::AD;
@@ -67,7 +67,7 @@ pub(super) fn join(
 /// Copies a record with all its names uncompressed.
 fn copy_record(
     writer: &mut MessageWriter<'_>,
-    from: &Answer,
+    from: &AnswerRef<'_>,
     record: &Record<'_>,
 ) -> Result<(), Malformed> {
     let (owner, _) = read_name(from.message(), record.owner_at)?;

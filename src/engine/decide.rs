@@ -9,7 +9,7 @@ use super::{Asked, Outcome, Silence, Transport, Verdict};
 use crate::access::{Client, SiteId};
 use crate::config::Refused;
 use crate::forward::{Rule, Target};
-use crate::wire::{Answer, CLASS_IN, Ede, HEADER_OCTETS, Name, Query, Rcode, Rtype, flags};
+use crate::wire::{AnswerRef, CLASS_IN, Ede, HEADER_OCTETS, Name, Query, Rcode, Rtype, flags};
 use crate::zones::Found;
 
 /// Decides what `request` gets under `snapshot`, and appends the reply, if there is one, to `out`.
@@ -55,7 +55,8 @@ pub fn decide<R: Recorder>(
     }
     let kept = snapshot.cache.find(&query.as_question(), asked.now);
     // An answer that held only because its chain led to us is none once it does not.
-    let kept = kept.filter(|hit| !hit.needs_us || leads_to_us(snapshot, query.qtype, &hit.answer));
+    let kept =
+        kept.filter(|hit| !hit.needs_us || leads_to_us(snapshot, query.qtype, &hit.answer()));
     if let Some(hit) = kept {
         recorder.note(|| Step::Cache {
             hit: true,
@@ -64,7 +65,7 @@ pub fn decide<R: Recorder>(
         });
         let want = want(client, asked, &query);
         let waiting = Waiting { snapshot, query: &query, transport: asked.transport, want };
-        let outcome = waiting.answer(&hit.answer, hit.age_seconds, out, recorder);
+        let outcome = waiting.answer(&hit.answer(), hit.age_seconds, out, recorder);
         return Verdict::Reply(outcome.unwrap_or(Outcome::Cached));
     }
     recorder.note(|| Step::Cache { hit: false, age_seconds: None, left_seconds: None });
@@ -153,7 +154,7 @@ impl Waiting<'_> {
     /// reply that made it, when it is no longer the upstream's.
     fn answer<R: Recorder>(
         &self,
-        answer: &Answer,
+        answer: &AnswerRef<'_>,
         age_seconds: u32,
         out: &mut Vec<u8>,
         recorder: &mut R,
@@ -182,7 +183,7 @@ pub(super) fn answer_now(
     snapshot: &Snapshot,
     asked: &Asked,
     query: &Query<'_>,
-    answer: &Answer,
+    answer: &AnswerRef<'_>,
     out: &mut Vec<u8>,
 ) -> Outcome {
     let client = snapshot.clients.client(asked.client);
@@ -209,7 +210,7 @@ fn state_of(target: &Target) -> UpstreamState {
 }
 
 /// Whether an answer's chain ends with us, whatever the upstream says of its end.
-pub(super) fn leads_to_us(snapshot: &Snapshot, qtype: Rtype, answer: &Answer) -> bool {
+pub(super) fn leads_to_us(snapshot: &Snapshot, qtype: Rtype, answer: &AnswerRef<'_>) -> bool {
     answer.has_links()
         && qtype != Rtype::CNAME
         && matches!(splice::follow(&snapshot.zones, answer), Chain::Ours { .. })

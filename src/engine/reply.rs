@@ -3,7 +3,7 @@
 use super::Transport;
 use crate::forward::Failure;
 use crate::wire::{
-    Answer, Ede, Fault, Full, Header, MessageWriter, Query, Rcode, UDP_PAYLOAD_OCTETS, flags,
+    AnswerRef, Ede, Fault, Full, Header, MessageWriter, Query, Rcode, UDP_PAYLOAD_OCTETS, flags,
     u32_at,
 };
 
@@ -146,7 +146,7 @@ fn error_flags(header: &Header, rcode: Rcode) -> u16 {
 }
 
 /// Writes an upstream's answer with `age_seconds` off its TTLs.
-pub(super) fn from_answer(mut reply: Reply<'_>, answer: &Answer, age_seconds: u32) {
+pub(super) fn from_answer(mut reply: Reply<'_>, answer: &AnswerRef<'_>, age_seconds: u32) {
     let header = answer.header();
     let asks_ad = reply.query.dnssec_ok() || reply.query.header.has(flags::AD);
     let mut bits = if asks_ad { header.flags & flags::AD } else { 0 };
@@ -159,7 +159,11 @@ pub(super) fn from_answer(mut reply: Reply<'_>, answer: &Answer, age_seconds: u3
 
 /// Copies the records; without the authority section where that is what does not fit and nobody
 /// needs it (RFC 2181 §9).
-fn copy_records(reply: &mut Reply<'_>, answer: &Answer, age_seconds: u32) -> Result<(), Full> {
+fn copy_records(
+    reply: &mut Reply<'_>,
+    answer: &AnswerRef<'_>,
+    age_seconds: u32,
+) -> Result<(), Full> {
     let message = answer.message();
     let from = answer.question_end();
     let all = message.get(from..).ok_or(Full)?;
@@ -176,7 +180,6 @@ fn copy_records(reply: &mut Reply<'_>, answer: &Answer, age_seconds: u32) -> Res
     if age_seconds > 0 {
         let end = reply.writer.len();
         for place in answer.ttl_places() {
-            let place = usize::from(*place);
             if place < end {
                 let ttl = u32_at(message, place).unwrap_or(0);
                 reply.writer.set_u32(place, ttl.saturating_sub(age_seconds));

@@ -4,7 +4,7 @@
 use super::private::{self, Owner, Want};
 use super::recorder::{Recorder, Step};
 use super::reply::Reply;
-use crate::wire::{Answer, CLASS_IN, Full, HEADER_OCTETS, Link, QName, Rcode, Rtype, flags};
+use crate::wire::{AnswerRef, CLASS_IN, Full, HEADER_OCTETS, Link, QName, Rcode, Rtype, flags};
 use crate::zones::{Found, Zones};
 
 /// Where a chain leads.
@@ -16,7 +16,7 @@ pub(super) enum Chain<'z> {
 }
 
 /// Follows the CNAMEs of `answer` from its question on.
-pub(super) fn follow<'z>(zones: &'z Zones, answer: &Answer) -> Chain<'z> {
+pub(super) fn follow<'z>(zones: &'z Zones, answer: &AnswerRef<'_>) -> Chain<'z> {
     let mut last = None;
     for (index, Link { target, .. }) in answer.links().enumerate() {
         if let Some(found) = zones.find(&target).filter(Found::is_ours) {
@@ -30,7 +30,7 @@ pub(super) fn follow<'z>(zones: &'z Zones, answer: &Answer) -> Chain<'z> {
 /// Writes the chain up to `target` and our own answer behind it.
 pub(super) fn write<R: Recorder>(
     mut reply: Reply<'_>,
-    answer: &Answer,
+    answer: &AnswerRef<'_>,
     age_seconds: u32,
     cut: (usize, &QName, Found<'_>),
     want: Want,
@@ -54,7 +54,7 @@ pub(super) fn write<R: Recorder>(
 /// Copies `links` CNAMEs with their signatures. Gives where the last target begins.
 fn copy_links(
     reply: &mut Reply<'_>,
-    answer: &Answer,
+    answer: &AnswerRef<'_>,
     age_seconds: u32,
     links: usize,
 ) -> Result<usize, Full> {

@@ -79,7 +79,7 @@ impl Worker {
         // It was parsed once before, so this never fails.
         let Ok(query) = Query::parse(request) else { return };
         let outcome = match self.fetch_once(snapshot, query.to_question()).await {
-            Ok(answer) => answer_now(snapshot, asked, &query, &answer, out),
+            Ok(answer) => answer_now(snapshot, asked, &query, &answer.borrowed(), out),
             Err(failure) => {
                 reply::failure(&query, asked.transport, &failure, out);
                 Outcome::Failed
@@ -101,7 +101,7 @@ impl Worker {
     async fn fetch(&self, snapshot: &Snapshot, question: Question) -> Result<Arc<Answer>, Failure> {
         // Another worker may have brought it between our look and this flight.
         if let Some(hit) = snapshot.cache.find(&question.borrowed(), Instant::now()) {
-            return Ok(hit.answer);
+            return Ok(Arc::new(hit.answer().to_answer()));
         }
         let Some(rule) = snapshot.rules.find(&(&question.qname).into()) else {
             return Err(Failure::NoUpstream);
@@ -113,7 +113,7 @@ impl Worker {
         };
         let deadline = tokio::time::Instant::now() + budget;
         let chased = self.ask_and_chase(snapshot, &question, deadline).await;
-        let leads = |answer: &Answer| leads_to_us(snapshot, question.qtype, answer);
+        let leads = |answer: &Answer| leads_to_us(snapshot, question.qtype, &answer.borrowed());
         let (answer, leads_to_us) = match chased {
             Ok(answer) => {
                 let leads = leads(&answer);
@@ -123,7 +123,7 @@ impl Worker {
             Err(Failure::BadReply(answer)) if leads(&answer) => (answer, true),
             Err(failure) => return Err(failure),
         };
-        snapshot.cache.insert(question, Arc::clone(&answer), leads_to_us, Instant::now());
+        snapshot.cache.insert(&question, &answer, leads_to_us, Instant::now());
         Ok(answer)
     }
 
@@ -138,7 +138,9 @@ impl Worker {
         let rule = snapshot.rules.find(&(&question.qname).into()).ok_or(Failure::NoUpstream)?;
         let mut whole = self.forwarder.ask(rule, question, deadline).await?;
         for _ in 0..chase::MAX_HOPS {
-            let Some(qname) = chase::next(&snapshot.zones, question, &whole) else { break };
+            let Some(qname) = chase::next(&snapshot.zones, question, &whole.borrowed()) else {
+                break;
+            };
             // Where nobody can be asked, the chain's beginning is all there is.
             let Some(rule) = snapshot.rules.find(&(&qname).into()) else { break };
             let next = Question { qname, ..question.clone() };
@@ -146,15 +148,16 @@ impl Worker {
                 Ok(rest) => rest,
                 // It may show a chain that goes on to us.
                 Err(Failure::BadReply(rest)) => {
-                    let joined = chase::join(question, &whole, &rest);
+                    let joined = chase::join(question, &whole.borrowed(), &rest.borrowed());
                     return Err(
                         joined.map_or(Failure::Garbled, |all| Failure::BadReply(all.into()))
                     );
                 }
                 Err(failure) => return Err(failure),
             };
-            let is_end = rest.header().answers == 0;
-            whole = chase::join(question, &whole, &rest).map_err(|_| Failure::Garbled)?;
+            let is_end = rest.borrowed().header().answers == 0;
+            whole = chase::join(question, &whole.borrowed(), &rest.borrowed())
+                .map_err(|_| Failure::Garbled)?;
             if is_end {
                 break;
             }

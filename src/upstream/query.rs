@@ -68,7 +68,7 @@ pub(super) fn read(message: &[u8], question: &Question, edns: Edns) -> Reading {
     let rcode = Rcode(header.flags & flags::RCODE);
     let rejected = edns == Edns::With && matches!(rcode, Rcode::FORMERR | Rcode::NOTIMP);
     match Answer::parse(message, question) {
-        Ok(answer) if rejected && !answer.has_opt() => Reading::NoEdns,
+        Ok(answer) if rejected && !answer.borrowed().has_opt() => Reading::NoEdns,
         // We sent version 0, which everybody has: an OPT that confuses the server.
         Ok(answer) if edns == Edns::With && answer.rcode() == Rcode::BADVERS => Reading::NoEdns,
         Ok(answer) => Reading::Answer(answer),

@@ -121,7 +121,7 @@ async fn a_good_answer_comes_back() {
         let server = udp_server(|query| vec![reply(query, 0, 2)]).await;
         let link = link(server);
         let answer = link.ask(&question()).await.unwrap();
-        assert_eq!(answer.header().answers, 2);
+        assert_eq!(answer.borrowed().header().answers, 2);
         let tally = link.upstream().tally();
         assert_eq!((tally.queries, tally.replies, tally.mismatches), (1, 1, 0));
     })
@@ -177,7 +177,7 @@ async fn replies_with_wrong_ids_are_ignored_and_counted() {
         .await;
         let link = link(server);
         let answer = link.ask(&question()).await.unwrap();
-        assert_eq!(answer.header().answers, 1);
+        assert_eq!(answer.borrowed().header().answers, 1);
         assert_eq!(link.upstream().tally().mismatches, 21);
     })
     .await;
@@ -198,7 +198,7 @@ async fn a_wrong_question_goes_on_over_tcp() {
             write_reply(&mut stream, &reply(&query, 0, 2)).await.unwrap();
         });
         let answer = link.ask(&question()).await.unwrap();
-        assert_eq!(answer.header().answers, 2);
+        assert_eq!(answer.borrowed().header().answers, 2);
         let tally = link.upstream().tally();
         assert_eq!((tally.mismatches, tally.tcp_queries), (1, 1));
     })
@@ -222,8 +222,8 @@ async fn truncated_replies_are_fetched_over_one_tcp_connection() {
         let link = link(server);
         for _ in 0..3 {
             let answer = link.ask(&question()).await.unwrap();
-            assert_eq!(answer.header().answers, 4_000);
-            assert!(answer.message().len() > 64_000);
+            assert_eq!(answer.borrowed().header().answers, 4_000);
+            assert!(answer.borrowed().message().len() > 64_000);
         }
         assert_eq!(link.upstream().tally().tcp_dials, 1);
     })
@@ -265,7 +265,7 @@ async fn an_oversize_udp_reply_is_taken_whole() {
     local(async {
         let server = udp_server(|query| vec![reply(query, 0, 4_000)]).await;
         let answer = link(server).ask(&question()).await.unwrap();
-        assert_eq!(answer.header().answers, 4_000);
+        assert_eq!(answer.borrowed().header().answers, 4_000);
     })
     .await;
 }
@@ -288,7 +288,7 @@ async fn a_server_without_edns_is_asked_again_without() {
             .await;
             let link = link(server);
             let answer = link.ask(&question()).await.unwrap();
-            assert_eq!((answer.rcode(), answer.has_opt()), (Rcode::NOERROR, false));
+            assert_eq!((answer.rcode(), answer.borrowed().has_opt()), (Rcode::NOERROR, false));
             let tally = link.upstream().tally();
             assert_eq!((tally.queries, tally.without_edns), (2, 1));
         })

@@ -10,22 +10,42 @@ use super::{u16_at, u32_at};
 
 /// Octets of extended errors kept from one reply: a few codes with a sentence each.
 const MAX_EDE_OCTETS: usize = 256;
+/// Octets of head and tables for an answer of eight records: a guess that only saves a resize.
+const TYPICAL_TABLES_OCTETS: usize = HEAD_OCTETS + 8 * 2;
+
+/// Octets of the head: eight numbers of 16 bits.
+const HEAD_OCTETS: usize = 16;
+/// Octets of a link's places in the table.
+const LINK_OCTETS: usize = 4;
 
 /// A well-formed reply without its additional section and without records that its question does
 /// not lead to. The other octets are kept as they came, unless there were such records.
+///
+/// One run of octets, so that keeping it elsewhere is one copy: a head (how many TTLs, links, octets
+/// of extended errors and of the message; where question and answer section end; rcode; whether
+/// there was an OPT), the places of the TTLs, the places of the links, the extended errors, the
+/// message.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Answer {
-    message: Box<[u8]>,
+    octets: Box<[u8]>,
+}
+
+/// An [`Answer`] whose octets stand elsewhere.
+#[derive(Clone, Copy, Debug)]
+pub struct AnswerRef<'a> {
+    octets: &'a [u8],
+    message: &'a [u8],
     header: Header,
     rcode: Rcode,
     question_end: usize,
     answers_end: usize,
-    /// The CNAMEs from the question on, in chain order.
-    links: Box<[LinkPlace]>,
-    /// Where each record's TTL stands.
-    ttl_places: Box<[u16]>,
+    /// Where each record's TTL stands, two octets each.
+    ttl_places: &'a [u8],
+    /// Where the CNAMEs from the question on begin and the first signature of each (0: none), in
+    /// chain order, two octets each.
+    links: &'a [u8],
     /// Extended errors as EDNS options, ready to be written again.
-    ede: Box<[u8]>,
+    ede: &'a [u8],
     has_opt: bool,
 }
 
@@ -43,7 +63,7 @@ pub struct Link<'a> {
 impl Answer {
     /// Reads `message` as a reply to `question`. The message id is the caller's to check.
     pub fn parse(message: &[u8], question: &Question) -> Result<Self, AnswerError> {
-        let mut header = Header::read(message).ok_or(AnswerError::Malformed)?;
+        let header = Header::read(message).ok_or(AnswerError::Malformed)?;
         if !header.has(flags::QR) || header.opcode() != 0 {
             return Err(AnswerError::NotAReply);
         }
@@ -57,11 +77,12 @@ impl Answer {
             Relevant::Whole(links) => links,
             Relevant::Part(part) => return Self::parse(&part, question),
         };
+        let mut octets = Vec::with_capacity(TYPICAL_TABLES_OCTETS + message.len());
+        octets.resize(HEAD_OCTETS, 0);
         let mut records = Records::new(message, &header, question_end);
         let mut end = question_end;
         let mut answers_end = question_end;
         let mut opt: Option<Record<'_>> = None;
-        let mut ttl_places = Vec::new();
         for record in records.by_ref() {
             let record = record?;
             if record.rtype == Rtype::OPT {
@@ -79,36 +100,125 @@ impl Answer {
                 Section::Additional => continue,
             }
             end = record.end();
-            ttl_places.push(u16::try_from(record.ttl_at).map_err(|_| AnswerError::Malformed)?);
+            octets.extend(number(record.ttl_at)?);
         }
-        header.additionals = 0;
-        let mut ede = Vec::new();
+        let ttls = (octets.len() - HEAD_OCTETS) / 2;
+        for LinkPlace { cname, signature } in &links {
+            octets.extend(number(*cname)?);
+            octets.extend(number(signature.unwrap_or(0))?);
+        }
+        let ede_at = octets.len();
         if let Some(opt) = opt {
             rcode |= (u16::from(opt.ttl.to_be_bytes()[0])) << 4;
-            read_ede(opt.rdata, &mut ede)?;
+            read_ede(opt.rdata, &mut octets)?;
         }
-        let mut message: Box<[u8]> = message.get(..end).ok_or(AnswerError::Malformed)?.into();
-        for place in &ttl_places {
-            clamp_ttl(&mut message, usize::from(*place));
+        let ede = octets.len() - ede_at;
+        let message_at = octets.len();
+        octets.extend_from_slice(message.get(..end).ok_or(AnswerError::Malformed)?);
+        let (tables, message) = octets.split_at_mut(message_at);
+        let head = [
+            number(ttls)?,
+            number(links.len())?,
+            number(ede)?,
+            number(message.len())?,
+            number(question_end)?,
+            number(answers_end)?,
+            rcode.to_be_bytes(),
+            u16::from(opt.is_some()).to_be_bytes(),
+        ];
+        for (to, number) in tables.chunks_exact_mut(2).zip(head) {
+            to.copy_from_slice(&number);
         }
-        clamp_soa_ttl(&mut message, &header, question_end);
-        Ok(Self {
+        // As the question has it: the letters' case is nobody's but the client's.
+        if let Some(qname) = message.get_mut(HEADER_OCTETS..question_end - 4) {
+            qname.copy_from_slice(question.qname.as_wire());
+        }
+        if let Some(additionals) = message.get_mut(10..HEADER_OCTETS) {
+            additionals.fill(0);
+        }
+        for place in tables.get(HEAD_OCTETS..).unwrap_or(&[]).chunks_exact(2).take(ttls) {
+            clamp_ttl(message, usize::from(u16_at(place, 0).unwrap_or(0)));
+        }
+        clamp_soa_ttl(message, &Header { additionals: 0, ..header }, question_end);
+        Ok(Self { octets: octets.into_boxed_slice() })
+    }
+
+    /// The same, borrowed.
+    pub fn borrowed(&self) -> AnswerRef<'_> {
+        // `parse` wrote them.
+        AnswerRef::from_octets(&self.octets).unwrap_or_default()
+    }
+
+    /// The rcode, extended bits included.
+    pub fn rcode(&self) -> Rcode {
+        self.borrowed().rcode()
+    }
+
+    /// Extended errors of the reply, as EDNS options ready to be written (RFC 8914).
+    pub fn ede_options(&self) -> &[u8] {
+        self.borrowed().ede_options()
+    }
+
+    /// All of it, to be kept elsewhere: [`AnswerRef::from_octets`] reads it there.
+    pub fn octets(&self) -> &[u8] {
+        &self.octets
+    }
+}
+
+impl<'a> AnswerRef<'a> {
+    /// No message at all; reads as SERVFAIL.
+    const NONE: Self = Self {
+        octets: &[],
+        message: &[],
+        header: Header {
+            id: 0,
+            flags: 0,
+            questions: 0,
+            answers: 0,
+            authorities: 0,
+            additionals: 0,
+        },
+        rcode: Rcode::SERVFAIL,
+        question_end: 0,
+        answers_end: 0,
+        ttl_places: &[],
+        links: &[],
+        ede: &[],
+        has_opt: false,
+    };
+
+    /// What [`Answer::octets`] gave; octets behind it are left alone. `None` when it cannot be that.
+    pub fn from_octets(octets: &'a [u8]) -> Option<Self> {
+        let (head, rest) = octets.split_at_checked(HEAD_OCTETS)?;
+        let number = |index: usize| u16_at(head, index * 2).map(usize::from);
+        let (ttl_places, rest) = rest.split_at_checked(number(0)? * 2)?;
+        let (links, rest) = rest.split_at_checked(number(1)? * LINK_OCTETS)?;
+        let (ede, rest) = rest.split_at_checked(number(2)?)?;
+        let message = rest.get(..number(3)?)?;
+        let end = octets.len() - rest.len() + message.len();
+        Some(Self {
+            octets: octets.get(..end)?,
             message,
-            header,
-            rcode: Rcode(rcode),
-            question_end,
-            answers_end,
-            links: links.into_boxed_slice(),
-            ttl_places: ttl_places.into_boxed_slice(),
-            ede: ede.into_boxed_slice(),
-            has_opt: opt.is_some(),
+            header: Header::read(message)?,
+            rcode: Rcode(u16_at(head, 12)?),
+            question_end: number(4)?,
+            answers_end: number(5)?,
+            ttl_places,
+            links,
+            ede,
+            has_opt: number(7)? > 0,
         })
+    }
+
+    /// An owned copy.
+    pub fn to_answer(self) -> Answer {
+        Answer { octets: self.octets.into() }
     }
 
     /// The message, without additional records. TTLs above 2^31 - 1 have become 0 (RFC 2181 §8),
     /// the SOA's TTL is at most its MINIMUM (RFC 2308 §5).
-    pub fn message(&self) -> &[u8] {
-        &self.message
+    pub fn message(&self) -> &'a [u8] {
+        self.message
     }
 
     /// The header as received, the additional count 0.
@@ -119,6 +229,11 @@ impl Answer {
     /// The rcode, extended bits included.
     pub fn rcode(&self) -> Rcode {
         self.rcode
+    }
+
+    /// The question section: the name in lower case, type, class.
+    pub fn question(&self) -> &'a [u8] {
+        self.message.get(HEADER_OCTETS..self.question_end).unwrap_or(&[])
     }
 
     /// Where the question section ends.
@@ -132,11 +247,12 @@ impl Answer {
     }
 
     /// The CNAMEs that lead from the question on, in chain order; at most 16.
-    pub fn links(&self) -> impl Iterator<Item = Link<'_>> {
-        self.links.iter().filter_map(|place| {
-            let cname = self.record_at(place.cname)?;
-            let signature = place.signature.and_then(|at| self.record_at(at));
-            let (target, _) = read_name(&self.message, cname.rdata_at).ok()?;
+    pub fn links(self) -> impl Iterator<Item = Link<'a>> {
+        self.links.chunks_exact(LINK_OCTETS).filter_map(move |places| {
+            let cname = self.record_at(u16_at(places, 0)?)?;
+            let signature =
+                u16_at(places, 2).filter(|at| *at > 0).and_then(|at| self.record_at(at));
+            let (target, _) = read_name(self.message, cname.rdata_at).ok()?;
             Some(Link { cname, signature, target })
         })
     }
@@ -147,20 +263,21 @@ impl Answer {
     }
 
     /// The record of the answer section that begins at `at`.
-    fn record_at(&self, at: usize) -> Option<Record<'_>> {
+    fn record_at(&self, at: u16) -> Option<Record<'a>> {
+        let at = usize::from(at);
         let one = Header { answers: 1, authorities: 0, additionals: 0, ..self.header };
         let within = at < self.answers_end;
-        within.then(|| Records::new(&self.message, &one, at).next())?.and_then(Result::ok)
+        within.then(|| Records::new(self.message, &one, at).next())?.and_then(Result::ok)
     }
 
     /// Where the TTL of each record stands in the message.
-    pub fn ttl_places(&self) -> &[u16] {
-        &self.ttl_places
+    pub fn ttl_places(&self) -> impl Iterator<Item = usize> + use<'a> {
+        self.ttl_places.chunks_exact(2).filter_map(|place| u16_at(place, 0).map(usize::from))
     }
 
     /// Extended errors of the reply, as EDNS options ready to be written (RFC 8914).
-    pub fn ede_options(&self) -> &[u8] {
-        &self.ede
+    pub fn ede_options(&self) -> &'a [u8] {
+        self.ede
     }
 
     /// Whether the upstream spoke EDNS.
@@ -169,8 +286,8 @@ impl Answer {
     }
 
     /// The records, from the answer section on.
-    pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
-        Records::new(&self.message, &self.header, self.question_end).map_while(Result::ok)
+    pub fn records(&self) -> impl Iterator<Item = Record<'a>> + use<'a> {
+        Records::new(self.message, &self.header, self.question_end).map_while(Result::ok)
     }
 
     /// The TTL of a negative answer's SOA, which is never above its MINIMUM (RFC 2308 §5), seconds.
@@ -182,14 +299,19 @@ impl Answer {
 
     /// The smallest TTL of all records, seconds; `None` without records.
     pub fn min_ttl(&self) -> Option<u32> {
-        self.ttl_places.iter().filter_map(|place| u32_at(&self.message, usize::from(*place))).min()
+        self.ttl_places().filter_map(|place| u32_at(self.message, place)).min()
     }
+}
 
-    /// Octets on the heap.
-    pub fn heap_octets(&self) -> usize {
-        let links = size_of_val(&*self.links);
-        self.message.len() + 2 * self.ttl_places.len() + links + self.ede.len()
+impl Default for AnswerRef<'_> {
+    fn default() -> Self {
+        Self::NONE
     }
+}
+
+/// A number as the head and the tables hold it.
+fn number(value: usize) -> Result<[u8; 2], AnswerError> {
+    u16::try_from(value).map(u16::to_be_bytes).map_err(|_| AnswerError::Malformed)
 }
 
 /// Whether `message` repeats `question`; gives where it ends.
@@ -235,13 +357,15 @@ fn clamp_soa_ttl(message: &mut [u8], header: &Header, at: usize) {
     }
 }
 
-fn read_ede(mut options: &[u8], ede: &mut Vec<u8>) -> Result<(), Malformed> {
+/// Appends the extended errors among `options` to `out`.
+fn read_ede(mut options: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
+    let most = out.len() + MAX_EDE_OCTETS;
     while !options.is_empty() {
         let code = u16_at(options, 0).ok_or(Malformed)?;
         let octets = usize::from(u16_at(options, 2).ok_or(Malformed)?);
         let option = options.get(..4 + octets).ok_or(Malformed)?;
-        if code == OPTION_EDE && octets >= 2 && ede.len() + option.len() <= MAX_EDE_OCTETS {
-            ede.extend_from_slice(option);
+        if code == OPTION_EDE && octets >= 2 && out.len() + option.len() <= most {
+            out.extend_from_slice(option);
         }
         options = options.get(4 + octets..).unwrap_or(&[]);
     }

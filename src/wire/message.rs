@@ -70,22 +70,22 @@ pub fn read_name(message: &[u8], at: usize) -> Result<(QName, usize), NameError>
     // A pointer must land before the place it stands in; this falls with every jump.
     let mut barrier = at;
     for _ in 0..=MAX_POINTERS {
-        loop {
-            let octet = *message.get(at).ok_or(NameError::BadWire)?;
-            match octet {
-                0 => {
-                    name.push_root()?;
-                    return Ok((name, end.unwrap_or(at + 1)));
+        let begin = at;
+        let last = loop {
+            match *message.get(at).ok_or(NameError::BadWire)? {
+                octet @ 1..=63 => {
+                    name.note_label(at - begin)?;
+                    at += 1 + usize::from(octet);
                 }
-                1..=63 => {
-                    let next = at + 1 + usize::from(octet);
-                    name.push_label(message.get(at + 1..next).ok_or(NameError::BadWire)?)?;
-                    at = next;
-                }
-                0xc0.. => break,
+                octet @ (0 | 0xc0..) => break octet,
                 // Extended label types are gone (RFC 6891 §5).
                 _ => return Err(NameError::BadWire),
             }
+        };
+        name.push_labels(message.get(begin..at).ok_or(NameError::BadWire)?)?;
+        if last == 0 {
+            name.push_root()?;
+            return Ok((name, end.unwrap_or(at + 1)));
         }
         let target = usize::from(u16_at(message, at).ok_or(NameError::BadWire)? & 0x3fff);
         end.get_or_insert(at + 2);

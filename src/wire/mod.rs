@@ -17,7 +17,7 @@ mod question;
 mod relevance;
 mod writer;
 
-pub use answer::{Answer, Link};
+pub use answer::{Answer, AnswerRef, Link};
 pub use constants::{
     CLASS_IN, Ede, HEADER_OCTETS, MAX_MESSAGE_OCTETS, Rcode, Rtype, UDP_PAYLOAD_OCTETS, flags,
 };

@@ -10,6 +10,9 @@ pub const MAX_LABEL_OCTETS: usize = 63;
 /// Most labels a name can have: 127 of one octet each, and the root.
 const MAX_LABELS: usize = 127;
 
+/// Octets of a [`QName`]'s memory.
+const QNAME_OCTETS: usize = MAX_NAME_OCTETS.next_multiple_of(8) + 8;
+
 /// Why octets or a text are not a domain name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum NameError {
@@ -233,7 +236,8 @@ impl fmt::Debug for Name {
 /// A name read from a message: lower case, uncompressed, on the stack, with its label offsets.
 #[derive(Clone)]
 pub struct QName {
-    octets: [u8; MAX_NAME_OCTETS],
+    /// Longer than any name, so that eight octets can be read from any place in it.
+    octets: [u8; QNAME_OCTETS],
     len: u8,
     /// Where each label's length octet stands in `octets`, the root's left out.
     offsets: [u8; MAX_LABELS],
@@ -242,25 +246,34 @@ pub struct QName {
 
 impl QName {
     pub(super) fn empty() -> Self {
-        Self { octets: [0; MAX_NAME_OCTETS], len: 0, offsets: [0; MAX_LABELS], labels: 0 }
+        Self { octets: [0; QNAME_OCTETS], len: 0, offsets: [0; MAX_LABELS], labels: 0 }
     }
 
-    /// Appends a label as found in a message (length octet not included in `label`).
-    pub(super) fn push_label(&mut self, label: &[u8]) -> Result<(), NameError> {
+    /// Notes that a label begins `ahead` octets behind what was pushed.
+    pub(super) fn note_label(&mut self, ahead: usize) -> Result<(), NameError> {
+        let at = usize::from(self.len) + ahead;
+        // The shortest label and the root have to fit behind it.
+        if at + 3 > MAX_NAME_OCTETS {
+            return Err(NameError::TooLong);
+        }
+        let offset = self.offsets.get_mut(usize::from(self.labels)).ok_or(NameError::TooLong)?;
+        *offset = u8::try_from(at).map_err(|_| NameError::TooLong)?;
+        self.labels += 1;
+        Ok(())
+    }
+
+    /// Appends labels as found in a message, with their length octets. Each was noted before.
+    pub(super) fn push_labels(&mut self, labels: &[u8]) -> Result<(), NameError> {
         let at = usize::from(self.len);
+        let end = at + labels.len();
         // One octet is kept for the root.
-        let end = at + 1 + label.len();
         if end >= MAX_NAME_OCTETS {
             return Err(NameError::TooLong);
         }
         let target = self.octets.get_mut(at..end).ok_or(NameError::TooLong)?;
-        let (length, body) = target.split_first_mut().ok_or(NameError::TooLong)?;
-        *length = u8::try_from(label.len()).map_err(|_| NameError::LabelTooLong)?;
-        for (to, from) in body.iter_mut().zip(label) {
-            *to = from.to_ascii_lowercase();
-        }
-        *self.offsets.get_mut(usize::from(self.labels)).ok_or(NameError::TooLong)? = self.len;
-        self.labels += 1;
+        target.copy_from_slice(labels);
+        // Length octets are below 64 and so no letters.
+        target.make_ascii_lowercase();
         self.len = u8::try_from(end).map_err(|_| NameError::TooLong)?;
         Ok(())
     }
@@ -297,6 +310,17 @@ impl QName {
         self.octets.get(self.label_offset(index) + 1..self.label_offset(index + 1)).unwrap_or(&[])
     }
 
+    /// Label `index` and its length octet in words of eight octets, the last one filled up with
+    /// zeros.
+    pub(super) fn label_words(&self, index: usize) -> impl Iterator<Item = u64> {
+        let (begin, end) = (self.label_offset(index), self.label_offset(index + 1));
+        (begin..end).step_by(8).map_while(move |at| {
+            let word = u64::from_le_bytes(*self.octets.get(at..)?.first_chunk()?);
+            let bits = 8 * (end - at).min(8);
+            Some(word & u64::MAX >> (64 - bits))
+        })
+    }
+
     /// The wire form from label `index` on: the name's ancestor with `index` labels cut.
     pub fn suffix(&self, index: usize) -> &[u8] {
         self.as_wire().get(self.label_offset(index)..).unwrap_or(&[])
@@ -311,8 +335,13 @@ impl QName {
 impl From<&Name> for QName {
     fn from(name: &Name) -> Self {
         let mut qname = Self::empty();
-        // A `Name` is never longer than what fits.
-        let _fits = name.labels().try_for_each(|label| qname.push_label(label));
+        let mut at = 0;
+        for label in name.labels() {
+            // A `Name` is never longer than what fits.
+            let _fits = qname.note_label(at);
+            at += 1 + label.len();
+        }
+        let _fits = qname.push_labels(name.as_wire().get(..at).unwrap_or(&[]));
         let _fits = qname.push_root();
         qname
     }

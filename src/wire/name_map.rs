@@ -49,7 +49,7 @@ impl<V> NameMap<V> {
         while depth <= labels && self.depths >> depth != 0 {
             let above = labels - depth;
             if depth > 0 {
-                hash = mix(hash, qname.label(above));
+                hash = mix(hash, qname.label_words(above));
             }
             if self.depths >> depth & 1 == 1 {
                 let suffix = qname.suffix(above);
@@ -84,28 +84,22 @@ const ROOT_HASH: u64 = 0x243f_6a88_85a3_08d3;
 
 fn hash_name(name: &Name) -> u64 {
     let qname = QName::from(name);
-    (0..qname.label_count()).rev().fold(ROOT_HASH, |hash, index| mix(hash, qname.label(index)))
+    (0..qname.label_count())
+        .rev()
+        .fold(ROOT_HASH, |hash, index| mix(hash, qname.label_words(index)))
 }
 
-/// Folds one label into the hash of the name above it, eight octets a step.
-fn mix(hash: u64, label: &[u8]) -> u64 {
+/// Folds one label into the hash of the name above it. Its length octet comes first, so labels that
+/// differ in trailing zeros alone differ here too.
+fn mix(hash: u64, label: impl Iterator<Item = u64>) -> u64 {
     const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
-    let fold = |hash: u64, word: u64| {
+    label.fold(hash, |hash, word| {
         let product = u128::from(hash ^ word) * u128::from(MULTIPLIER);
         // The high and the low half, so that no bit of the input is lost.
         #[allow(clippy::cast_possible_truncation, reason = "both halves are taken")]
         let folded = (product >> 64) as u64 ^ product as u64;
         folded
-    };
-    let mut hash = fold(hash, label.len() as u64);
-    for chunk in label.chunks(8) {
-        let mut word = [0; 8];
-        for (to, from) in word.iter_mut().zip(chunk) {
-            *to = *from;
-        }
-        hash = fold(hash, u64::from_le_bytes(word));
-    }
-    hash
+    })
 }
 
 #[cfg(test)]

@@ -241,10 +241,11 @@ mod tests {
         let message = reply(qtype, answers, authorities);
         let answer = Answer::parse(&message, &question(qtype)).expect("a reply");
         let line = |record: Record<'_>| {
-            let (owner, _) = read_name(answer.message(), record.owner_at).expect("a name");
+            let (owner, _) =
+                read_name(answer.borrowed().message(), record.owner_at).expect("a name");
             format!("{owner} {}", record.rtype)
         };
-        answer.records().map(line).collect()
+        answer.borrowed().records().map(line).collect()
     }
 
     #[test]
@@ -296,7 +297,8 @@ mod tests {
         }
         writer.set_counts([1, 5, 0, 0]);
         let answer = Answer::parse(&out, &question).expect("a reply");
-        let tags = answer.links().map(|link| link.signature.map(|record| record.rdata[2]));
+        let tags =
+            answer.borrowed().links().map(|link| link.signature.map(|record| record.rdata[2]));
         assert_eq!(tags.collect::<Vec<_>>(), [Some(1), Some(2)]);
     }
 
@@ -315,7 +317,7 @@ mod tests {
                 writer.raw(&target).expect("room");
             }
             writer.set_counts([1, u16::try_from(chain.len()).expect("few"), 0, 0]);
-            Answer::parse(&out, &question).map(|answer| answer.links().count())
+            Answer::parse(&out, &question).map(|answer| answer.borrowed().links().count())
         };
         let link = |from: usize, to: usize| (format!("n{from}.test"), format!("n{to}.test"));
         let straight = |links: usize| (0..links).map(|n| link(n, n + 1)).collect::<Vec<_>>();

@@ -26,7 +26,7 @@ fn keep(
     writer.set_counts([1, u16::try_from(answers.len()).expect("few"), 0, 0]);
     let answer = Answer::parse(&out, &question).expect("a reply");
     let stored = Instant::now() - age;
-    snapshot.cache.insert(question, Arc::new(answer), false, stored).expect("kept");
+    snapshot.cache.insert(&question, &answer, false, stored).expect("kept");
 }
 
 fn wire(name: &str) -> Vec<u8> {

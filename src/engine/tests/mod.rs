@@ -13,7 +13,6 @@ use crate::config::testing::{defender, endpoint, minimal};
 use crate::config::{Config, Refused, Unlisted};
 use crate::forward::{OwnAddresses, Rules};
 use crate::wire::{Answer, MessageWriter, Name, Question, Rtype, flags};
-use std::sync::Arc;
 
 const P: &str = "cloud.defender.microsoft.com";
 const Q: &str = "privatelink.cloud.defender.microsoft.com";

@@ -101,7 +101,7 @@ async fn a_hundred_clients_are_one_query() {
             })
             .collect();
         for client in clients {
-            assert_eq!(client.await.unwrap().unwrap().header().answers, 1);
+            assert_eq!(client.await.unwrap().unwrap().borrowed().header().answers, 1);
         }
         assert_eq!((queries.get(), flights.waiting()), (1, 0));
     })

@@ -1,3 +1,5 @@
+mod store;
+
 use std::time::Duration;
 
 use super::*;
@@ -8,11 +10,7 @@ fn question(name: &str, qtype: Rtype) -> Question {
 }
 
 /// A reply: flags beside QR, records as (section, type, ttl, rdata), owner = the question's name.
-fn reply(
-    question: &Question,
-    flag_bits: u16,
-    records: &[(Section, Rtype, u32, &[u8])],
-) -> Arc<Answer> {
+fn reply(question: &Question, flag_bits: u16, records: &[(Section, Rtype, u32, &[u8])]) -> Answer {
     let mut out = Vec::new();
     let mut writer = MessageWriter::begin(&mut out, 65_535, 1, flags::QR | flag_bits);
     writer.raw(question.qname.as_wire()).expect("room");
@@ -26,7 +24,7 @@ fn reply(
         writer.raw(rdata).expect("room");
     }
     writer.set_counts(counts);
-    Arc::new(Answer::parse(&out, question).expect("a reply"))
+    Answer::parse(&out, question).expect("a reply")
 }
 
 fn soa(minimum: u32) -> Vec<u8> {
@@ -37,7 +35,7 @@ fn soa(minimum: u32) -> Vec<u8> {
 fn kept(flag_bits: u16, qtype: Rtype, records: &[(Section, Rtype, u32, &[u8])]) -> Option<u32> {
     let question = question("a.example", qtype);
     let answer = reply(&question, flag_bits, records);
-    Cache::new(1 << 20).insert(question, answer, false, Instant::now())
+    Cache::new(1 << 20).insert(&question, &answer, false, Instant::now())
 }
 
 const A: (Section, Rtype, u32, &[u8]) = (Section::Answer, Rtype::A, 300, &[10, 0, 0, 1]);
@@ -85,7 +83,7 @@ fn an_answer_ages_and_ends() {
     let cache = Cache::new(1 << 20);
     let start = Instant::now();
     let question = question("a.example", Rtype::A);
-    cache.insert(question.clone(), reply(&question, 0, &[A]), false, start);
+    cache.insert(&question, &reply(&question, 0, &[A]), false, start);
     let age = |seconds| {
         let now = start + Duration::from_millis(seconds);
         cache.find(&question.borrowed(), now).map(|hit| hit.age_seconds)
@@ -101,7 +99,7 @@ fn the_key_is_name_type_class_do_and_cd() {
     let cache = Cache::new(1 << 20);
     let now = Instant::now();
     let question = question("a.example", Rtype::A);
-    cache.insert(question.clone(), reply(&question, 0, &[A]), false, now);
+    cache.insert(&question, &reply(&question, 0, &[A]), false, now);
     let same = question.borrowed();
     assert!(cache.find(&same, now).is_some());
     let others = [
@@ -126,7 +124,7 @@ fn the_bound_in_octets_is_hard() {
     let mut most = 0;
     for index in 0..20_000 {
         let question = question(&format!("name-{index}.example"), Rtype::A);
-        cache.insert(question.clone(), reply(&question, 0, &[A]), false, now);
+        cache.insert(&question, &reply(&question, 0, &[A]), false, now);
         most = most.max(cache.octets());
     }
     assert!(most <= bound, "{most} octets");
@@ -139,10 +137,7 @@ fn the_bound_in_octets_is_hard() {
 fn size_zero_keeps_nothing() {
     let cache = Cache::new(0);
     let question = question("a.example", Rtype::A);
-    assert_eq!(
-        cache.insert(question.clone(), reply(&question, 0, &[A]), false, Instant::now()),
-        None
-    );
+    assert_eq!(cache.insert(&question, &reply(&question, 0, &[A]), false, Instant::now()), None);
     assert!(cache.find(&question.borrowed(), Instant::now()).is_none());
 }
 
@@ -154,14 +149,14 @@ fn a_chain_to_us_is_kept_as_long_as_its_links_whatever_the_upstream_says_of_its_
         let answer = reply(&question, rcode.0, &[cname]);
         let cache = Cache::new(1 << 20);
         let now = Instant::now();
-        assert_eq!(cache.insert(question.clone(), Arc::clone(&answer), false, now), None);
-        assert_eq!(cache.insert(question.clone(), answer, true, now), Some(60));
+        assert_eq!(cache.insert(&question, &answer, false, now), None);
+        assert_eq!(cache.insert(&question, &answer, true, now), Some(60));
         assert!(cache.find(&question.borrowed(), now).is_some_and(|hit| hit.needs_us));
     }
     // One that is an answer of its own stays that.
     let question = question("a.example", Rtype::A);
     let cache = Cache::new(1 << 20);
     let now = Instant::now();
-    cache.insert(question.clone(), reply(&question, 0, &[cname, A]), true, now);
+    cache.insert(&question, &reply(&question, 0, &[cname, A]), true, now);
     assert!(cache.find(&question.borrowed(), now).is_some_and(|hit| !hit.needs_us));
 }
