@@ -45,8 +45,9 @@ impl Ring {
     /// [`Self::holds`] to say.
     pub(super) fn copy(&self, place: u64, count: usize, to: &mut Vec<u64>) {
         let (first, second) = self.slice(place, count);
-        let words = first.iter().chain(second);
-        to.extend(words.map(|word| word.load(Ordering::Relaxed)));
+        for part in [first, second] {
+            to.extend(part.iter().map(|word| word.load(Ordering::Relaxed)));
+        }
     }
 
     /// Whether what was read from `place` on is what was written there.

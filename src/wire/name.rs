@@ -310,15 +310,26 @@ impl QName {
         self.octets.get(self.label_offset(index) + 1..self.label_offset(index + 1)).unwrap_or(&[])
     }
 
-    /// Label `index` and its length octet in words of eight octets, the last one filled up with
-    /// zeros.
-    pub(super) fn label_words(&self, index: usize) -> impl Iterator<Item = u64> {
-        let (begin, end) = (self.label_offset(index), self.label_offset(index + 1));
-        (begin..end).step_by(8).map_while(move |at| {
-            let word = u64::from_le_bytes(*self.octets.get(at..)?.first_chunk()?);
-            let bits = 8 * (end - at).min(8);
-            Some(word & u64::MAX >> (64 - bits))
-        })
+    /// Folds the octets from `begin` to `end` (a label and its length octet: at least two) into a
+    /// hash, eight at a time.
+    pub(super) fn fold(
+        &self,
+        begin: usize,
+        end: usize,
+        hash: u64,
+        mix: fn(u64, u64) -> u64,
+    ) -> u64 {
+        let word = |at: usize| {
+            let word = self.octets.get(at..).and_then(<[u8]>::first_chunk);
+            word.map_or(0, |word| u64::from_le_bytes(*word))
+        };
+        let (mut at, mut hash) = (begin, hash);
+        while end - at > 8 {
+            hash = mix(hash, word(at));
+            at += 8;
+        }
+        // What stands behind the label is not its own.
+        mix(hash, word(at) & u64::MAX >> (64 - 8 * (end - at)))
     }
 
     /// The wire form from label `index` on: the name's ancestor with `index` labels cut.

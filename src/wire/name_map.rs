@@ -44,22 +44,26 @@ impl<V> NameMap<V> {
         let labels = qname.label_count();
         let mut hash = ROOT_HASH;
         let mut best = None;
-        let mut depth = 0;
+        let mut depths = self.depths;
+        let mut at = qname.label_offset(labels);
         // Stops where no deeper name stands, so a name of 127 labels costs no more than it must.
-        while depth <= labels && self.depths >> depth != 0 {
-            let above = labels - depth;
-            if depth > 0 {
-                hash = mix(hash, qname.label_words(above));
+        for above in (0..=labels).rev() {
+            if above < labels {
+                let end = std::mem::replace(&mut at, qname.label_offset(above));
+                hash = qname.fold(at, end, hash, mix);
             }
-            if self.depths >> depth & 1 == 1 {
-                let suffix = qname.suffix(above);
+            if depths & 1 == 1 {
+                let suffix = qname.as_wire().get(at..).unwrap_or(&[]);
                 if let Some((_, value)) =
                     self.table.find(hash, |(name, _)| name.as_wire() == suffix)
                 {
                     best = Some((above, value));
                 }
             }
-            depth += 1;
+            depths >>= 1;
+            if depths == 0 {
+                break;
+            }
         }
         best
     }
@@ -84,22 +88,22 @@ const ROOT_HASH: u64 = 0x243f_6a88_85a3_08d3;
 
 fn hash_name(name: &Name) -> u64 {
     let qname = QName::from(name);
-    (0..qname.label_count())
-        .rev()
-        .fold(ROOT_HASH, |hash, index| mix(hash, qname.label_words(index)))
+    let mut end = qname.label_offset(qname.label_count());
+    (0..qname.label_count()).rev().fold(ROOT_HASH, |hash, index| {
+        let begin = qname.label_offset(index);
+        qname.fold(begin, std::mem::replace(&mut end, begin), hash, mix)
+    })
 }
 
-/// Folds one label into the hash of the name above it. Its length octet comes first, so labels that
-/// differ in trailing zeros alone differ here too.
-fn mix(hash: u64, label: impl Iterator<Item = u64>) -> u64 {
+/// Folds eight octets into a hash. A label's length octet comes first, so labels that differ in
+/// trailing zeros alone differ here too.
+fn mix(hash: u64, word: u64) -> u64 {
     const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
-    label.fold(hash, |hash, word| {
-        let product = u128::from(hash ^ word) * u128::from(MULTIPLIER);
-        // The high and the low half, so that no bit of the input is lost.
-        #[allow(clippy::cast_possible_truncation, reason = "both halves are taken")]
-        let folded = (product >> 64) as u64 ^ product as u64;
-        folded
-    })
+    let product = u128::from(hash ^ word) * u128::from(MULTIPLIER);
+    // The high and the low half, so that no bit of the input is lost.
+    #[allow(clippy::cast_possible_truncation, reason = "both halves are taken")]
+    let folded = (product >> 64) as u64 ^ product as u64;
+    folded
 }
 
 #[cfg(test)]
