@@ -122,7 +122,6 @@ fn append_cname(reply: &mut Reply<'_>, owner: &Owner<'_>) -> Result<(usize, usiz
     let zone = owner.found.zone;
     let above_apex = owner.above_apex;
     let writer = &mut reply.writer;
-    writer.raw(&pointer(owner.at)?)?;
     // A target below the public zone ends in a pointer to the owner's own tail.
     let public_at = pointer(owner.at + above_apex.len())?;
     let (middle, tail) = match &zone.above_public {
@@ -130,7 +129,7 @@ fn append_cname(reply: &mut Reply<'_>, owner: &Owner<'_>) -> Result<(usize, usiz
         None => (zone.private.as_wire(), &[][..]),
     };
     let rdata = above_apex.len() + middle.len() + tail.len();
-    writer.fixed(Rtype::CNAME, CLASS_IN, zone.ttl_seconds, rdata)?;
+    writer.record(pointer(owner.at)?, Rtype::CNAME, CLASS_IN, zone.ttl_seconds, rdata)?;
     let target_at = writer.len();
     writer.raw(above_apex)?;
     writer.raw(middle)?;
@@ -176,8 +175,7 @@ fn append_rrset<T: Octets>(
     let (end, begin) = addresses.split_at_checked(first).unwrap_or((addresses, &[]));
     for address in begin.iter().chain(end) {
         address.with_octets(|octets| {
-            reply.writer.raw(&owner)?;
-            reply.writer.fixed(rtype, CLASS_IN, ttl, octets.len())?;
+            reply.writer.record(owner, rtype, CLASS_IN, ttl, octets.len())?;
             reply.writer.raw(octets)
         })?;
     }
@@ -206,13 +204,8 @@ impl Octets for std::net::Ipv6Addr {
 fn append_soa(reply: &mut Reply<'_>, apex_at: usize, ttl: u32) -> Result<(), Full> {
     let apex = pointer(apex_at)?;
     let writer = &mut reply.writer;
-    writer.raw(&apex)?;
-    writer.fixed(
-        Rtype::SOA,
-        CLASS_IN,
-        ttl,
-        apex.len() + RNAME.len() + 4 * (SOA_TIMES.len() + 1),
-    )?;
+    let rdata = apex.len() + RNAME.len() + 4 * (SOA_TIMES.len() + 1);
+    writer.record(apex, Rtype::SOA, CLASS_IN, ttl, rdata)?;
     // MNAME is the zone itself, as in RFC 6303 §3: there is no other server to name.
     writer.raw(&apex)?;
     writer.raw(RNAME)?;

@@ -62,17 +62,15 @@ fn copy_links(
     for Link { cname, signature, target } in answer.links().take(links) {
         let pointer = private::pointer(owner_at)?;
         let writer = &mut reply.writer;
-        writer.raw(&pointer)?;
         let ttl = cname.ttl.saturating_sub(age_seconds);
-        writer.fixed(Rtype::CNAME, CLASS_IN, ttl, target.as_wire().len())?;
+        writer.record(pointer, Rtype::CNAME, CLASS_IN, ttl, target.as_wire().len())?;
         owner_at = writer.len();
         writer.raw(target.as_wire())?;
         reply.answers += 1;
         if let Some(signature) = signature {
             // Names in it are never compressed (RFC 4034 §3.1.7).
-            writer.raw(&pointer)?;
             let ttl = signature.ttl.saturating_sub(age_seconds);
-            writer.fixed(Rtype::RRSIG, CLASS_IN, ttl, signature.rdata.len())?;
+            writer.record(pointer, Rtype::RRSIG, CLASS_IN, ttl, signature.rdata.len())?;
             writer.raw(signature.rdata)?;
             reply.answers += 1;
         }

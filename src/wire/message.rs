@@ -39,15 +39,11 @@ pub struct Header {
 impl Header {
     /// Reads the first 12 octets; `None` when there are fewer.
     pub fn read(message: &[u8]) -> Option<Self> {
-        let word = |index: usize| u16_at(message, index * 2);
-        Some(Self {
-            id: word(0)?,
-            flags: word(1)?,
-            questions: word(2)?,
-            answers: word(3)?,
-            authorities: word(4)?,
-            additionals: word(5)?,
-        })
+        let [a, b, c, d, e, f, g, h, i, j, k, l] = *message.first_chunk::<HEADER_OCTETS>()?;
+        let pairs = [[a, b], [c, d], [e, f], [g, h], [i, j], [k, l]];
+        let [id, flags, questions, answers, authorities, additionals] =
+            pairs.map(u16::from_be_bytes);
+        Some(Self { id, flags, questions, answers, authorities, additionals })
     }
 
     /// Whether any of `bits` is set.

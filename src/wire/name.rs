@@ -233,6 +233,26 @@ impl fmt::Debug for Name {
     }
 }
 
+/// Up to eight octets, zeros behind them.
+fn filled_up(octets: &[u8]) -> [u8; 8] {
+    let mut all = [0; 8];
+    for (to, octet) in all.iter_mut().zip(octets) {
+        *to = *octet;
+    }
+    all
+}
+
+/// ASCII letters of eight octets in lower case. Length octets are below 64 and so no letters.
+fn to_lower(octets: u64) -> u64 {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    // Without the top bit nothing carries into the next octet.
+    let low = octets & (0x7f * EACH);
+    let from_a = low + (0x80 - u64::from(b'A')) * EACH;
+    let behind_z = low + (0x80 - u64::from(b'Z') - 1) * EACH;
+    let letters = from_a & !behind_z & !octets & (0x80 * EACH);
+    octets | letters >> 2
+}
+
 /// A name read from a message: lower case, uncompressed, on the stack, with its label offsets.
 #[derive(Clone)]
 pub struct QName {
@@ -270,10 +290,16 @@ impl QName {
         if end >= MAX_NAME_OCTETS {
             return Err(NameError::TooLong);
         }
-        let target = self.octets.get_mut(at..end).ok_or(NameError::TooLong)?;
-        target.copy_from_slice(labels);
-        // Length octets are below 64 and so no letters.
-        target.make_ascii_lowercase();
+        let mut rest = self.octets.get_mut(at..).ok_or(NameError::TooLong)?;
+        let mut chunks = labels.chunks(8);
+        // Whole words, the last one filled up with zeros: there is room for that.
+        while let (Some(chunk), Some((word, behind))) =
+            (chunks.next(), rest.split_first_chunk_mut())
+        {
+            let octets = chunk.first_chunk().copied().unwrap_or_else(|| filled_up(chunk));
+            *word = to_lower(u64::from_le_bytes(octets)).to_le_bytes();
+            rest = behind;
+        }
         self.len = u8::try_from(end).map_err(|_| NameError::TooLong)?;
         Ok(())
     }
@@ -422,6 +448,15 @@ mod tests {
         assert_eq!(qname.suffix(2), b"\x07example\x00");
         assert_eq!(qname.suffix(3), b"\x00");
         assert_eq!(qname.to_name(), name("data.west.example"));
+    }
+
+    #[test]
+    fn lower_case_is_asciis_alone() {
+        for octet in 0..=255_u8 {
+            let octets = [octet, 0, b'Z', octet, 0xff, octet, b'@', octet];
+            let lower = to_lower(u64::from_le_bytes(octets)).to_le_bytes();
+            assert_eq!(lower, octets.map(|octet| octet.to_ascii_lowercase()));
+        }
     }
 
     #[test]

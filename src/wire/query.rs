@@ -157,6 +157,9 @@ enum Broken {
 
 /// Walks all records to the message's last octet and reads the OPT among them.
 fn read_opt(message: &[u8], header: &Header, at: usize) -> Result<Option<Opt>, Broken> {
+    if header.answers | header.authorities | header.additionals == 0 {
+        return if at == message.len() { Ok(None) } else { Err(Broken::Message) };
+    }
     let mut records = Records::new(message, header, at);
     let mut opt = None;
     let mut is_valid = true;

@@ -26,9 +26,9 @@ impl<'a> MessageWriter<'a> {
     /// `limit` below a header's size is taken as a header's size.
     pub fn begin(out: &'a mut Vec<u8>, limit: usize, id: u16, flags: u16) -> Self {
         let base = out.len();
-        out.extend_from_slice(&id.to_be_bytes());
-        out.extend_from_slice(&flags.to_be_bytes());
-        out.extend_from_slice(&[0; HEADER_OCTETS - 4]);
+        let [[i, j], [f, g]] = [id.to_be_bytes(), flags.to_be_bytes()];
+        let header: [u8; HEADER_OCTETS] = [i, j, f, g, 0, 0, 0, 0, 0, 0, 0, 0];
+        out.extend_from_slice(&header);
         Self { out, base, limit: limit.max(HEADER_OCTETS) }
     }
 
@@ -68,15 +68,24 @@ impl<'a> MessageWriter<'a> {
 
     /// Appends the fixed part of a record behind its owner name.
     pub fn fixed(&mut self, rtype: Rtype, class: u16, ttl: u32, rdata: usize) -> Result<(), Full> {
-        let rdata = u16::try_from(rdata).map_err(|_| Full)?;
-        if self.room() < FIXED_OCTETS {
-            return Err(Full);
-        }
-        self.out.extend_from_slice(&rtype.0.to_be_bytes());
-        self.out.extend_from_slice(&class.to_be_bytes());
-        self.out.extend_from_slice(&ttl.to_be_bytes());
-        self.out.extend_from_slice(&rdata.to_be_bytes());
-        Ok(())
+        self.raw(&fixed(rtype, class, ttl, rdata)?)
+    }
+
+    /// Appends a record up to its RDATA, whose owner is a compression pointer.
+    pub fn record(
+        &mut self,
+        owner: [u8; 2],
+        rtype: Rtype,
+        class: u16,
+        ttl: u32,
+        rdata: usize,
+    ) -> Result<(), Full> {
+        // One copy of a known size instead of two.
+        let mut octets = [0; 2 + FIXED_OCTETS];
+        let (first, rest) = octets.split_at_mut(2);
+        first.copy_from_slice(&owner);
+        rest.copy_from_slice(&fixed(rtype, class, ttl, rdata)?);
+        self.raw(&octets)
     }
 
     /// Cuts back to `len` octets.
@@ -102,8 +111,12 @@ impl<'a> MessageWriter<'a> {
 
     /// Sets the four section counts.
     pub fn set_counts(&mut self, counts: [u16; 4]) {
-        for (index, count) in counts.into_iter().enumerate() {
-            self.set_u16(4 + 2 * index, count);
+        let mut octets = [0; 8];
+        for (to, count) in octets.chunks_exact_mut(2).zip(counts) {
+            to.copy_from_slice(&count.to_be_bytes());
+        }
+        if let Some(place) = self.out.get_mut(self.base + 4..self.base + HEADER_OCTETS) {
+            place.copy_from_slice(&octets);
         }
     }
 
@@ -138,4 +151,12 @@ impl<'a> MessageWriter<'a> {
         }
         self.raw(options)
     }
+}
+
+/// The fixed part of a record.
+fn fixed(rtype: Rtype, class: u16, ttl: u32, rdata: usize) -> Result<[u8; FIXED_OCTETS], Full> {
+    let rdata = u16::try_from(rdata).map_err(|_| Full)?;
+    let [[t, u], [c, d], [r, s]] = [rtype.0, class, rdata].map(u16::to_be_bytes);
+    let [w, x, y, z] = ttl.to_be_bytes();
+    Ok([t, u, c, d, w, x, y, z, r, s])
 }
