@@ -170,14 +170,7 @@ impl<'a> AnswerRef<'a> {
     const NONE: Self = Self {
         octets: &[],
         message: &[],
-        header: Header {
-            id: 0,
-            flags: 0,
-            questions: 0,
-            answers: 0,
-            authorities: 0,
-            additionals: 0,
-        },
+        header: Header::EMPTY,
         rcode: Rcode::SERVFAIL,
         question_end: 0,
         answers_end: 0,

@@ -37,6 +37,9 @@ pub struct Header {
 }
 
 impl Header {
+    pub(super) const EMPTY: Self =
+        Self { id: 0, flags: 0, questions: 0, answers: 0, authorities: 0, additionals: 0 };
+
     /// Reads the first 12 octets; `None` when there are fewer.
     pub fn read(message: &[u8]) -> Option<Self> {
         let [a, b, c, d, e, f, g, h, i, j, k, l] = *message.first_chunk::<HEADER_OCTETS>()?;
@@ -60,7 +63,17 @@ impl Header {
 /// Reads the name at `at`, following compression pointers backwards only (RFC 1035 §4.1.4).
 /// Gives the name and where the octets behind it begin.
 pub fn read_name(message: &[u8], at: usize) -> Result<(QName, usize), NameError> {
-    let mut name = QName::empty();
+    let mut name = QName::EMPTY;
+    let end = read_name_into(message, at, &mut name)?;
+    Ok((name, end))
+}
+
+/// The same into an empty `name`, where moving 400 octets about would count.
+pub(super) fn read_name_into(
+    message: &[u8],
+    at: usize,
+    name: &mut QName,
+) -> Result<usize, NameError> {
     let mut at = at;
     let mut end = None;
     // A pointer must land before the place it stands in; this falls with every jump.
@@ -81,7 +94,7 @@ pub fn read_name(message: &[u8], at: usize) -> Result<(QName, usize), NameError>
         name.push_labels(message.get(begin..at).ok_or(NameError::BadWire)?)?;
         if last == 0 {
             name.push_root()?;
-            return Ok((name, end.unwrap_or(at + 1)));
+            return Ok(end.unwrap_or(at + 1));
         }
         let target = usize::from(u16_at(message, at).ok_or(NameError::BadWire)? & 0x3fff);
         end.get_or_insert(at + 2);

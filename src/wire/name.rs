@@ -265,9 +265,9 @@ pub struct QName {
 }
 
 impl QName {
-    pub(super) fn empty() -> Self {
-        Self { octets: [0; QNAME_OCTETS], len: 0, offsets: [0; MAX_LABELS], labels: 0 }
-    }
+    /// No octets at all, not even the root's.
+    pub(super) const EMPTY: Self =
+        Self { octets: [0; QNAME_OCTETS], len: 0, offsets: [0; MAX_LABELS], labels: 0 };
 
     /// Notes that a label begins `ahead` octets behind what was pushed.
     pub(super) fn note_label(&mut self, ahead: usize) -> Result<(), NameError> {
@@ -371,7 +371,7 @@ impl QName {
 
 impl From<&Name> for QName {
     fn from(name: &Name) -> Self {
-        let mut qname = Self::empty();
+        let mut qname = Self::EMPTY;
         let mut at = 0;
         for label in name.labels() {
             // A `Name` is never longer than what fits.

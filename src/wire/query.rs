@@ -1,7 +1,7 @@
 //! A query as a client sent it.
 
 use super::constants::{HEADER_OCTETS, Rtype, flags};
-use super::message::{Header, Malformed, Records, Section, read_question};
+use super::message::{Header, Malformed, Records, Section, read_name_into};
 use super::name::QName;
 use super::question::{Question, QuestionRef};
 use super::u16_at;
@@ -63,6 +63,16 @@ pub enum Fault {
 }
 
 impl<'a> Query<'a> {
+    const EMPTY: Self = Self {
+        message: &[],
+        header: Header::EMPTY,
+        qname: QName::EMPTY,
+        qtype: Rtype(0),
+        qclass: 0,
+        edns: None,
+        question_end: 0,
+    };
+
     /// Reads a datagram, or a message from a stream.
     pub fn parse(message: &'a [u8]) -> Result<Self, Fault> {
         let header = Header::read(message).ok_or(Fault::NotAQuery)?;
@@ -76,11 +86,16 @@ impl<'a> Query<'a> {
         if header.questions != 1 {
             return Err(malformed);
         }
-        let (qname, qtype, qclass, question_end) = read_question(message).map_err(|_| malformed)?;
+        let mut query = Self { message, header, ..Self::EMPTY };
+        let name_end =
+            read_name_into(message, HEADER_OCTETS, &mut query.qname).map_err(|_| malformed)?;
         // The first name has nothing to point to but the header (RFC 1035 §4.1.4).
-        if question_end != HEADER_OCTETS + qname.as_wire().len() + 4 {
+        if name_end != HEADER_OCTETS + query.qname.as_wire().len() {
             return Err(malformed);
         }
+        let qtype = Rtype(u16_at(message, name_end).ok_or(malformed)?);
+        let qclass = u16_at(message, name_end + 2).ok_or(malformed)?;
+        let question_end = name_end + 4;
         // OPT is no type that one can ask for (RFC 6891 §6.1.1).
         if qtype == Rtype::OPT {
             return Err(malformed);
@@ -93,8 +108,9 @@ impl<'a> Query<'a> {
             let dnssec_ok = opt.edns.dnssec_ok;
             return Err(Fault::Version { header, question_end, dnssec_ok });
         }
-        let edns = opt.map(|opt| opt.edns);
-        Ok(Self { message, header, qname, qtype, qclass, edns, question_end })
+        (query.qtype, query.qclass, query.question_end) = (qtype, qclass, question_end);
+        query.edns = opt.map(|opt| opt.edns);
+        Ok(query)
     }
 
     /// The question section as sent, to be echoed octet for octet.
