@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use super::{Shared, Shutdown};
 use crate::engine::{Asked, Transport};
-use crate::sys::Batch;
+use crate::sys::{BATCH_SLOTS, Batch, REPLY_OCTETS};
 
 pub(super) struct Context<A> {
     pub(super) worker: Rc<A>,
@@ -20,6 +20,7 @@ pub(super) struct Context<A> {
     pub(super) in_flight: InFlight,
     /// One for all sockets: it is filled and emptied without waiting in between.
     pub(super) batch: RefCell<Batch>,
+    pub(super) spare: Spare,
     rotation: Cell<u32>,
 }
 
@@ -31,6 +32,7 @@ impl<A> Context<A> {
             shutdown,
             in_flight: InFlight::default(),
             batch: RefCell::new(Batch::new()),
+            spare: Spare::default(),
             rotation: Cell::new(0),
         }
     }
@@ -40,6 +42,30 @@ impl<A> Context<A> {
         let rotation = self.rotation.get();
         self.rotation.set(rotation.wrapping_add(1));
         Asked { client: peer.to_canonical(), transport, now, rotation }
+    }
+}
+
+/// Buffers of late UDP answers that are sent, for those to come: they are larger than what
+/// allocators have at hand.
+#[derive(Default)]
+pub(super) struct Spare(RefCell<Vec<Vec<u8>>>);
+
+/// Buffers kept: some 300 KiB.
+const SPARE_BUFFERS: usize = 4 * BATCH_SLOTS;
+
+impl Spare {
+    /// An empty buffer.
+    pub(super) fn take(&self) -> Vec<u8> {
+        self.0.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(REPLY_OCTETS))
+    }
+
+    pub(super) fn give_back(&self, mut buffer: Vec<u8>) {
+        let mut spare = self.0.borrow_mut();
+        // One that grew is let go.
+        if spare.len() < SPARE_BUFFERS && buffer.capacity() <= REPLY_OCTETS {
+            buffer.clear();
+            spare.push(buffer);
+        }
     }
 }
 

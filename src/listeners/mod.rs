@@ -102,7 +102,7 @@ pub async fn serve<A: Answer>(
     let context = Rc::new(Context::new(worker, shared, shutdown.clone()));
     let mut tasks = JoinSet::new();
     for socket in sockets.udp {
-        let socket = Rc::new(socket.watched()?);
+        let socket = Rc::new(udp::Socket::new(socket)?);
         let context = Rc::clone(&context);
         let start = move || udp::serve(Rc::clone(&socket), Rc::clone(&context));
         tasks.spawn_local(keep_running("UDP", start));
