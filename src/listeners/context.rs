@@ -8,11 +8,12 @@ use std::time::Instant;
 
 use tokio::sync::Notify;
 
-use super::{Shared, Shutdown};
+use super::late_udp::Idle;
+use super::{Answer, Shared, Shutdown};
 use crate::engine::{Asked, Transport};
-use crate::sys::{BATCH_SLOTS, Batch, REPLY_OCTETS};
+use crate::sys::Batch;
 
-pub(super) struct Context<A> {
+pub(super) struct Context<A: Answer> {
     pub(super) worker: Rc<A>,
     pub(super) shared: Arc<Shared>,
     pub(super) shutdown: Shutdown,
@@ -20,11 +21,12 @@ pub(super) struct Context<A> {
     pub(super) in_flight: InFlight,
     /// One for all sockets: it is filled and emptied without waiting in between.
     pub(super) batch: RefCell<Batch>,
-    pub(super) spare: Spare,
+    /// What waits for the next late UDP answer.
+    pub(super) idle: Idle<A>,
     rotation: Cell<u32>,
 }
 
-impl<A> Context<A> {
+impl<A: Answer> Context<A> {
     pub(super) fn new(worker: Rc<A>, shared: Arc<Shared>, shutdown: Shutdown) -> Self {
         Self {
             worker,
@@ -32,7 +34,7 @@ impl<A> Context<A> {
             shutdown,
             in_flight: InFlight::default(),
             batch: RefCell::new(Batch::new()),
-            spare: Spare::default(),
+            idle: Idle::default(),
             rotation: Cell::new(0),
         }
     }
@@ -42,30 +44,6 @@ impl<A> Context<A> {
         let rotation = self.rotation.get();
         self.rotation.set(rotation.wrapping_add(1));
         Asked { client: peer.to_canonical(), transport, now, rotation }
-    }
-}
-
-/// Buffers of late UDP answers that are sent, for those to come: they are larger than what
-/// allocators have at hand.
-#[derive(Default)]
-pub(super) struct Spare(RefCell<Vec<Vec<u8>>>);
-
-/// Buffers kept: some 300 KiB.
-const SPARE_BUFFERS: usize = 4 * BATCH_SLOTS;
-
-impl Spare {
-    /// An empty buffer.
-    pub(super) fn take(&self) -> Vec<u8> {
-        self.0.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(REPLY_OCTETS))
-    }
-
-    pub(super) fn give_back(&self, mut buffer: Vec<u8>) {
-        let mut spare = self.0.borrow_mut();
-        // One that grew is let go.
-        if spare.len() < SPARE_BUFFERS && buffer.capacity() <= REPLY_OCTETS {
-            buffer.clear();
-            spare.push(buffer);
-        }
     }
 }
 

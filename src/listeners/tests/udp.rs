@@ -96,6 +96,37 @@ fn a_stop_sends_a_whole_bunch() {
 }
 
 #[test]
+fn tasks_of_late_answers_are_used_again_and_bounded() {
+    local(async {
+        let address: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let socket = bind(&[address], 1).unwrap().workers.remove(0).udp.remove(0);
+        let socket = Rc::new(late_udp::Socket::new(socket).unwrap());
+        let (_stopper, shutdown) = Stopper::new();
+        let fake = Rc::new(Fake::new(LIMITS));
+        let context = Rc::new(Context::new(Rc::clone(&fake), Arc::default(), shutdown));
+        let client = UdpSocket::bind(address).await.unwrap();
+        let start = |octet: u8| {
+            let asked = context.asked(address.ip(), Transport::Udp, std::time::Instant::now());
+            let (socket, peer) = (Rc::clone(&socket), client.local_addr().unwrap());
+            let way = late_udp::Way { socket, peer, path: sys::ReplyPath::Bound };
+            late_udp::start(&context, way, asked, &fake.limits, &[b'w', octet]);
+        };
+        (0..=255).for_each(start);
+        start(0);
+        fake.open(late_udp::IDLE_TASKS + 1).await;
+        until(|| context.idle.count() == late_udp::IDLE_TASKS).await;
+        in_time(context.in_flight.drained()).await;
+        assert_eq!(context.idle.count(), late_udp::IDLE_TASKS);
+        // The next one's query is what comes back, by a task that was there.
+        while client.try_recv(&mut [0; 16]).is_ok() {}
+        start(77);
+        assert_eq!(context.idle.count(), late_udp::IDLE_TASKS - 1);
+        assert_eq!(receive(&client).await, [b'w', 77]);
+        until(|| context.idle.count() == late_udp::IDLE_TASKS).await;
+    });
+}
+
+#[test]
 fn more_than_a_batch_is_answered_whole() {
     local(async {
         let server = Server::start("127.0.0.1", LIMITS);
