@@ -54,22 +54,26 @@ pub(super) async fn ordered<A: Attempt>(
     question: &Question,
 ) -> Result<Answer, Failure> {
     let begun = Instant::now();
-    let plan = Plan::new(targets, mark, begun)?;
+    let mut plan = Plan::new(targets, mark, begun)?;
     if deadline <= begun {
         return Err(Failure::TimedOut);
     }
+    let begin = |target: &Arc<Target>| {
+        let upstream = Arc::clone(target.upstream());
+        async move { attempt.attempt(&upstream, question).await }
+    };
+    // Nearly always the only one: it lives in this frame.
+    let (place, target) = plan.next().ok_or(Failure::NoUpstream)?;
+    let first = pin!(begin(target));
     let mut race = Race {
         step: step(deadline - begun, plan.order.len()),
         deadline,
-        begin: |target: &Arc<Target>| {
-            let upstream = Arc::clone(target.upstream());
-            async move { attempt.attempt(&upstream, question).await }
-        },
-        tries: Vec::new(),
+        begin,
+        tries: vec![Running { place, target, begun, reply: Reply::First(first) }],
         plan,
         worst: None,
     };
-    let mut timer = pin!(sleep_until(race.launch(begun)));
+    let mut timer = pin!(sleep_until(race.next_decision(target, begun)));
     poll_fn(|context| {
         loop {
             match race.poll_tries(context) {
@@ -156,25 +160,39 @@ impl<'a> Plan<'a> {
     }
 }
 
-struct Race<'a, Begin, Try> {
+struct Race<'a, 'f, Begin, Try> {
     plan: Plan<'a>,
     step: Duration,
     deadline: Instant,
     begin: Begin,
     /// At most [`ROUNDS`] for each server.
-    tries: Vec<Running<'a, Try>>,
+    tries: Vec<Running<'a, 'f, Try>>,
     /// Named for what it is when nothing better comes.
     worst: Option<Failure>,
 }
 
-struct Running<'a, Try> {
+struct Running<'a, 'f, Try> {
     place: usize,
     target: &'a Arc<Target>,
     begun: Instant,
-    reply: Pin<Box<Try>>,
+    reply: Reply<'f, Try>,
 }
 
-impl<'a, Begin, Try> Race<'a, Begin, Try>
+enum Reply<'f, Try> {
+    First(Pin<&'f mut Try>),
+    Later(Pin<Box<Try>>),
+}
+
+impl<Try: Future> Reply<'_, Try> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Try::Output> {
+        match self {
+            Self::First(reply) => reply.as_mut().poll(context),
+            Self::Later(reply) => reply.as_mut().poll(context),
+        }
+    }
+}
+
+impl<'a, Begin, Try> Race<'a, '_, Begin, Try>
 where
     Begin: Fn(&'a Arc<Target>) -> Try,
     Try: Future<Output = Result<Answer, TryError>>,
@@ -182,8 +200,13 @@ where
     /// Begins the next try, if there is one; gives the time of the next decision.
     fn launch(&mut self, now: Instant) -> Instant {
         let Some((place, target)) = self.plan.next() else { return self.deadline };
-        let reply = Box::pin((self.begin)(target));
+        let reply = Reply::Later(Box::pin((self.begin)(target)));
         self.tries.push(Running { place, target, begun: now, reply });
+        self.next_decision(target, now)
+    }
+
+    /// When `target`, asked at `now`, has had its share.
+    fn next_decision(&self, target: &Target, now: Instant) -> Instant {
         // A canary waits for no more than a healthy server needs.
         let canary = self.plan.has_unasked() && target.upstream().is_silent();
         self.deadline.min(now + if canary { MIN_STEP.min(self.step) } else { self.step })
@@ -194,7 +217,7 @@ where
         let mut failed = false;
         let mut index = 0;
         while let Some(running) = self.tries.get_mut(index) {
-            let Poll::Ready(outcome) = running.reply.as_mut().poll(context) else {
+            let Poll::Ready(outcome) = running.reply.poll(context) else {
                 index += 1;
                 continue;
             };
@@ -248,7 +271,7 @@ where
         let now = Instant::now();
         for (place, turn) in self.plan.order.iter().enumerate().filter(|(_, turn)| !turn.said) {
             // What a short deadline left no time for proves nothing.
-            let had_time = |running: &Running<'_, Try>| {
+            let had_time = |running: &Running<'_, '_, Try>| {
                 running.place == place && now.duration_since(running.begun) >= MIN_STEP
             };
             if !self.tries.iter().any(had_time) {

@@ -23,7 +23,7 @@ use super::late::{Finished, LateAnswers};
 use crate::config::Limits;
 use crate::engine::{Transport, Verdict};
 
-pub(super) struct Connection<A> {
+pub(super) struct Connection<A: Answer> {
     stream: TcpStream,
     client: IpAddr,
     /// Those in force when it opened.

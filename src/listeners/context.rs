@@ -8,11 +8,12 @@ use std::time::Instant;
 
 use tokio::sync::Notify;
 
-use super::{Shared, Shutdown};
+use super::late_udp::Idle;
+use super::{Answer, Shared, Shutdown};
 use crate::engine::{Asked, Transport};
 use crate::sys::Batch;
 
-pub(super) struct Context<A> {
+pub(super) struct Context<A: Answer> {
     pub(super) worker: Rc<A>,
     pub(super) shared: Arc<Shared>,
     pub(super) shutdown: Shutdown,
@@ -20,10 +21,12 @@ pub(super) struct Context<A> {
     pub(super) in_flight: InFlight,
     /// One for all sockets: it is filled and emptied without waiting in between.
     pub(super) batch: RefCell<Batch>,
+    /// What waits for the next late UDP answer.
+    pub(super) idle: Idle<A>,
     rotation: Cell<u32>,
 }
 
-impl<A> Context<A> {
+impl<A: Answer> Context<A> {
     pub(super) fn new(worker: Rc<A>, shared: Arc<Shared>, shutdown: Shutdown) -> Self {
         Self {
             worker,
@@ -31,6 +34,7 @@ impl<A> Context<A> {
             shutdown,
             in_flight: InFlight::default(),
             batch: RefCell::new(Batch::new()),
+            idle: Idle::default(),
             rotation: Cell::new(0),
         }
     }

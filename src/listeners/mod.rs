@@ -17,6 +17,7 @@ mod connections;
 mod context;
 mod frames;
 mod late;
+mod late_udp;
 mod shutdown;
 mod tally;
 #[cfg(test)]
@@ -102,7 +103,7 @@ pub async fn serve<A: Answer>(
     let context = Rc::new(Context::new(worker, shared, shutdown.clone()));
     let mut tasks = JoinSet::new();
     for socket in sockets.udp {
-        let socket = Rc::new(socket.watched()?);
+        let socket = Rc::new(late_udp::Socket::new(socket)?);
         let context = Rc::clone(&context);
         let start = move || udp::serve(Rc::clone(&socket), Rc::clone(&context));
         tasks.spawn_local(keep_running("UDP", start));

@@ -1,30 +1,26 @@
 //! One UDP socket: a batch in, a batch out; what must wait for an upstream goes out later.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::unix::AsyncFd;
-use tokio::task::{spawn_local, yield_now};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 
 use super::Answer;
-use super::context::{Context, Work};
-use crate::engine::{Asked, Transport, Verdict};
-use crate::sys::{BATCH_SLOTS, Batch, REPLY_OCTETS, ReplyPath, UdpSocket};
+use super::context::Context;
+use super::late_udp::{self, Socket, Way};
+use crate::engine::{Transport, Verdict};
+use crate::sys::{BATCH_SLOTS, Batch};
 
 /// After a receive that failed. Such errors pass (no memory, an ICMP error kept for us); a pause
 /// keeps one that does not from taking the whole processor.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(5);
 
-type Socket = Rc<AsyncFd<UdpSocket>>;
-
 /// Serves `socket` for ever. Dropped at any await, it leaves no query half answered.
-pub(super) async fn serve<A: Answer>(socket: Socket, context: Rc<Context<A>>) {
+pub(super) async fn serve<A: Answer>(socket: Rc<Socket>, context: Rc<Context<A>>) {
     loop {
         // An error here is the runtime's end.
-        let Ok(mut ready) = socket.readable().await else { return };
+        let Ok(mut ready) = socket.io.readable().await else { return };
         let received = {
             let mut batch = context.batch.borrow_mut();
             let received = socket.get_ref().recv_batch(&mut batch);
@@ -53,7 +49,7 @@ pub(super) async fn serve<A: Answer>(socket: Socket, context: Rc<Context<A>>) {
 }
 
 /// One snapshot and one look at the clock for all of them.
-fn answer_batch<A: Answer>(socket: &Socket, context: &Rc<Context<A>>, batch: &mut Batch) {
+fn answer_batch<A: Answer>(socket: &Rc<Socket>, context: &Rc<Context<A>>, batch: &mut Batch) {
     let snapshot = context.worker.snapshot();
     let now = Instant::now().into_std();
     for message in batch.received() {
@@ -70,47 +66,14 @@ fn answer_batch<A: Answer>(socket: &Socket, context: &Rc<Context<A>>, batch: &mu
             Verdict::Drop(_) => message.reply.clear(),
             Verdict::Forward => {
                 message.reply.clear();
-                let late = Late {
-                    socket: Rc::clone(socket),
-                    peer: message.peer,
-                    path: message.path,
-                    asked,
-                    _work: context.in_flight.begin(),
-                };
-                let request = message.payload.to_vec();
-                spawn_local(late.finish(Rc::clone(context), Arc::clone(&snapshot), request));
+                let (peer, path) = (message.peer, message.path);
+                let way = Way { socket: Rc::clone(socket), peer, path };
+                late_udp::start(context, way, asked, &snapshot, message.payload);
             }
         }
     }
     let sent = socket.get_ref().send_batch(batch);
     if sent.dropped > 0 {
         context.shared.tally.udp_unsent.add(sent.dropped);
-    }
-}
-
-/// An answer that has to wait.
-struct Late {
-    socket: Socket,
-    peer: SocketAddr,
-    path: ReplyPath,
-    asked: Asked,
-    _work: Work,
-}
-
-impl Late {
-    async fn finish<A: Answer>(
-        self,
-        context: Rc<Context<A>>,
-        snapshot: Arc<A::Snapshot>,
-        request: Vec<u8>,
-    ) {
-        let mut reply = Vec::with_capacity(REPLY_OCTETS);
-        context.worker.resolve(&snapshot, &self.asked, &request, &mut reply).await;
-        if reply.is_empty() {
-            return;
-        }
-        if self.socket.get_ref().send_one(&reply, self.peer, self.path).is_err() {
-            context.shared.tally.udp_unsent.add(1);
-        }
     }
 }

@@ -16,11 +16,15 @@ compile_error!("privatelinkd runs on Linux: its sockets need recvmmsg, IP_PKTINF
 mod addresses;
 mod batch;
 mod bind;
+mod inbox;
 mod octets;
+mod outbox;
 mod udp;
 
 pub use addresses::local_addresses;
 pub use batch::{BATCH_SLOTS, Batch, RECEIVE_OCTETS, REPLY_OCTETS, Received};
 pub use bind::{BindError, Listeners, Refusal, Transport, bind, bind_tcp};
+pub use inbox::{INBOX_SLOTS, Inbox};
 pub use octets::ReplyPath;
+pub use outbox::{Outbox, Unsent};
 pub use udp::{Sent, UdpSocket};

@@ -2,14 +2,14 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::ptr;
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::batch::{BATCH_SLOTS, Batch};
-use super::octets::{Control, Name, ReplyPath};
+use super::outbox::{Outbox, Unsent};
 
 /// A bound, non-blocking UDP socket.
 #[derive(Debug)]
@@ -101,31 +101,29 @@ impl UdpSocket {
         sent
     }
 
-    /// Sends one reply, outside a batch. Never waits.
-    ///
-    /// # Errors
-    /// The kernel's: `WouldBlock` when the socket's buffer is full, others for no route and the
-    /// like. None of them spoils the socket.
-    pub fn send_one(&self, payload: &[u8], peer: SocketAddr, path: ReplyPath) -> io::Result<()> {
-        let (mut name, mut control) = (Name::EMPTY, Control::EMPTY);
-        let name_octets = name.write(&peer);
-        let control_octets = control.write(path);
-        let mut iov =
-            libc::iovec { iov_base: payload.as_ptr().cast_mut().cast(), iov_len: payload.len() };
-        // SAFETY: `msghdr` is integers and pointers; zero is valid for each.
-        let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
-        header.msg_name = (&raw mut name).cast();
-        header.msg_namelen = u32::try_from(name_octets).unwrap_or_default();
-        header.msg_iov = &raw mut iov;
-        header.msg_iovlen = 1;
-        if control_octets > 0 {
-            header.msg_control = (&raw mut control).cast();
-            header.msg_controllen = control_octets as _;
+    /// Sends what waits in `outbox`, and empties it. Never waits.
+    pub fn send_all(&self, outbox: &mut Outbox) -> Sent {
+        let mut sent = Sent::default();
+        // Every turn takes at least one datagram out.
+        while !outbox.is_empty() {
+            match outbox.send(self) {
+                Ok(count) => sent.sent += count,
+                Err(Unsent { sent: count, error }) => {
+                    sent.sent += count;
+                    // Otherwise this one cannot go; the next goes elsewhere.
+                    let dropped = if socket_is_full(&error) { outbox.len() } else { 1 };
+                    sent.dropped += dropped;
+                    outbox.drop_first(dropped);
+                }
+            }
         }
-        // SAFETY: all that `header` points at lives in this frame or in `payload`, which the
-        // kernel only reads; the descriptor is open.
-        let sent = unsafe { libc::sendmsg(self.as_raw_fd(), &raw const header, SEND_FLAGS) };
-        if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+        sent
+    }
+}
+
+impl AsFd for UdpSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 

@@ -1,15 +1,15 @@
 //! One worker's way to one server.
 
-use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use super::TryError;
 use super::query::{self, Edns, Reading};
 use super::server::{Upstream, count};
+use super::socket::ReceiveBuffer;
 use super::tcp::Tcp;
-use super::udp::{ReceiveBuffer, Udp};
-use crate::wire::{Answer, MAX_MESSAGE_OCTETS, Question};
+use super::udp::Udp;
+use crate::wire::{Answer, Question};
 
 /// One worker's sockets and connection towards one server. Lives on that worker's thread, inside a
 /// `LocalSet`.
@@ -31,7 +31,7 @@ impl Link {
 
     /// The buffer that all links of a worker share.
     pub fn receive_buffer() -> ReceiveBuffer {
-        Rc::new(RefCell::new(vec![0; MAX_MESSAGE_OCTETS].into_boxed_slice()))
+        Rc::default()
     }
 
     /// The server.

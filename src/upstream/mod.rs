@@ -10,6 +10,7 @@
 mod link;
 mod query;
 mod server;
+mod socket;
 mod tcp;
 mod udp;
 mod waiters;
@@ -19,7 +20,7 @@ pub(crate) mod tests;
 
 pub use link::Link;
 pub use server::{Tally, Upstream};
-pub use udp::ReceiveBuffer;
+pub use socket::ReceiveBuffer;
 
 use std::io;
 

@@ -91,7 +91,7 @@ impl Tcp {
         edns: Edns,
     ) -> Result<Vec<u8>, TryError> {
         let mut octets = Vec::new();
-        query::write(&mut octets, 0, question, edns)?;
+        query::write(&mut octets, 0, question, edns);
         let request = Message::from_vec(&octets).map_err(|_| TryError::Garbled)?;
         let mut failure = TryError::Garbled;
         for _ in 0..ATTEMPTS {

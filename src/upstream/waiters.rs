@@ -16,6 +16,17 @@ struct Waiter {
     delivery: Option<Delivery>,
 }
 
+impl Waiter {
+    fn fail(&mut self, kind: io::ErrorKind) {
+        if self.delivery.is_none() {
+            self.delivery = Some(Err(kind));
+            if let Some(waker) = self.waker.take() {
+                waker.wake();
+            }
+        }
+    }
+}
+
 /// The ids in use on one socket. Ids are drawn from a CSPRNG and unique among those that wait.
 #[derive(Default)]
 pub(super) struct Waiters {
@@ -70,15 +81,18 @@ impl Waiters {
         true
     }
 
-    /// Tells everybody that still waits that the socket failed.
-    pub(super) fn fail_all(&self, kind: io::ErrorKind) {
-        for waiter in self.table.borrow_mut().iter_mut() {
-            if waiter.delivery.is_none() {
-                waiter.delivery = Some(Err(kind));
-                if let Some(waker) = waiter.waker.take() {
-                    waker.wake();
-                }
-            }
+    /// Tells everybody that still waits, and whose id `concerns`, that the socket failed.
+    pub(super) fn fail_all(&self, kind: io::ErrorKind, concerns: impl Fn(u16) -> bool) {
+        for waiter in self.table.borrow_mut().iter_mut().filter(|waiter| concerns(waiter.id)) {
+            waiter.fail(kind);
+        }
+    }
+
+    /// Tells who waits for `id` that its query cannot be sent.
+    pub(super) fn fail(&self, id: u16, kind: io::ErrorKind) {
+        let mut table = self.table.borrow_mut();
+        if let Some(waiter) = table.find_mut(hash(id), |waiter| waiter.id == id) {
+            waiter.fail(kind);
         }
     }
 
@@ -146,11 +160,14 @@ mod tests {
     #[test]
     fn a_failure_reaches_all_who_wait() {
         let waiters = Waiters::default();
-        let (served, waiting) = (waiters.enter(8).unwrap(), waiters.enter(8).unwrap());
+        let [served, waiting, unsent, single] = [(); 4].map(|()| waiters.enter(8).unwrap());
         waiters.deliver(served, b"x");
-        waiters.fail_all(io::ErrorKind::ConnectionRefused);
+        waiters.fail_all(io::ErrorKind::ConnectionRefused, |id| id != unsent && id != single);
         assert!(matches!(poll(&waiters, served), Poll::Ready(Ok(_))));
         let refused = Poll::Ready(Err(io::ErrorKind::ConnectionRefused));
         assert_eq!(poll(&waiters, waiting), refused);
+        waiters.fail(single, io::ErrorKind::ConnectionRefused);
+        assert_eq!(poll(&waiters, single), refused);
+        assert!(poll(&waiters, unsent).is_pending());
     }
 }

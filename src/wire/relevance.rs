@@ -12,6 +12,9 @@ use super::writer::{Full, MessageWriter};
 /// chain cannot be vouched for.
 const MAX_LINKS: usize = 16;
 
+/// A compression pointer to the octet behind the header (RFC 1035 §4.1.4).
+const POINTER_TO_QUESTION: u16 = 0xc00c;
+
 /// What of a reply answers its question.
 pub(super) enum Relevant {
     /// All of it, as nearly always; the CNAMEs from the question on, in chain order.
@@ -36,6 +39,9 @@ pub(super) fn relevant(
     question_end: usize,
 ) -> Result<Relevant, AnswerError> {
     let reply = Reply { message, header, question_end };
+    if reply.is_plain()? {
+        return Ok(Relevant::Whole(Vec::new()));
+    }
     let chain = reply.chain(question)?;
     let mut strangers = false;
     for record in reply.records() {
@@ -64,6 +70,26 @@ struct Chain {
 impl<'a> Reply<'a> {
     fn records(&self) -> Records<'a> {
         Records::new(self.message, self.header, self.question_end)
+    }
+
+    /// Whether all is relevant at first sight, as mostly: answers without a CNAME whose owners are
+    /// pointers to the question, which is compared already.
+    fn is_plain(&self) -> Result<bool, Malformed> {
+        for record in self.records() {
+            let record = record?;
+            let is_plain = match record.section {
+                Section::Answer => {
+                    record.rtype != Rtype::CNAME
+                        && u16_at(self.message, record.owner_at) == Some(POINTER_TO_QUESTION)
+                }
+                Section::Authority => tells_of_zones(record.rtype),
+                Section::Additional => true,
+            };
+            if !is_plain {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn chain(&self, question: &Question) -> Result<Chain, AnswerError> {

@@ -50,6 +50,16 @@ struct Fake {
 }
 
 impl Fake {
+    fn new(limits: Limits) -> Self {
+        Self {
+            limits: Arc::new(limits),
+            waiting: RefCell::default(),
+            seen: RefCell::default(),
+            is_open: Cell::default(),
+            resolved: Cell::default(),
+        }
+    }
+
     /// Lets the query `request` go on.
     async fn release(&self, request: &[u8]) {
         self.until_waiting(request).await;
@@ -131,13 +141,7 @@ impl Server {
     fn start(ip: &str, limits: Limits) -> Self {
         let address = SocketAddr::new(ip.parse().unwrap(), 0);
         let mut bound = bind(&[address], 1).unwrap();
-        let fake = Rc::new(Fake {
-            limits: Arc::new(limits),
-            waiting: RefCell::default(),
-            seen: RefCell::default(),
-            is_open: Cell::default(),
-            resolved: Cell::default(),
-        });
+        let fake = Rc::new(Fake::new(limits));
         let shared = Arc::new(Shared::default());
         let (stopper, shutdown) = Stopper::new();
         let sockets = bound.workers.remove(0);

@@ -53,6 +53,80 @@ fn a_late_answer_leaves_from_the_address_asked() {
 }
 
 #[test]
+fn a_bunch_of_late_answers_larger_than_a_batch_goes_out_whole() {
+    local(async {
+        let server = Server::start("127.0.0.1", LIMITS);
+        let client = client(&server).await;
+        client.writable().await.unwrap();
+        for index in 0..150_u8 {
+            client.try_send(&[b'w', index]).unwrap();
+        }
+        // All of them can go on in one turn; nothing else ever wakes the thread.
+        server.fake.open(150).await;
+        let mut seen = Vec::new();
+        for _ in 0..150 {
+            seen.push(receive(&client).await[1]);
+        }
+        seen.sort_unstable();
+        assert_eq!(seen, (0..150).collect::<Vec<_>>());
+        assert_eq!(server.shared.tally.udp_unsent.total(), 0);
+    });
+}
+
+#[test]
+fn a_stop_sends_a_whole_bunch() {
+    local(async {
+        let server = Server::start("127.0.0.1", LIMITS);
+        let client = client(&server).await;
+        for index in 0..20_u8 {
+            client.send(&[b'w', index]).await.unwrap();
+        }
+        until(|| server.fake.waiting.borrow().len() == 20).await;
+        let fake = Rc::clone(&server.fake);
+        let stopped = server.stop_by(Instant::now() + PATIENCE);
+        let released = async {
+            tokio::task::yield_now().await;
+            fake.open(20).await;
+        };
+        tokio::join!(stopped, released);
+        for index in 0..20_u8 {
+            assert_eq!(receive(&client).await, [b'w', index]);
+        }
+    });
+}
+
+#[test]
+fn tasks_of_late_answers_are_used_again_and_bounded() {
+    local(async {
+        let address: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let socket = bind(&[address], 1).unwrap().workers.remove(0).udp.remove(0);
+        let socket = Rc::new(late_udp::Socket::new(socket).unwrap());
+        let (_stopper, shutdown) = Stopper::new();
+        let fake = Rc::new(Fake::new(LIMITS));
+        let context = Rc::new(Context::new(Rc::clone(&fake), Arc::default(), shutdown));
+        let client = UdpSocket::bind(address).await.unwrap();
+        let start = |octet: u8| {
+            let asked = context.asked(address.ip(), Transport::Udp, std::time::Instant::now());
+            let (socket, peer) = (Rc::clone(&socket), client.local_addr().unwrap());
+            let way = late_udp::Way { socket, peer, path: sys::ReplyPath::Bound };
+            late_udp::start(&context, way, asked, &fake.limits, &[b'w', octet]);
+        };
+        (0..=255).for_each(start);
+        start(0);
+        fake.open(late_udp::IDLE_TASKS + 1).await;
+        until(|| context.idle.count() == late_udp::IDLE_TASKS).await;
+        in_time(context.in_flight.drained()).await;
+        assert_eq!(context.idle.count(), late_udp::IDLE_TASKS);
+        // The next one's query is what comes back, by a task that was there.
+        while client.try_recv(&mut [0; 16]).is_ok() {}
+        start(77);
+        assert_eq!(context.idle.count(), late_udp::IDLE_TASKS - 1);
+        assert_eq!(receive(&client).await, [b'w', 77]);
+        until(|| context.idle.count() == late_udp::IDLE_TASKS).await;
+    });
+}
+
+#[test]
 fn more_than_a_batch_is_answered_whole() {
     local(async {
         let server = Server::start("127.0.0.1", LIMITS);

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::super::batch::{RECEIVE_OCTETS, REPLY_OCTETS};
 use super::super::bind::bind;
 use super::*;
+use crate::sys::ReplyPath;
 
 fn server(ip: &str) -> (UdpSocket, SocketAddr) {
     let address = SocketAddr::new(ip.parse().unwrap(), 0);
@@ -133,7 +134,9 @@ fn a_reply_leaves_from_the_address_asked() {
     }
     // And a late one as well.
     let peer = client.local_addr().unwrap();
-    socket.send_one(b"late", peer, ReplyPath::V4(asked[1])).unwrap();
+    let mut outbox = Outbox::default();
+    outbox.push_to(b"late", peer, ReplyPath::V4(asked[1]));
+    assert_eq!(socket.send_all(&mut outbox), Sent { sent: 1, dropped: 0 });
     let (octets, from) = client.recv_from(&mut buffer).unwrap();
     assert_eq!((&buffer[..octets], from.ip()), (&b"late"[..], asked[1].into()));
 }
@@ -158,7 +161,9 @@ fn the_ipv6_wildcard_answers_from_the_address_asked() {
     assert_eq!(socket.send_batch(&mut batch).sent, 1);
     let mut buffer = [0; 16];
     assert_eq!(client.recv_from(&mut buffer).unwrap(), (5, address));
-    socket.send_one(b"late", peer, path).unwrap();
+    let mut outbox = Outbox::default();
+    outbox.push_to(b"late", peer, path);
+    assert_eq!(socket.send_all(&mut outbox), Sent { sent: 1, dropped: 0 });
     assert_eq!(client.recv_from(&mut buffer).unwrap(), (4, address));
 }
 
@@ -175,6 +180,13 @@ fn one_reply_that_cannot_go_does_not_hold_up_the_next() {
         message.reply.resize(octets, 0);
     }
     assert_eq!(socket.send_batch(&mut batch), Sent { sent: 1, dropped: 1 });
+    assert_eq!(second.recv(&mut [0; 16]).unwrap(), 4);
+    let mut outbox = Outbox::default();
+    let peers = [&first, &second].map(|client| client.local_addr().unwrap());
+    outbox.push_to(&[0; 65_508], peers[0], ReplyPath::Bound);
+    outbox.push_to(b"late", peers[1], ReplyPath::Bound);
+    assert_eq!(socket.send_all(&mut outbox), Sent { sent: 1, dropped: 1 });
+    assert!(outbox.is_empty());
     assert_eq!(second.recv(&mut [0; 16]).unwrap(), 4);
 }
 

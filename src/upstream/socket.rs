@@ -1,0 +1,246 @@
+//! One connected UDP socket: queries leave together, replies come together.
+//!
+//! A task of its own drives it. Queries that are asked while the thread's other tasks have their
+//! turn stand in a box; the first of them wakes the driver, which comes behind all tasks that can
+//! go on, and sends the box in one call. No timer holds a query back.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use tokio::io::Interest;
+use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use super::server::{Upstream, count};
+use super::waiters::Waiters;
+use crate::sys::{INBOX_SLOTS, Inbox, Outbox, Unsent};
+use crate::wire::u16_at;
+
+/// Wait for a send buffer to drain: some 200 KB at any line rate take no longer.
+const SEND_BUFFER_FULL: Duration = Duration::from_millis(1);
+/// Receive calls before others get the thread.
+const RECEIVES_A_TURN: usize = 2;
+
+/// Where a worker's sockets receive, one after the other: slots for the largest datagram, so that
+/// replies over the size we offered are whole (Azure sends such).
+pub type ReceiveBuffer = Rc<RefCell<Inbox>>;
+
+/// An open socket; dropping it closes it, with all that waits.
+pub(super) struct Socket {
+    wire: Rc<Wire>,
+    driver: AbortHandle,
+    pub(super) born: Instant,
+    /// Queries so far.
+    pub(super) uses: Cell<u32>,
+    /// Of the pool: sockets that are open.
+    open: Rc<Cell<usize>>,
+}
+
+/// What a socket and its driver share.
+struct Wire {
+    io: AsyncFd<UdpSocket>,
+    waiters: Waiters,
+    outbox: RefCell<Outbox>,
+    /// The driver, while it sleeps.
+    driver: Cell<Option<Waker>>,
+    retired: Cell<bool>,
+    upstream: Arc<Upstream>,
+}
+
+impl Socket {
+    /// Opens one towards `upstream` and starts its driver. Counts itself in `open`.
+    pub(super) fn open(
+        upstream: &Arc<Upstream>,
+        inbox: &ReceiveBuffer,
+        open: &Rc<Cell<usize>>,
+        now: Instant,
+    ) -> io::Result<Self> {
+        let wire = Rc::new(Wire {
+            io: connect(upstream.address())?,
+            waiters: Waiters::default(),
+            outbox: RefCell::default(),
+            driver: Cell::default(),
+            retired: Cell::new(false),
+            upstream: Arc::clone(upstream),
+        });
+        let driver = tokio::task::spawn_local(drive(Rc::clone(&wire), Rc::clone(inbox)));
+        open.set(open.get() + 1);
+        let (driver, uses) = (driver.abort_handle(), Cell::new(0));
+        Ok(Self { wire, driver, born: now, uses, open: Rc::clone(open) })
+    }
+
+    pub(super) fn waiters(&self) -> &Waiters {
+        &self.wire.waiters
+    }
+
+    /// Takes no new queries.
+    pub(super) fn retire(&self) {
+        self.wire.retired.set(true);
+    }
+
+    pub(super) fn is_retired(&self) -> bool {
+        self.wire.retired.get()
+    }
+
+    /// Whether queries wait to be sent in one call, with room for one more.
+    pub(super) fn is_filling(&self) -> bool {
+        let outbox = self.wire.outbox.borrow();
+        !outbox.is_empty() && !outbox.is_full()
+    }
+
+    /// Puts a query, which `write` appends, where it is sent in this turn of the thread. What goes
+    /// wrong with it then, its id's waiter is told. Waits only while the kernel takes nothing.
+    pub(super) async fn post(&self, write: impl FnOnce(&mut Vec<u8>)) {
+        while self.wire.outbox.borrow().is_full() {
+            if self.wire.send() == Rest::Waits {
+                tokio::time::sleep(SEND_BUFFER_FULL).await;
+            }
+        }
+        self.wire.outbox.borrow_mut().push(write);
+        if let Some(driver) = self.wire.driver.take() {
+            driver.wake();
+        }
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.driver.abort();
+        self.open.set(self.open.get().saturating_sub(1));
+    }
+}
+
+/// What the driver does next.
+enum Turn<'a> {
+    Send,
+    Receive(AsyncFdReadyGuard<'a, UdpSocket>),
+    End,
+}
+
+#[derive(PartialEq, Eq)]
+enum Rest {
+    None,
+    /// The kernel's buffer is full.
+    Waits,
+}
+
+async fn drive(wire: Rc<Wire>, inbox: ReceiveBuffer) {
+    loop {
+        match wire.turn().await {
+            Turn::Send => {
+                if wire.send() == Rest::Waits {
+                    tokio::time::sleep(SEND_BUFFER_FULL).await;
+                }
+            }
+            Turn::Receive(ready) => {
+                if !wire.receive(ready, &inbox) {
+                    tokio::task::yield_now().await;
+                }
+            }
+            Turn::End => return,
+        }
+    }
+}
+
+impl Wire {
+    async fn turn(&self) -> Turn<'_> {
+        let mut ready = pin!(self.io.ready(Interest::READABLE | Interest::ERROR));
+        poll_fn(|context| {
+            if !self.outbox.borrow().is_empty() {
+                return Poll::Ready(Turn::Send);
+            }
+            self.driver.set(Some(context.waker().clone()));
+            ready.as_mut().poll(context).map(|ready| ready.map_or(Turn::End, Turn::Receive))
+        })
+        .await
+    }
+
+    fn send(&self) -> Rest {
+        let mut outbox = self.outbox.borrow_mut();
+        let mut told = false;
+        // A query brings two errors at most; then it is out.
+        while !outbox.is_empty() {
+            let Err(Unsent { sent, error }) = outbox.send(self.io.get_ref()) else { break };
+            told &= sent == 0;
+            match error.kind() {
+                io::ErrorKind::WouldBlock => return Rest::Waits,
+                // The ICMP error that an earlier query met: that is for those who wait already.
+                io::ErrorKind::ConnectionRefused if !told => {
+                    told = true;
+                    self.fail_sent(&outbox, error.kind());
+                }
+                kind => {
+                    self.retired.set(true);
+                    if let Some(id) = outbox.payloads().next().and_then(|query| u16_at(query, 0)) {
+                        self.waiters.fail(id, kind);
+                    }
+                    outbox.drop_first(1);
+                    told = false;
+                }
+            }
+        }
+        Rest::None
+    }
+
+    /// Hands what has come to those who wait. Gives whether that was all.
+    fn receive(&self, mut ready: AsyncFdReadyGuard<'_, UdpSocket>, inbox: &ReceiveBuffer) -> bool {
+        for _ in 0..RECEIVES_A_TURN {
+            let mut inbox = inbox.borrow_mut();
+            let received = inbox.receive(self.io.get_ref());
+            match &received {
+                Ok(_) => inbox.messages().for_each(|message| self.deliver(message)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                // A pending error of the socket: reading it has cleared it.
+                Err(error) => {
+                    self.fail_sent(&self.outbox.borrow(), error.kind());
+                    continue;
+                }
+            }
+            if received.is_ok_and(|count| count == INBOX_SLOTS) {
+                continue;
+            }
+            // The queue was seen empty, so whatever comes is news.
+            ready.clear_ready();
+            return true;
+        }
+        false
+    }
+
+    fn deliver(&self, message: &[u8]) {
+        if !u16_at(message, 0).is_some_and(|id| self.waiters.deliver(id, message)) {
+            count(&self.upstream.counters.mismatches);
+        }
+    }
+
+    /// Tells all whose query has left that the socket failed.
+    fn fail_sent(&self, unsent: &Outbox, kind: io::ErrorKind) {
+        let mut ids: Vec<_> = unsent.payloads().filter_map(|query| u16_at(query, 0)).collect();
+        ids.sort_unstable();
+        self.waiters.fail_all(kind, |id| ids.binary_search(&id).is_err());
+    }
+}
+
+/// Registered for reading alone: tokio's own socket would also be woken whenever a datagram it sent
+/// leaves the send buffer, which is once a query. Errors are always reported.
+fn connect(peer: SocketAddr) -> io::Result<AsyncFd<UdpSocket>> {
+    let any: SocketAddr = match peer {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    let socket = UdpSocket::bind(any)?;
+    socket.connect(peer)?;
+    socket.set_nonblocking(true)?;
+    #[allow(
+        deprecated,
+        reason = "the replacement is `unsafe`, for handles that may change; a `UdpSocket` owns its one"
+    )]
+    AsyncFd::with_interest(socket, Interest::READABLE | Interest::ERROR)
+}
