@@ -30,26 +30,28 @@ pub fn decide<R: Recorder>(
         site: client.site.and_then(|SiteId(site)| snapshot.sites.get(site).cloned()),
     });
     let dropped = !client.allowed && snapshot.refused == Refused::Drop;
-    let query = match Query::parse(request) {
+    let parsed = Query::parse(request);
+    // By reference: it is half a kibibyte.
+    let query = match &parsed {
         Ok(query) => query,
         Err(_) if dropped => return Verdict::Drop(Silence::Access),
-        Err(fault) if reply::fault(fault, request, out) => return Verdict::Reply(Outcome::Fault),
+        Err(fault) if reply::fault(*fault, request, out) => return Verdict::Reply(Outcome::Fault),
         Err(_) => return Verdict::Drop(Silence::NotAQuery),
     };
     // Before anything else: the host that sends our queries back need not be allowed to ask, and
     // probes are sent below zones of ours too.
     if snapshot.loops.is_probe(&query.qname) {
-        return catch(&query, asked.transport, out, recorder);
+        return catch(query, asked.transport, out, recorder);
     }
     if dropped {
         return Verdict::Drop(Silence::Access);
     }
-    if let Some((ede, because)) = refusal(client, &query) {
-        return refuse(&query, asked.transport, ede, because, out, recorder);
+    if let Some((ede, because)) = refusal(client, query) {
+        return refuse(query, asked.transport, ede, because, out, recorder);
     }
     match snapshot.zones.find(&query.qname) {
         Some(found) if found.is_ours() => {
-            return answer_privately(found, client, asked, &query, out, recorder);
+            return answer_privately(found, client, asked, query, out, recorder);
         }
         found => recorder.note(|| found.map_or(Step::NoZone, |found| private::zone_step(&found))),
     }
@@ -63,15 +65,15 @@ pub fn decide<R: Recorder>(
             age_seconds: Some(hit.age_seconds),
             left_seconds: Some(hit.left_seconds),
         });
-        let want = want(client, asked, &query);
-        let waiting = Waiting { snapshot, query: &query, transport: asked.transport, want };
+        let want = want(client, asked, query);
+        let waiting = Waiting { snapshot, query, transport: asked.transport, want };
         let outcome = waiting.answer(&hit.answer(), hit.age_seconds, out, recorder);
         return Verdict::Reply(outcome.unwrap_or(Outcome::Cached));
     }
     recorder.note(|| Step::Cache { hit: false, age_seconds: None, left_seconds: None });
     let Some(rule) = snapshot.rules.find(&query.qname) else {
         let because = "no forward rule covers this name";
-        return refuse(&query, asked.transport, Ede::NotAuthoritative, because, out, recorder);
+        return refuse(query, asked.transport, Ede::NotAuthoritative, because, out, recorder);
     };
     recorder.note(|| rule_step(rule));
     Verdict::Forward
