@@ -186,6 +186,8 @@ remote-control:
 def dnsdist(place):
     config = place.write("dnsdist.conf", f"""
 setLocal("{LOOPBACK}:{place.port}", {{reusePort=true}})
+-- recvmmsg; its default of one datagram a call costs a fifth more here.
+setUDPMultipleMessagesVectorSize(64)
 setACL("127.0.0.0/8")
 setSecurityPollSuffix("")
 newServer({{address="{UPSTREAM[0]}:{UPSTREAM[1]}"}})
