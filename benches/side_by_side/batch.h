@@ -20,11 +20,15 @@ enum { BATCH = 64, ROOM = 1232, SOCKET_BUFFER_OCTETS = 4 << 20 };
 /* Turns a question of `length` octets into its answer in place; gives the answer's length, 0 for none. */
 typedef size_t turn(uint8_t *message, size_t length);
 
-static int bound_socket(const char *address, const char *port)
+static int bound_socket(const char *address, const char *port, int type)
 {
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(port))};
     int octets = SOCKET_BUFFER_OCTETS;
-    int file = socket(AF_INET, SOCK_DGRAM, 0);
+    int file = socket(AF_INET, type, 0);
+    /* The upstream is started anew while connections to the one before still fade away. */
+    int yes = 1;
+    if (file >= 0 && type == SOCK_STREAM)
+        setsockopt(file, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
     if (file < 0 || inet_pton(AF_INET, address, &at.sin_addr) != 1 ||
         bind(file, (struct sockaddr *)&at, sizeof at) != 0) {
         perror("socket");

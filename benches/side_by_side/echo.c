@@ -33,7 +33,7 @@ int main(int count, char **words)
         fprintf(stderr, "usage: %s ADDRESS PORT batched|plain\n", words[0]);
         return 2;
     }
-    int file = bound_socket(words[1], words[2]);
+    int file = bound_socket(words[1], words[2], SOCK_DGRAM);
     if (strcmp(words[3], "plain") == 0)
         serve_plain(file);
     else

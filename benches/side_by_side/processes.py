@@ -5,7 +5,7 @@ from pathlib import Path
 
 TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 # Fields of /proc/PID/stat behind the program's name (proc(5) counts from 1, these from its third).
-PARENT, USER, SYSTEM = 1, 11, 12
+PARENT, USER, SYSTEM, ENDED_USER, ENDED_SYSTEM = 1, 11, 12, 13, 14
 
 
 def tree(pid):
@@ -33,12 +33,13 @@ def cpu_seconds(pid):
 
     The kernel's work for a datagram that runs in a process' context (a reply's whole way over the
     loopback, up to the client's socket) is counted to that process, as kernels without
-    IRQ_TIME_ACCOUNTING do.
+    IRQ_TIME_ACCOUNTING do. Children that have ended count too: dnsmasq makes one for each TCP
+    connection.
     """
     ticks = 0
     for member in tree(pid):
         if fields := stat(member):
-            ticks += int(fields[USER]) + int(fields[SYSTEM])
+            ticks += sum(int(fields[kind]) for kind in (USER, SYSTEM, ENDED_USER, ENDED_SYSTEM))
     return ticks / TICKS_A_SECOND
 
 

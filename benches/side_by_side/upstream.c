@@ -1,11 +1,15 @@
 /* The upstream of the measured resolvers: answers every question at once and cheaply, so that it can
  * stand on the load generator's core.
  *
- *   upstream ADDRESS PORT
+ *   upstream ADDRESS PORT answering|silent
  *
+ * Over UDP and over TCP (dnsdist asks upstream as it was asked). silent takes every question and answers none, as an upstream behind a dead tunnel.
  * A and AAAA questions get one record of TTL 3600 (198.51.100.7, 2001:db8::7), others no record.
  * OPT answers OPT (RFC 6891 6.1.1), without options. */
 #include "batch.h"
+
+#include <pthread.h>
+#include <unistd.h>
 
 enum { HEADER = 12, QTYPE_AND_CLASS = 4, OPT_OCTETS = 11, TYPE_A = 1, TYPE_AAAA = 28, TYPE_OPT = 41 };
 
@@ -50,11 +54,65 @@ static size_t answer(uint8_t *message, size_t length)
     return end;
 }
 
+static size_t keep_silent(uint8_t *message, size_t length)
+{
+    (void)message;
+    (void)length;
+    return 0;
+}
+
+static int read_whole(int file, uint8_t *octets, size_t length)
+{
+    for (size_t have = 0; have < length;) {
+        ssize_t got = read(file, octets + have, length - have);
+        if (got <= 0)
+            return 0;
+        have += (size_t)got;
+    }
+    return 1;
+}
+
+/* One TCP connection, question by question (RFC 1035 4.2.2: two octets of length before each). */
+static void *serve_stream(void *argument)
+{
+    uint8_t framed[2 + ROOM];
+    int file = (int)(intptr_t)argument;
+
+    while (read_whole(file, framed, 2)) {
+        size_t length = (size_t)framed[0] << 8 | framed[1];
+        if (length > ROOM || !read_whole(file, framed + 2, length))
+            break;
+        length = answer(framed + 2, length);
+        framed[0] = (uint8_t)(length >> 8);
+        framed[1] = (uint8_t)length;
+        if (length == 0 || write(file, framed, 2 + length) < 0)
+            break;
+    }
+    close(file);
+    return NULL;
+}
+
+static void *serve_streams(void *argument)
+{
+    for (;;) {
+        pthread_t thread;
+        int file = accept((int)(intptr_t)argument, NULL, NULL);
+        if (file >= 0 && pthread_create(&thread, NULL, serve_stream, (void *)(intptr_t)file) == 0)
+            pthread_detach(thread);
+    }
+    return NULL;
+}
+
 int main(int count, char **words)
 {
-    if (count != 3) {
-        fprintf(stderr, "usage: %s ADDRESS PORT\n", words[0]);
+    if (count != 4) {
+        fprintf(stderr, "usage: %s ADDRESS PORT answering|silent\n", words[0]);
         return 2;
     }
-    serve_batched(bound_socket(words[1], words[2]), answer);
+    int is_silent = strcmp(words[3], "silent") == 0;
+    int listener = bound_socket(words[1], words[2], SOCK_STREAM);
+    pthread_t streams;
+    if (!is_silent && listen(listener, SOMAXCONN) == 0)
+        pthread_create(&streams, NULL, serve_streams, (void *)(intptr_t)listener);
+    serve_batched(bound_socket(words[1], words[2], SOCK_DGRAM), is_silent ? keep_silent : answer);
 }
