@@ -1,35 +1,28 @@
-"""Rounds: every server measured in turn, again and again, each figure with the server's CPU time.
+"""Rounds: every server measured in turn, again and again: the machine's drift meets all alike.
 
-Knows how to start servers and to load them; what figures mean stands in `figures`.
+Knows how to start, verify and repeat; a turn itself stands in `turns`, what figures mean in
+`figures`.
 """
 
+import json
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from statistics import median
 
 import asking
+import facts
 import load
 import machine
+import network
 import processes
 import servers
+import turns
 
-SERVER_CPU, LOAD_CPU = 0, 1
-WARM_UP_SECONDS = 0.5
-# Warming asks every cached name this often; the second pass shows that nothing is missing.
-WARM_PASSES = 2
-WARM_RATE = 20_000
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One server in one round of one work."""
-
-    cpu_us: float  # the server's CPU time for each answered query, microseconds
-    rate: float  # answers a second
-    sent: int
-    answered: int
-    lost: int
-    resident_mib: float  # after the round
+LOAD_CPU = turns.LOAD_CPU
+# A closed loop keeps its server busy. A turn that left it idle for more than this share of a core,
+# at a rate this far below the server's other turns, tells of the generator.
+IDLE_SHARE, FAR_OFF = 0.2, 0.3
+REPEATS = 2
 
 
 def say(text):
@@ -40,118 +33,146 @@ def compile_programs(folder):
     """The echo and the upstream, compiled into `folder`."""
     for name in ("echo", "upstream"):
         source = servers.HERE / f"{name}.c"
-        subprocess.run(["cc", "-O2", "-o", folder / name, source], check=True)
+        subprocess.run(["cc", "-O2", "-pthread", "-o", folder / name, source], check=True)
 
 
 class Bench:
-    """The servers under way, the upstream, and what they were measured at."""
+    """The servers under way, the upstream, and what was skipped."""
 
     def __init__(self, folder, known):
         self.folder = folder
         self.processes = machine.Processes(folder)
         self.questions = load.Questions(folder)
         self.known = known
-        self.failures = {}  # (work, server) -> why it was skipped
-        self.idle_mib = {}  # server -> resident before its first query
-        self.pinned("upstream", LOAD_CPU, [folder / "upstream", *servers.UPSTREAM], lambda: True)
-
-    def pinned(self, name, cpu, command, ready):
-        return self.processes.start(name, ["taskset", "-c", str(cpu), *command], ready)
+        self.skipped = {}  # server -> why, of the work under way
+        self.idle_mib = {}  # server -> resident before its first query, MiB
+        self.upstream = None  # (mode, namespace) of the one under way
 
     def run(self, work, rounds, seconds):
         """Measures one work; gives server -> figures, one a round, in the order of rounds."""
-        kind, in_flight = load.SHAPES[work]
-        running = self.start_all(work, kind)
-        figures = {name: [] for name in running}
-        for turn in range(rounds):
-            questions = self.questions.of(kind, seconds)
-            for name in list(running):
-                port, process = running[name]
-                try:
-                    figure = self.one(kind, port, process.pid, questions, seconds, in_flight)
-                except (subprocess.SubprocessError, machine.Missing) as wrong:
-                    self.skip(work, name, wrong)
-                    # A server without its round has no pairs: its earlier figures stay out too.
-                    del running[name], figures[name]
-                    continue
-                figures[name].append(asdict(figure))
-                say(f"  {work} {turn + 1}/{rounds} {name}: {figure.cpu_us:.2f} us, "
-                    f"{figure.rate:,.0f}/s, {figure.lost} lost")
-        for name in running:
-            self.processes.stop(name)
+        self.skipped = {}
+        self.start_upstream(work)
+        chosen = {one.name: one for one in self.known if work.suits(one)}
+        figures = {name: [] for name in chosen}
+        if not work.fresh:
+            for server in chosen.values():
+                self.guarded(figures, server.name, self.start, work, server)
+        for turn in range(work.rounds or rounds):
+            questions = self.of_round(work, seconds)
+            for name in list(figures):
+                step = (self.turn, work, chosen[name], questions, seconds)
+                figure = self.guarded(figures, name, *step)
+                if figure:
+                    figures[name].append(figure)
+                    say(f"  {work.name} {turn + 1}/{rounds} {name}: {brief(figure)}")
+        if work.turn is turns.closed_loop:
+            self.repeat(work, figures, chosen, seconds)
+        for name in figures:
+            self.stop(name)
         return figures
 
-    def start_all(self, work, kind):
-        running = {}
-        for index, server in enumerate(self.known):
-            if kind not in server.works:
-                continue
-            port = servers.FIRST_PORT + index
-            try:
-                running[server.name] = (port, self.start(server, port))
-                verify(server, kind, port)
-            except (OSError, machine.Missing) as wrong:
-                running.pop(server.name, None)
-                self.skip(work, server.name, wrong)
-        return running
+    def guarded(self, figures, name, step, *arguments):
+        """One step of one server; who fails is skipped with all its figures: pairs are whole."""
+        try:
+            return step(*arguments)
+        except (OSError, subprocess.SubprocessError, machine.Missing) as wrong:
+            why = str(wrong)
+            self.skipped[name] = why
+            say(f"  {name}: SKIPPED: {why}")
+            self.stop(name)
+            del figures[name]
+            return None
 
-    def start(self, server, port):
-        folder = self.folder / f"of-{server.name.replace(' ', '-')}"
+    def of_round(self, work, seconds):
+        """The question files of one round: what is watched, and what floods beside it."""
+        if work.turn is turns.filled:
+            return None, None
+        most = load.MIXED_A_SECOND if work.kind == "mix" else load.MISSES_A_SECOND
+        watched = self.questions.of(work.kind, int(seconds * most))
+        if work.turn is not turns.flooded:
+            return watched, None
+        # The flood lasts up to two seconds longer than what it disturbs.
+        return watched, self.questions.of("miss", int((seconds + 2) * work.rate))
+
+    def turn(self, work, server, questions, seconds):
+        if work.fresh:
+            self.start(work, server)
+        running = turns.Running(
+            server, self.place(work, server), self.processes.running[server.name].pid, *questions,
+            folder=self.folder, idle_mib=self.idle_mib[server.name],
+        )
+        figure = work.turn(work, running, seconds)
+        if work.fresh:
+            self.stop(server.name)
+        return figure
+
+    def repeat(self, work, figures, chosen, seconds):
+        """Measures turns again that tell of the generator and not of the server."""
+        for name, own in figures.items():
+            for index, figure in enumerate(own):
+                for _ in range(REPEATS):
+                    usual = median(one["rate"] for one in own)
+                    if figure["cores"] > 1 - IDLE_SHARE or figure["rate"] > (1 - FAR_OFF) * usual:
+                        break
+                    say(f"  {work.name} {name}: {figure['rate']:,.0f}/s beside {usual:,.0f}/s with "
+                        "the server idle: the generator's fault, measured again")
+                    questions = self.of_round(work, seconds)
+                    figure = own[index] = self.turn(work, chosen[name], questions, seconds)
+
+    def start_upstream(self, work):
+        wanted = (work.upstream, work.network.space)
+        if self.upstream == wanted:
+            return
+        if self.upstream:
+            self.stop("upstream")
+        command = [self.folder / "upstream", *facts.UPSTREAM, work.upstream]
+        self.pinned("upstream", LOAD_CPU, work.network.inside(command), lambda: True)
+        self.upstream = wanted
+
+    def pinned(self, name, cpus, command, ready):
+        return self.processes.start(name, ["taskset", "-c", str(cpus), *command], ready)
+
+    def place(self, work, server):
+        return work.network.address, servers.FIRST_PORT + self.known.index(server)
+
+    def start(self, work, server):
+        """Starts one server and looks at its answer before anything is measured."""
+        folder = self.folder / f"of-{server.name.replace(' ', '-').replace(',', '')}"
         folder.mkdir(exist_ok=True)
-        place = servers.Place(folder, self.folder, port)
-        first = servers.private_names()[0]
+        at = self.place(work, server)
+        place = servers.Place(folder, self.folder, *at, cache_mib=work.cache_mib)
+        first = facts.private_names()[0]
         process = self.pinned(
-            server.name, SERVER_CPU, server.command(place),
-            lambda: server.is_echo or asking.ask((servers.LOOPBACK, port), first, tool="kdig").answer,
+            server.name, server.cpus, work.network.inside(server.command(place)),
+            lambda: server.is_echo or asking.ask(at, first, tool="kdig").answer,
         )
-        self.idle_mib.setdefault(server.name, processes.resident_mib(process.pid))
-        return process
+        self.idle_mib[server.name] = processes.resident_mib(process.pid)
+        if not server.is_echo:
+            for kind in sorted(work.kinds):
+                verify(server, kind, at, work)
 
-    def one(self, kind, port, pid, questions, seconds, in_flight):
-        if kind == "cached":
-            warm(port, questions)
-        if kind != "miss":
-            load.dnsperf(port, questions, LOAD_CPU, seconds=WARM_UP_SECONDS)
-        before = processes.cpu_seconds(pid)
-        # Names of misses are asked once: the file's end ends the round.
-        times = 1 if kind == "miss" else None
-        seen = load.dnsperf(
-            port, questions, LOAD_CPU, seconds=seconds, times=times, in_flight=in_flight
-        )
-        used = processes.cpu_seconds(pid) - before
-        if not seen.answered:
-            raise machine.Missing(f"nothing was answered of {seen.sent} queries")
-        return Figure(
-            cpu_us=used / seen.answered * 1e6, rate=seen.rate, sent=seen.sent,
-            answered=seen.answered, lost=seen.lost, resident_mib=processes.resident_mib(pid),
-        )
-
-    def skip(self, work, name, why):
-        self.failures[work, name] = str(why)
-        say(f"  {work} {name}: SKIPPED: {why}")
+    def stop(self, name):
         if name in self.processes.running:
             self.processes.stop(name)
 
 
-def warm(port, questions):
-    """Brings every name of the file into the cache, or says that it cannot."""
-    seen = load.dnsperf(port, questions, LOAD_CPU, times=WARM_PASSES, rate=WARM_RATE)
-    if seen.lost or seen.answered != seen.sent:
-        raise machine.Missing(
-            f"warming lost {seen.lost} of {seen.sent}, {seen.answered} were answered NOERROR"
-        )
-
-
-def verify(server, kind, port):
-    """One answer of each kind, looked at before anything is measured."""
-    if server.is_echo:
+def verify(server, kind, at, work):
+    """One answer of a kind, looked at."""
+    if kind != "private" and work.upstream == "silent":
         return
     name, address = {
-        "private": (servers.private_names()[-1], servers.PRIVATE_ADDRESS),
-    }.get(kind, (f"verify-{kind}.example.net", servers.UPSTREAM_ADDRESS))
-    reply = asking.ask((servers.LOOPBACK, port), name, tool="kdig")
-    wants_chain = kind == "private" and server.has_chain
+        "private": (facts.private_names()[-1], facts.PRIVATE_ADDRESS),
+    }.get(kind, (f"verify-{kind}.example.net", facts.UPSTREAM_ADDRESS))
+    reply = asking.ask(at, name, tool="kdig", tcp=bool(work.connections))
     if reply.status != "NOERROR" or reply.addresses() != [address]:
         raise machine.Missing(f"{name} A got {reply}, wanted {address}")
-    if wants_chain and not reply.chain():
+    if kind == "private" and server.has_chain and not reply.chain():
         raise machine.Missing(f"{name} A came without its CNAME: {reply}")
+
+
+def brief(figure):
+    """One turn on one line."""
+    if "cpu_us" in figure and "p50_us" not in figure:
+        return (f"{figure['cpu_us']:.2f} us, {figure['rate']:,.0f}/s of {figure['sent']:,}, "
+                f"{figure['cores']:.2f} cores, {figure['resident_mib']:.1f} MiB")
+    return json.dumps({key: round(value, 3) for key, value in figure.items()})
