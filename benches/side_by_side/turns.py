@@ -98,7 +98,8 @@ def flooded(work, running, seconds):
     )
     offered = flood.end()
     figures = {
-        "lost_share": seen.lost / seen.sent if seen.sent else 1.0,
+        # A SERVFAIL for a private name is a loss too.
+        "lost_share": 1 - seen.answered / seen.sent if seen.sent else 1.0,
         "sent": seen.sent, "answered": seen.answered, "lost": seen.lost,
         "flood_sent": offered.sent, "flood_answered": offered.answered,
         "cores": (processes.cpu_seconds(running.pid) - meter.before) / lasts,
