@@ -50,6 +50,7 @@ class Bench:
 
     def run(self, work, rounds, seconds):
         """Measures one work; gives server -> figures, one a round, in the order of rounds."""
+        rounds = work.rounds or rounds
         self.skipped = {}
         self.start_upstream(work)
         chosen = {one.name: one for one in self.known if work.suits(one)}
@@ -57,7 +58,7 @@ class Bench:
         if not work.fresh:
             for server in chosen.values():
                 self.guarded(figures, server.name, self.start, work, server)
-        for turn in range(work.rounds or rounds):
+        for turn in range(rounds):
             questions = self.of_round(work, seconds)
             for name in list(figures):
                 step = (self.turn, work, chosen[name], questions, seconds)

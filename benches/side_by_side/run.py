@@ -90,6 +90,9 @@ def prepared(arguments):
     if network.is_outside():
         if not arguments.no_install:
             install.packages(known_servers(arguments))
+        if arguments.record:
+            # Inside there is no network any more.
+            install.plotting()
         if arguments.hickory:
             install.hickory(arguments.hickory_folder)
         if not arguments.given:
