@@ -61,7 +61,7 @@ def own_machine():
         return Path(folder)
     if os.geteuid() != 0:
         sys.exit("side by side: needs root, for namespaces of its own")
-    for ends in (signal.SIGTERM, signal.SIGHUP):
+    for ends in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ends, lambda number, _: sys.exit(128 + number))
     folder = Path(tempfile.mkdtemp(prefix="privatelinkd-side-by-side-"))
     # Servers that give up root still read what we wrote for them.
@@ -73,8 +73,6 @@ def own_machine():
     try:
         inner = subprocess.Popen([*command, *sys.argv], env={**os.environ, FOLDER: str(folder)})
         sys.exit(inner.wait())
-    except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
     finally:
         if inner and inner.poll() is None:
             # unshare blocks other signals; with it goes the namespaces' first process, and all.
