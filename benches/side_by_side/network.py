@@ -86,8 +86,8 @@ def furnish():
 
     A veth hands a packet on where it was sent: a query's way up to the server's socket is the
     generator's core's work, as with a network card whose interrupts go elsewhere. Packet steering
-    would bring it to the server's core, but then the kernel's softirq thread competes with the
-    server whenever it likes, and the same server gives 140,000 or 80,000 answers a second.
+    would bring it to the server's core; the kernel's softirq thread then competes with the server,
+    and one server's figures spread over 20 % instead of 7 %.
     """
     for kind, at in (("tmpfs", "/run"), ("sysfs", "/sys"), ("bpf", "/sys/fs/bpf")):
         subprocess.run(["mount", "-t", kind, kind, at], check=True)

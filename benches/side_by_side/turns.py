@@ -22,8 +22,6 @@ BESIDE_RATE = 2_000
 # The flood starts before the queries that are watched, and ends after the last of them.
 FLOOD_LEAD_SECONDS = 0.5
 FLOOD_TAIL_SECONDS = 0.5
-# After an overload: how long a server may work on, and how often that is looked at.
-SETTLE_STEPS, SETTLE_STEP_SECONDS = 40, 0.1
 # Of the memory turn: distinct names that settle the process, that are weighed, that overfill. The
 # first two together fit into 64 MiB at 800 octets each.
 SETTLE_NAMES, WEIGHED_NAMES, OVERFILL_NAMES = 20_000, 60_000, 1_000_000
@@ -83,18 +81,7 @@ def overloaded(work, running, seconds):
     meter = Meter(running.pid)
     # kxdpgun knows whole seconds.
     flood = load.Flood(running.at, running.questions, LOAD_CPU, max(1, round(seconds)), work.rate)
-    figures = meter.figures(flood.end())
-    settle(running.pid)
-    return figures
-
-
-def settle(pid):
-    """Waits until a server has done what it piled up (hickory-dns does): others need the core."""
-    for _ in range(SETTLE_STEPS):
-        before = processes.cpu_seconds(pid)
-        sleep(SETTLE_STEP_SECONDS)
-        if processes.cpu_seconds(pid) - before < SETTLE_STEP_SECONDS / 4:
-            return
+    return meter.figures(flood.end())
 
 
 def flooded(work, running, seconds):

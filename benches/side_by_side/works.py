@@ -31,7 +31,8 @@ class Work:
     rate: int | None = None  # queries a second that are offered
     connections: int | None = None  # of TCP; None: UDP
     load_cpus: str = "1"
-    # Every turn with a new process: what a turn leaves undone must not reach the next one.
+    # Every turn with a new process: what one leaves undone must not take the next one's core.
+    # hickory-dns works for half a minute on what two seconds of overload pile up.
     fresh: bool = False
     upstream: str = "answering"
     cache_mib: int = servers.CACHE_MIB
@@ -52,7 +53,7 @@ class Work:
         return self.kinds <= server.answers and not (self.connections and server.is_echo)
 
 
-OPEN = {"turn": turns.overloaded, "network": OVER_LINK, "rate": OVERLOAD_RATE}
+OPEN = {"turn": turns.overloaded, "network": OVER_LINK, "rate": OVERLOAD_RATE, "fresh": True}
 TCP = {"turn": turns.closed_loop, "connections": TCP_CONNECTIONS}
 # Enough to keep two workers busy, so that the size of batches is no difference between one and two.
 SCALE_RATE = 500_000
