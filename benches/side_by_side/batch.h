@@ -1,5 +1,5 @@
-/* The batched UDP loop that the echo and the upstream share: take what waits (64 datagrams at most),
- * turn each into its answer in place, send them all back. Knows nothing of DNS. */
+/* The batched UDP loop that the echo and the upstream share: take what waits (64 datagrams at
+ * most), turn each into its answer in place, send them all back. Knows nothing of DNS. */
 #ifndef BATCH_H
 #define BATCH_H
 
@@ -17,7 +17,7 @@
 /* 64 is what servers with recvmmsg take (dnsdist's manual, privatelinkd); more gains nothing. */
 enum { BATCH = 64, ROOM = 1232, SOCKET_BUFFER_OCTETS = 4 << 20 };
 
-/* Turns a question of `length` octets into its answer in place; gives the answer's length, 0 for none. */
+/* Turns a question of `length` octets into its answer in place; gives its length, 0 for none. */
 typedef size_t turn(uint8_t *message, size_t length);
 
 static int bound_socket(const char *address, const char *port, int type)
@@ -50,7 +50,8 @@ static void serve_batched(int file, turn *turn)
         for (int i = 0; i < BATCH; i++) {
             in[i] = (struct iovec){octets[i], ROOM};
             asked[i].msg_hdr = (struct msghdr){
-                .msg_name = &from[i], .msg_namelen = sizeof from[i], .msg_iov = &in[i], .msg_iovlen = 1};
+                .msg_name = &from[i], .msg_namelen = sizeof from[i],
+                .msg_iov = &in[i], .msg_iovlen = 1};
         }
         int got = recvmmsg(file, asked, BATCH, MSG_WAITFORONE, NULL);
         int ready = 0;

@@ -1,5 +1,5 @@
-/* The floor that servers are held against: a UDP echo that sets QR, so that a load generator takes it
- * for an answer with NOERROR. What it costs is the kernel's work and nothing else.
+/* The floor that servers are held against: a UDP echo that sets QR, so that a load generator takes
+ * it for an answer with NOERROR. What it costs is the kernel's work and nothing else.
  *
  *   echo ADDRESS PORT batched|plain
  *

@@ -10,7 +10,8 @@ TIMES = [("p50 µs", "p50_us", 0), ("p99 µs", "p99_us", 0), ("p99.9 µs", "p999
 CPU = ("CPU µs a query", "cpu_us", 2)
 RATE = ("answers/s", "rate", 0)
 AFTER = ("MiB after", "resident_mib", 1)
-BESIDE = [("private lost, share", "lost_share", 3), *TIMES, ("misses answered", "flood_answered", 0), AFTER]
+BESIDE = [("private lost, share", "lost_share", 3), *TIMES,
+          ("misses answered", "flood_answered", 0), AFTER]
 
 
 def columns(name):

@@ -1,9 +1,10 @@
-/* The upstream of the measured resolvers: answers every question at once and cheaply, so that it can
- * stand on the load generator's core.
+/* The upstream of the measured resolvers: answers every question at once and cheaply, so that it
+ * can stand on the load generator's core.
  *
  *   upstream ADDRESS PORT answering|silent
  *
- * Over UDP and over TCP (dnsdist asks upstream as it was asked). silent takes every question and answers none, as an upstream behind a dead tunnel.
+ * Over UDP and over TCP (dnsdist asks upstream as it was asked). silent takes every question and
+ * answers none, as an upstream behind a dead tunnel.
  * A and AAAA questions get one record of TTL 3600 (198.51.100.7, 2001:db8::7), others no record.
  * OPT answers OPT (RFC 6891 6.1.1), without options. */
 #include "batch.h"
@@ -11,7 +12,8 @@
 #include <pthread.h>
 #include <unistd.h>
 
-enum { HEADER = 12, QTYPE_AND_CLASS = 4, OPT_OCTETS = 11, TYPE_A = 1, TYPE_AAAA = 28, TYPE_OPT = 41 };
+enum { HEADER = 12, QTYPE_AND_CLASS = 4, OPT_OCTETS = 11 };
+enum { TYPE_A = 1, TYPE_AAAA = 28, TYPE_OPT = 41 };
 
 static const uint8_t A_RECORD[] = {
     0xc0, 12, 0, TYPE_A, 0, 1, 0, 0, 0x0e, 0x10, 0, 4, 198, 51, 100, 7};

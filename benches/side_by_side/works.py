@@ -84,8 +84,10 @@ ALL = {work.name: work for work in [
          says="private names beside 100,000 misses a second, upstream answers"),
     Work("latency-private", "private", says="private names, 15,000 a second", **STEADY),
     Work("latency-cached", "cached", says="cached names, 15,000 a second", **STEADY),
-    Work("scale-private", "private", says="500,000 private names a second offered to one and to two workers", **SCALED),
-    Work("scale-cached", "cached", says="500,000 cached names a second offered to one and to two workers", **SCALED),
+    Work("scale-private", "private",
+         says="500,000 private names a second offered to one and to two workers", **SCALED),
+    Work("scale-cached", "cached",
+         says="500,000 cached names a second offered to one and to two workers", **SCALED),
     Work("memory", "miss", turns.filled, "resident memory of a cache of 64 MiB", rounds=1,
          fresh=True, cache_mib=SMALL_CACHE_MIB, only=frozenset({servers.OURS, "Unbound"})),
 ]}
