@@ -34,7 +34,7 @@ import tables
 import works
 
 ROUNDS, SECONDS = 3, 2.0
-QUICK_SECONDS = 1.0
+QUICK_ROUNDS, QUICK_SECONDS = 2, 1.0
 QUICK_WORKS = ["private", "cached", "miss", "overload-private", "overload-cached"]
 QUICK_SERVERS = [servers.ECHO, servers.OURS, "nsd", "unbound", "dnsdist"]
 
@@ -118,9 +118,9 @@ def parse():
     add = parser.add_argument
     add("--works", type=words, help=f"of {', '.join(works.ALL)} (default: all)")
     add("--servers", type=words, help="names as in the tables (default: all); ', ' is no separator")
-    add("--rounds", type=int, default=ROUNDS, help="each server's turns at a work (%(default)s)")
+    add("--rounds", type=int, help=f"each server's turns at a work (default: {ROUNDS})")
     add("--seconds", type=float, help=f"of one turn (default: {SECONDS})")
-    add("--quick", action="store_true", help=f"turns of {QUICK_SECONDS} s, main works and peers")
+    add("--quick", action="store_true", help="two short turns, main works and peers")
     add("--json", type=Path, metavar="FILE", help="write all figures there")
     add("--record", action="store_true", help="write docs/performance and docs/PERFORMANCE.md")
     add("--draw", action="store_true", help="write them from the stored figures, measure nothing")
@@ -137,6 +137,7 @@ def parse():
     known_or_error(parser, "--works", arguments.works, works.ALL)
     names = [one.name.lower() for one in servers.all_of("", hickory="-")]
     known_or_error(parser, "--servers", arguments.servers, names)
+    arguments.rounds = arguments.rounds or (QUICK_ROUNDS if arguments.quick else ROUNDS)
     arguments.seconds = arguments.seconds or (QUICK_SECONDS if arguments.quick else SECONDS)
     target = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target").resolve()
     arguments.given = arguments.privatelinkd is not None
