@@ -55,19 +55,23 @@ pub fn decide<R: Recorder>(
         }
         found => recorder.note(|| found.map_or(Step::NoZone, |found| private::zone_step(&found))),
     }
-    let kept = snapshot.cache.find(&query.as_question(), asked.now);
-    // An answer that held only because its chain led to us is none once it does not.
-    let kept =
-        kept.filter(|hit| !hit.needs_us || leads_to_us(snapshot, query.qtype, &hit.answer()));
-    if let Some(hit) = kept {
+    let hit = snapshot.cache.find(&query.as_question(), asked.now);
+    let kept = hit.as_ref().and_then(|hit| {
+        let answer = hit.answer();
+        let chain = splice::chain(&snapshot.zones, query.qtype, &answer);
+        // An answer that held only because its chain led to us is none once it does not.
+        let holds = !hit.needs_us || matches!(chain, Some(Chain::Ours { .. }));
+        holds.then_some((hit, answer, chain))
+    });
+    if let Some((hit, answer, chain)) = kept {
         recorder.note(|| Step::Cache {
             hit: true,
             age_seconds: Some(hit.age_seconds),
             left_seconds: Some(hit.left_seconds),
         });
         let want = want(client, asked, query);
-        let waiting = Waiting { snapshot, query, transport: asked.transport, want };
-        let outcome = waiting.answer(&hit.answer(), hit.age_seconds, out, recorder);
+        let waiting = Waiting { query, transport: asked.transport, want };
+        let outcome = waiting.answer(&answer, chain, hit.age_seconds, out, recorder);
         return Verdict::Reply(outcome.unwrap_or(Outcome::Cached));
     }
     recorder.note(|| Step::Cache { hit: false, age_seconds: None, left_seconds: None });
@@ -145,26 +149,23 @@ fn answer_privately<R: Recorder>(
 
 /// Who waits for an upstream's answer.
 struct Waiting<'a> {
-    snapshot: &'a Snapshot,
     query: &'a Query<'a>,
     transport: Transport,
     want: Want,
 }
 
 impl Waiting<'_> {
-    /// Writes `answer` for them, cut where its chain enters a zone of ours. Gives what kind of
+    /// Writes `answer` for them, cut where its `chain` enters a zone of ours. Gives what kind of
     /// reply that made it, when it is no longer the upstream's.
     fn answer<R: Recorder>(
         &self,
         answer: &AnswerRef<'_>,
+        chain: Option<Chain<'_>>,
         age_seconds: u32,
         out: &mut Vec<u8>,
         recorder: &mut R,
     ) -> Option<Outcome> {
-        let Self { snapshot, query, transport, want } = self;
-        // CNAME asks for the link itself, not for where it leads.
-        let follows = answer.has_links() && query.qtype != Rtype::CNAME;
-        let chain = follows.then(|| splice::follow(&snapshot.zones, answer));
+        let Self { query, transport, want } = self;
         match chain {
             None | Some(Chain::Elsewhere(_)) => {
                 reply::from_answer(Reply::begin(query, *transport, out), answer, age_seconds);
@@ -190,8 +191,9 @@ pub(super) fn answer_now(
 ) -> Outcome {
     let client = snapshot.clients.client(asked.client);
     let want = want(client, asked, query);
-    let waiting = Waiting { snapshot, query, transport: asked.transport, want };
-    waiting.answer(answer, 0, out, &mut Silent).unwrap_or(Outcome::Forwarded)
+    let waiting = Waiting { query, transport: asked.transport, want };
+    let chain = splice::chain(&snapshot.zones, query.qtype, answer);
+    waiting.answer(answer, chain, 0, out, &mut Silent).unwrap_or(Outcome::Forwarded)
 }
 
 fn rule_step(rule: &Rule) -> Step {
@@ -213,7 +215,5 @@ fn state_of(target: &Target) -> UpstreamState {
 
 /// Whether an answer's chain ends with us, whatever the upstream says of its end.
 pub(super) fn leads_to_us(snapshot: &Snapshot, qtype: Rtype, answer: &AnswerRef<'_>) -> bool {
-    answer.has_links()
-        && qtype != Rtype::CNAME
-        && matches!(splice::follow(&snapshot.zones, answer), Chain::Ours { .. })
+    matches!(splice::chain(&snapshot.zones, qtype, answer), Some(Chain::Ours { .. }))
 }

@@ -15,6 +15,16 @@ pub(super) enum Chain<'z> {
     Ours { links: usize, target: QName, found: Found<'z> },
 }
 
+/// Where the CNAMEs of `answer` lead who asks for `qtype`; `None` without any.
+pub(super) fn chain<'z>(
+    zones: &'z Zones,
+    qtype: Rtype,
+    answer: &AnswerRef<'_>,
+) -> Option<Chain<'z>> {
+    // CNAME asks for the link itself, not for where it leads.
+    (answer.has_links() && qtype != Rtype::CNAME).then(|| follow(zones, answer))
+}
+
 /// Follows the CNAMEs of `answer` from its question on.
 pub(super) fn follow<'z>(zones: &'z Zones, answer: &AnswerRef<'_>) -> Chain<'z> {
     let mut last = None;

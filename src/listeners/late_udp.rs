@@ -5,6 +5,7 @@
 //! upstream's socket finishes many.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::mem;
@@ -23,6 +24,10 @@ use crate::sys::{BATCH_SLOTS, Outbox, REPLY_OCTETS, ReplyPath, UdpSocket};
 
 /// Tasks of one thread that wait for work: as many as a few batches need. Some 4 KiB each.
 pub(super) const IDLE_TASKS: usize = 4 * BATCH_SLOTS;
+
+/// Queries of one socket that wait for a task: ten milliseconds' work or so. Who comes on top of
+/// them would wait until it asks again.
+pub(super) const BACKLOG: usize = 1_024;
 
 /// A socket and what waits to leave by it.
 pub(super) struct Socket {
@@ -62,40 +67,71 @@ struct Job<A: Answer> {
 struct Desk<A: Answer> {
     job: Cell<Option<Job<A>>>,
     waker: Cell<Option<Waker>>,
-    /// Its last query's buffer.
-    request: Cell<Vec<u8>>,
 }
 
-/// The tasks without work.
-pub(super) struct Idle<A: Answer>(RefCell<Vec<Rc<Desk<A>>>>);
+/// The tasks without work, and buffers of queries that were answered.
+pub(super) struct Idle<A: Answer> {
+    desks: RefCell<Vec<Rc<Desk<A>>>>,
+    buffers: RefCell<Vec<Vec<u8>>>,
+}
 
 impl<A: Answer> Default for Idle<A> {
     fn default() -> Self {
-        Self(RefCell::default())
+        Self { desks: RefCell::default(), buffers: RefCell::default() }
     }
 }
 
 impl<A: Answer> Idle<A> {
     #[cfg(test)]
     pub(super) fn count(&self) -> usize {
-        self.0.borrow().len()
+        self.desks.borrow().len()
     }
 }
 
-/// Has a task answer `request`.
-pub(super) fn start<A: Answer>(
-    context: &Rc<Context<A>>,
-    way: Way,
-    asked: Asked,
-    snapshot: &Arc<A::Snapshot>,
-    request: &[u8],
-) {
-    let desk = context.idle.0.borrow_mut().pop();
-    let mut buffer = desk.as_ref().map(|desk| desk.request.take()).unwrap_or_default();
-    buffer.clear();
-    buffer.extend_from_slice(request);
-    let (snapshot, work) = (Arc::clone(snapshot), context.in_flight.begin());
-    let job = Job { way, asked, snapshot, request: buffer, _work: work };
+/// Queries of one socket that wait for a task.
+pub(super) struct Backlog<A: Answer>(VecDeque<Job<A>>);
+
+impl<A: Answer> Default for Backlog<A> {
+    fn default() -> Self {
+        Self(VecDeque::new())
+    }
+}
+
+impl<A: Answer> Backlog<A> {
+    /// Puts `request` at the end; false when there is no room.
+    pub(super) fn push(
+        &mut self,
+        context: &Context<A>,
+        way: Way,
+        asked: Asked,
+        snapshot: &Arc<A::Snapshot>,
+        request: &[u8],
+    ) -> bool {
+        if self.0.len() >= BACKLOG {
+            return false;
+        }
+        let mut buffer = context.idle.buffers.borrow_mut().pop().unwrap_or_default();
+        buffer.clear();
+        buffer.extend_from_slice(request);
+        let (snapshot, work) = (Arc::clone(snapshot), context.in_flight.begin());
+        self.0.push_back(Job { way, asked, snapshot, request: buffer, _work: work });
+        true
+    }
+
+    /// Has tasks answer the first `most` of them.
+    pub(super) fn start(&mut self, context: &Rc<Context<A>>, most: usize) {
+        for job in self.0.drain(..most.min(self.0.len())) {
+            start(context, job);
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+fn start<A: Answer>(context: &Rc<Context<A>>, job: Job<A>) {
+    let desk = context.idle.desks.borrow_mut().pop();
     match desk {
         Some(desk) => {
             desk.job.set(Some(job));
@@ -109,8 +145,7 @@ pub(super) fn start<A: Answer>(
 
 /// Answers `first`, then what comes to its desk.
 async fn answer_each<A: Answer>(context: Rc<Context<A>>, first: Job<A>) {
-    let (job, waker, request) = (Cell::new(None), Cell::default(), Cell::default());
-    let desk = Rc::new(Desk { job, waker, request });
+    let desk = Rc::new(Desk { job: Cell::new(None), waker: Cell::default() });
     let mut reply = Vec::with_capacity(REPLY_OCTETS);
     let mut job = first;
     loop {
@@ -119,13 +154,16 @@ async fn answer_each<A: Answer>(context: Rc<Context<A>>, first: Job<A>) {
         // Nothing of it waits along: a stop counts what is under way, a reload lets go of the old.
         drop(job);
         {
-            let mut idle = context.idle.0.borrow_mut();
-            if idle.len() >= IDLE_TASKS {
+            let Idle { desks, buffers } = &context.idle;
+            let (mut desks, mut buffers) = (desks.borrow_mut(), buffers.borrow_mut());
+            if buffers.len() < IDLE_TASKS {
+                buffers.push(request);
+            }
+            if desks.len() >= IDLE_TASKS {
                 return;
             }
-            idle.push(Rc::clone(&desk));
+            desks.push(Rc::clone(&desk));
         }
-        desk.request.set(request);
         job = poll_fn(|context| match desk.job.take() {
             Some(job) => Poll::Ready(job),
             None => {

@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct Tally {
     /// UDP replies given up: a full socket buffer, no route, a packet filter.
     pub udp_unsent: Count,
+    /// Queries for upstreams that were dropped because more came than could be forwarded.
+    pub udp_shed: Count,
     /// Receive calls that failed.
     pub udp_receive_failed: Count,
     /// Queries longer than a receive slot; what is there of them is answered, with an error.
@@ -35,6 +37,7 @@ impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let counts = [
             ("udp-unsent", &self.udp_unsent),
+            ("udp-shed", &self.udp_shed),
             ("udp-receive-failed", &self.udp_receive_failed),
             ("udp-truncated", &self.udp_truncated),
             ("tcp-opened", &self.tcp_opened),

@@ -4,6 +4,7 @@ use tokio::net::UdpSocket;
 
 use super::*;
 use crate::engine::Transport;
+use crate::listeners::udp::{STARTS_BEHIND, STARTS_DRAINED};
 
 async fn client(server: &Server) -> UdpSocket {
     let client = UdpSocket::bind((server.address.ip(), 0)).await.unwrap();
@@ -105,13 +106,15 @@ fn tasks_of_late_answers_are_used_again_and_bounded() {
         let fake = Rc::new(Fake::new(LIMITS));
         let context = Rc::new(Context::new(Rc::clone(&fake), Arc::default(), shutdown));
         let client = UdpSocket::bind(address).await.unwrap();
-        let start = |octet: u8| {
+        let mut backlog = late_udp::Backlog::default();
+        let mut start = |octet: u8| {
             let asked = context.asked(address.ip(), Transport::Udp, std::time::Instant::now());
             let (socket, peer) = (Rc::clone(&socket), client.local_addr().unwrap());
             let way = late_udp::Way { socket, peer, path: sys::ReplyPath::Bound };
-            late_udp::start(&context, way, asked, &fake.limits, &[b'w', octet]);
+            assert!(backlog.push(&context, way, asked, &fake.limits, &[b'w', octet]));
+            backlog.start(&context, 1);
         };
-        (0..=255).for_each(start);
+        (0..=255).for_each(&mut start);
         start(0);
         fake.open(late_udp::IDLE_TASKS + 1).await;
         until(|| context.idle.count() == late_udp::IDLE_TASKS).await;
@@ -123,6 +126,46 @@ fn tasks_of_late_answers_are_used_again_and_bounded() {
         assert_eq!(context.idle.count(), late_udp::IDLE_TASKS - 1);
         assert_eq!(receive(&client).await, [b'w', 77]);
         until(|| context.idle.count() == late_udp::IDLE_TASKS).await;
+    });
+}
+
+#[test]
+fn who_can_be_answered_at_once_does_not_wait_for_a_flood_of_others() {
+    local(async {
+        let server = Server::start("127.0.0.1", LIMITS);
+        let client = client(&server).await;
+        client.writable().await.unwrap();
+        for index in 0..150_u8 {
+            client.try_send(&[b'w', index]).unwrap();
+        }
+        client.try_send(b"e").unwrap();
+        assert_eq!(receive(&client).await, b"e");
+        // Two full batches came before it, and those of its own.
+        let begun = server.fake.waiting.borrow().len();
+        assert!(begun <= 2 * STARTS_BEHIND + STARTS_DRAINED, "{begun}");
+        until(|| server.fake.waiting.borrow().len() == 150).await;
+        assert_eq!(server.shared.tally.udp_shed.total(), 0);
+    });
+}
+
+#[test]
+fn a_backlog_is_bounded() {
+    local(async {
+        let address: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let socket = bind(&[address], 1).unwrap().workers.remove(0).udp.remove(0);
+        let socket = Rc::new(late_udp::Socket::new(socket).unwrap());
+        let (_stopper, shutdown) = Stopper::new();
+        let fake = Rc::new(Fake::new(LIMITS));
+        let context = Rc::new(Context::new(Rc::clone(&fake), Arc::default(), shutdown));
+        let mut backlog = late_udp::Backlog::default();
+        let mut push = || {
+            let asked = context.asked(address.ip(), Transport::Udp, std::time::Instant::now());
+            let (socket, peer) = (Rc::clone(&socket), address);
+            let way = late_udp::Way { socket, peer, path: sys::ReplyPath::Bound };
+            backlog.push(&context, way, asked, &fake.limits, b"w")
+        };
+        let pushed = (0..late_udp::BACKLOG + 10).filter(|_| push()).count();
+        assert_eq!(pushed, late_udp::BACKLOG);
     });
 }
 
