@@ -17,19 +17,23 @@ use crate::sys::{BATCH_SLOTS, Batch};
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(5);
 /// Queries forwarded before the socket is looked at again: they cost some 10 µs each, so whoever
 /// can be answered at once waits less than a millisecond for them.
-pub(super) const STARTS_DRAINED: usize = 64;
-/// The same while the socket has more than one receive takes: those who ask for what must be
+pub(super) const STARTS: usize = 64;
+/// Full batches in a row after which the socket counts as flooded: 256 queries, which a millisecond
+/// or two brings where all is well.
+pub(super) const FLOODED_AFTER: u32 = 4;
+/// Queries forwarded from each batch of a flooded socket: those who ask for what must be
 /// forwarded are not shut out altogether, and cost the others an eighth of the time.
-pub(super) const STARTS_BEHIND: usize = 4;
+pub(super) const STARTS_FLOODED: usize = 4;
 
 /// Serves `socket` for ever. Dropped at any await, it leaves no query half answered, but throws away
 /// what waits to be forwarded, which is something under a flood only.
 ///
-/// Those that can be answered at once go first: while more stands in the socket's queue than one
-/// receive takes, queries for upstreams wait in a backlog, and are dropped when that is full. A
+/// Those that can be answered at once go first: while the socket's queue is not seen empty for
+/// several receives, queries for upstreams wait in a backlog, and are dropped when that is full. A
 /// flood of names that nobody has costs the others nothing but the receiving of it.
 pub(super) async fn serve<A: Answer>(socket: Rc<Socket>, context: Rc<Context<A>>) {
     let mut backlog = Backlog::default();
+    let mut full_batches = 0;
     loop {
         // With a backlog there is something to do whatever the socket says.
         let ready = if backlog.is_empty() {
@@ -48,7 +52,9 @@ pub(super) async fn serve<A: Answer>(socket: Rc<Socket>, context: Rc<Context<A>>
             received
         };
         let is_drained = !matches!(received, Ok(BATCH_SLOTS));
-        backlog.start(&context, if is_drained { STARTS_DRAINED } else { STARTS_BEHIND });
+        full_batches = if is_drained { 0 } else { full_batches + 1 };
+        let is_flooded = full_batches >= FLOODED_AFTER;
+        backlog.start(&context, if is_flooded { STARTS_FLOODED } else { STARTS });
         match received {
             Err(error) if error.kind() != std::io::ErrorKind::WouldBlock => {
                 drop(ready);

@@ -4,7 +4,8 @@ use tokio::net::UdpSocket;
 
 use super::*;
 use crate::engine::Transport;
-use crate::listeners::udp::{STARTS_BEHIND, STARTS_DRAINED};
+use crate::listeners::udp::{FLOODED_AFTER, STARTS, STARTS_FLOODED};
+use crate::sys::BATCH_SLOTS;
 
 async fn client(server: &Server) -> UdpSocket {
     let client = UdpSocket::bind((server.address.ip(), 0)).await.unwrap();
@@ -135,15 +136,17 @@ fn who_can_be_answered_at_once_does_not_wait_for_a_flood_of_others() {
         let server = Server::start("127.0.0.1", LIMITS);
         let client = client(&server).await;
         client.writable().await.unwrap();
-        for index in 0..150_u8 {
-            client.try_send(&[b'w', index]).unwrap();
+        const BATCHES: usize = 8;
+        for index in 0..BATCHES * BATCH_SLOTS {
+            client.try_send(&[&b"w"[..], &index.to_ne_bytes()].concat()).unwrap();
         }
         client.try_send(b"e").unwrap();
         assert_eq!(receive(&client).await, b"e");
-        // Two full batches came before it, and those of its own.
         let begun = server.fake.waiting.borrow().len();
-        assert!(begun <= 2 * STARTS_BEHIND + STARTS_DRAINED, "{begun}");
-        until(|| server.fake.waiting.borrow().len() == 150).await;
+        let before = FLOODED_AFTER as usize;
+        let most = before * STARTS + (BATCHES - before) * STARTS_FLOODED;
+        assert!(begun <= most, "{begun}");
+        until(|| server.fake.waiting.borrow().len() == BATCHES * BATCH_SLOTS).await;
         assert_eq!(server.shared.tally.udp_shed.total(), 0);
     });
 }
