@@ -96,9 +96,15 @@ pub fn run(path: &Path, ready: impl FnOnce(&Running<'_>)) -> Result<(), RunError
     let addresses = workers.addresses();
     let admin_address = admin.as_ref().map(|bound| bound.address);
     ready(&Running { addresses, admin: admin_address, config: &config });
+    let config = without_zones(config);
     let daemon =
         Daemon { path: path.to_owned(), started: config.clone(), config, logging, workers };
     tasks.block_on(&runtime, daemon.steer(signals, admin))
+}
+
+/// The zones are in the snapshot; a second copy of all names would only take memory.
+fn without_zones(config: Config) -> Config {
+    Config { private_links: Vec::new(), ..config }
 }
 
 /// The signals that mean something to us.
@@ -123,9 +129,9 @@ impl Signals {
 
 struct Daemon {
     path: PathBuf,
-    /// What it was started with.
+    /// What it was started with, without the zones.
     started: Config,
-    /// What is in force.
+    /// What is in force, without the zones.
     config: Config,
     logging: Logging,
     workers: Workers,
@@ -222,7 +228,8 @@ impl Daemon {
         }
         self.logging.set_level(config.log.level);
         self.workers.shared().snapshot.store(Arc::new(snapshot));
-        self.config = config;
+        // From here on nobody waits.
+        self.config = without_zones(config);
         Ok(())
     }
 
