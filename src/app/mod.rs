@@ -25,6 +25,7 @@ use crate::admin;
 use crate::config::{Config, LoadError};
 use crate::forward::{Forwarder, probe_all, probe_due};
 use crate::listeners::BindError;
+use crate::sys;
 use logging::Logging;
 pub use state::{Unfit, build, prove};
 use workers::Workers;
@@ -97,6 +98,7 @@ pub fn run(path: &Path, ready: impl FnOnce(&Running<'_>)) -> Result<(), RunError
     let admin_address = admin.as_ref().map(|bound| bound.address);
     ready(&Running { addresses, admin: admin_address, config: &config });
     let config = without_zones(config);
+    sys::give_back_free_memory();
     let daemon =
         Daemon { path: path.to_owned(), started: config.clone(), config, logging, workers };
     tasks.block_on(&runtime, daemon.steer(signals, admin))
@@ -208,6 +210,8 @@ impl Daemon {
                 error!("not reloaded: the configuration in force stays");
             }
         }
+        // The new answers are out by now, and neither file nor old snapshot is needed.
+        sys::give_back_free_memory();
         tell(&[NotifyState::Ready]);
     }
 
