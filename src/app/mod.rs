@@ -25,6 +25,7 @@ use crate::admin;
 use crate::config::{Config, LoadError};
 use crate::forward::{Forwarder, probe_all, probe_due};
 use crate::listeners::BindError;
+use crate::sys;
 use logging::Logging;
 pub use state::{Unfit, build, prove};
 use workers::Workers;
@@ -96,9 +97,16 @@ pub fn run(path: &Path, ready: impl FnOnce(&Running<'_>)) -> Result<(), RunError
     let addresses = workers.addresses();
     let admin_address = admin.as_ref().map(|bound| bound.address);
     ready(&Running { addresses, admin: admin_address, config: &config });
+    let config = without_zones(config);
+    sys::give_back_free_memory();
     let daemon =
         Daemon { path: path.to_owned(), started: config.clone(), config, logging, workers };
     tasks.block_on(&runtime, daemon.steer(signals, admin))
+}
+
+/// The zones are in the snapshot; a second copy of all names would only take memory.
+fn without_zones(config: Config) -> Config {
+    Config { private_links: Vec::new(), ..config }
 }
 
 /// The signals that mean something to us.
@@ -123,9 +131,9 @@ impl Signals {
 
 struct Daemon {
     path: PathBuf,
-    /// What it was started with.
+    /// What it was started with, without the zones.
     started: Config,
-    /// What is in force.
+    /// What is in force, without the zones.
     config: Config,
     logging: Logging,
     workers: Workers,
@@ -202,6 +210,8 @@ impl Daemon {
                 error!("not reloaded: the configuration in force stays");
             }
         }
+        // The new answers are out by now, and neither file nor old snapshot is needed.
+        sys::give_back_free_memory();
         tell(&[NotifyState::Ready]);
     }
 
@@ -222,7 +232,8 @@ impl Daemon {
         }
         self.logging.set_level(config.log.level);
         self.workers.shared().snapshot.store(Arc::new(snapshot));
-        self.config = config;
+        // From here on nobody waits.
+        self.config = without_zones(config);
         Ok(())
     }
 

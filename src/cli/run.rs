@@ -53,7 +53,7 @@ fn announcement(running: &Running<'_>) -> String {
 /// A name that the configuration answers.
 fn sample_name(config: &Config) -> Option<String> {
     let link = config.private_links.first()?;
-    let listed = link.endpoints.iter().flat_map(|endpoint| &endpoint.names).next();
+    let listed = link.endpoints.iter().flat_map(|endpoint| endpoint.names.iter()).next();
     let label = listed.map_or_else(|| "api".to_owned(), |(name, _)| name.to_string());
     Some(format!("{label}.{}", link.public_zone))
 }

@@ -120,6 +120,8 @@ pub fn read(source: &str) -> Report {
     }
     let broken = findings.has_errors();
     let spec = spec::read(root.get_ref(), &mut findings);
+    // What comes now takes the memory that the tree took.
+    drop(root);
     // Half of a broken file does not fit together; saying so would only hide the fault.
     let config = (!broken).then(|| resolve::resolve(spec, &mut findings));
     let config = config.filter(|_| !findings.has_errors());

@@ -27,7 +27,7 @@ pub use diagnostic::{Diagnostic, Severity};
 pub use load::{LoadError, Loaded, MAX_FILE_OCTETS, Report, load, read};
 pub use model::{
     Access, CacheConfig, Config, Endpoint, Expect, Forward, Limits, Listen, Log, LogFormat,
-    LogLevel, LogQueries, PrivateLink, Refused, Site, Unlisted, UpstreamSource,
+    LogLevel, LogQueries, Names, PrivateLink, Refused, Site, Unlisted, UpstreamSource,
 };
 
 /// Every accepted key by table, in the order of the documentation; `""` is the top of the file.

@@ -1,6 +1,7 @@
 //! What the configuration means: checked, resolved, without spellings.
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -106,8 +107,46 @@ pub struct Endpoint {
     pub sites: Vec<usize>,
     /// The wildcard's addresses; may be empty when `names` is not.
     pub addresses: Vec<IpAddr>,
-    /// Names relative to the zone with their addresses; each list has at least one.
-    pub names: Vec<(Name, Vec<IpAddr>)>,
+    /// Relative to the zone.
+    pub names: Names,
+}
+
+/// Names with their addresses, at least one each; all addresses lie in one piece, as there may be
+/// very many.
+#[derive(Clone, Default, Debug)]
+pub struct Names {
+    names: Vec<(Name, Range<usize>)>,
+    addresses: Vec<IpAddr>,
+}
+
+impl Names {
+    /// Without names; there is room for so many.
+    pub fn with_capacity(names: usize) -> Self {
+        Self { names: Vec::with_capacity(names), addresses: Vec::with_capacity(names) }
+    }
+
+    /// Appends a name.
+    pub fn push(&mut self, name: Name, addresses: impl IntoIterator<Item = IpAddr>) {
+        let begin = self.addresses.len();
+        self.addresses.extend(addresses);
+        self.names.push((name, begin..self.addresses.len()));
+    }
+
+    /// In the file's order.
+    pub fn iter(&self) -> impl Iterator<Item = (&Name, &[IpAddr])> {
+        let addresses = |range: &Range<usize>| self.addresses.get(range.clone()).unwrap_or(&[]);
+        self.names.iter().map(move |(name, range)| (name, addresses(range)))
+    }
+
+    /// How many names.
+    pub fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
 }
 
 /// `[[forward]]`.

@@ -2,6 +2,7 @@
 //! together is decided in `resolve`.
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -10,9 +11,9 @@ use toml::de::{DeTable, DeValue};
 use super::findings::{Findings, Path, Problem, Span};
 use super::limits;
 use super::model::{
-    Limits, Log, LogFormat, LogLevel, LogQueries, Refused, Unlisted, UpstreamSource,
+    Limits, Log, LogFormat, LogLevel, LogQueries, Names, Refused, Unlisted, UpstreamSource,
 };
-use super::table::{Field, List, Listed, Table, read_list};
+use super::table::{At, Field, List, Listed, Table, read_items};
 use super::values;
 use crate::wire::{Name, Rtype};
 
@@ -104,19 +105,48 @@ pub(super) struct EndpointSpec {
     pub(super) name: Field<String>,
     pub(super) sites: List<String>,
     pub(super) addresses: List<IpAddr>,
-    pub(super) names: Vec<NameSpec>,
+    pub(super) names: NamesSpec,
     /// `names` is there and not an empty table; a wrong one counts.
     pub(super) names_given: bool,
     pub(super) span: Span,
 }
 
+/// `names`: very many in large files, so neither texts nor addresses are allocated one by one.
+#[derive(Default)]
+pub(super) struct NamesSpec {
+    /// In the file's order.
+    pub(super) entries: Vec<NameSpec>,
+    texts: String,
+    addresses: Vec<At<IpAddr>>,
+}
+
 /// An entry of `names`.
 pub(super) struct NameSpec {
-    /// As typed, for messages.
-    pub(super) text: String,
     pub(super) name: Name,
     pub(super) span: Span,
-    pub(super) addresses: List<IpAddr>,
+    text: Range<usize>,
+    addresses: Range<usize>,
+}
+
+impl NamesSpec {
+    /// The name as typed, for messages.
+    pub(super) fn text(&self, entry: &NameSpec) -> &str {
+        self.texts.get(entry.text.clone()).unwrap_or("")
+    }
+
+    /// What is listed for the name.
+    pub(super) fn addresses(&self, entry: &NameSpec) -> &[At<IpAddr>] {
+        self.addresses.get(entry.addresses.clone()).unwrap_or(&[])
+    }
+
+    pub(super) fn values(self) -> Names {
+        let mut names = Names::with_capacity(self.entries.len());
+        for NameSpec { name, addresses, .. } in self.entries {
+            let addresses = self.addresses.get(addresses).unwrap_or(&[]);
+            names.push(name, addresses.iter().map(|at| at.value));
+        }
+        names
+    }
 }
 
 pub(super) struct ForwardSpec {
@@ -286,15 +316,18 @@ fn names_given(table: &Table<'_>) -> bool {
     names.is_some_and(|names| names.as_table().is_none_or(|table| !table.is_empty()))
 }
 
-fn read_names(table: &Table<'_>, findings: &mut Findings<'_>) -> Vec<NameSpec> {
-    let Some(value) = table.entries.get("names") else { return Vec::new() };
+fn read_names(table: &Table<'_>, findings: &mut Findings<'_>) -> NamesSpec {
+    let mut names = NamesSpec::default();
+    let Some(value) = table.entries.get("names") else { return names };
     let path = table.path.key("names");
     let DeValue::Table(entries) = value.get_ref() else {
         let wanted = "write a table of names and addresses: { \"api\" = [\"10.1.0.5\"] }";
         findings.error(path, value.span().into(), Problem::new(wanted));
-        return Vec::new();
+        return names;
     };
-    let mut names = Vec::with_capacity(entries.len());
+    names.entries.reserve_exact(entries.len());
+    names.addresses.reserve_exact(entries.len());
+    let listed = endpoint_addresses(true);
     for (key, value) in entries {
         let (text, span): (&str, Span) = (key.get_ref(), key.span().into());
         let path = path.key(text);
@@ -305,15 +338,21 @@ fn read_names(table: &Table<'_>, findings: &mut Findings<'_>) -> Vec<NameSpec> {
             findings.error(path, span, Problem::bare(problem).help(help));
             continue;
         }
-        let listed = endpoint_addresses(true);
-        let addresses = read_list(value, path, &listed, findings, values::endpoint_address);
+        let (addresses, texts) = (names.addresses.len(), names.texts.len());
+        let mut read = |at| names.addresses.push(at);
+        read_items(value, path, &listed, findings, values::endpoint_address, &mut read);
         match relative_name(text) {
-            Ok(name) => names.push(NameSpec { text: text.to_owned(), name, span, addresses }),
+            Ok(name) => {
+                names.texts.push_str(text);
+                let text = texts..names.texts.len();
+                let addresses = addresses..names.addresses.len();
+                names.entries.push(NameSpec { name, span, text, addresses });
+            }
             Err(problem) => findings.error(path, span, problem),
         }
     }
     // The table is in alphabetical order; messages speak of the first and the second in the file.
-    names.sort_unstable_by_key(|entry| entry.span.start);
+    names.entries.sort_unstable_by_key(|entry| entry.span.start);
     names
 }
 

@@ -196,7 +196,13 @@ impl<'t> Table<'t> {
         parse: impl FnMut(&str) -> Result<T, Problem>,
     ) -> List<T> {
         match self.entries.get(key) {
-            Some(value) => read_list(value, self.path.key(key), listed, findings, parse),
+            Some(value) => {
+                let mut items = Vec::new();
+                let push = |at| items.push(at);
+                let path = self.path.key(key);
+                let incomplete = read_items(value, path, listed, findings, parse, push);
+                List { items, span: Some(value.span().into()), incomplete }
+            }
             None => List::missing(),
         }
     }
@@ -247,19 +253,20 @@ impl<'t> Table<'t> {
     }
 }
 
-/// Reads a value that must be a list of texts.
-pub(super) fn read_list<T: Clone + Eq + Hash>(
+/// Reads a value that must be a list of texts, and gives each entry that is good to `take`. Tells
+/// whether some are not; that has been said.
+pub(super) fn read_items<T: Clone + Eq + Hash>(
     value: &Spanned<DeValue<'_>>,
     path: Path<'_>,
     listed: &Listed<'_>,
     findings: &mut Findings<'_>,
     mut parse: impl FnMut(&str) -> Result<T, Problem>,
-) -> List<T> {
+    mut take: impl FnMut(At<T>),
+) -> bool {
     let span = Span::from(value.span());
-    let mut list = List { items: Vec::new(), span: Some(span), incomplete: true };
     let DeValue::Array(array) = value.get_ref() else {
         findings.error(path, span, not_a_list(value.get_ref(), listed.wanted));
-        return list;
+        return true;
     };
     if array.is_empty() && listed.at_least_one {
         findings.error(path, span, Problem::new(format!("the list is empty; {}", listed.wanted)));
@@ -268,10 +275,9 @@ pub(super) fn read_list<T: Clone + Eq + Hash>(
         let (entries, most) = (array.len(), listed.at_most);
         let problem = Problem::bare(format!("{entries} entries; at most {most} are allowed"));
         findings.error(path, span, problem);
-        return list;
+        return true;
     }
-    list.incomplete = false;
-    list.items.reserve_exact(array.len());
+    let mut incomplete = false;
     let mut seen: HashMap<T, Span> = HashMap::new();
     for (index, item) in array.iter().enumerate() {
         let (path, span) = (path.item(index, array.len()), Span::from(item.span()));
@@ -281,7 +287,7 @@ pub(super) fn read_list<T: Clone + Eq + Hash>(
         };
         match parsed {
             Err(problem) => {
-                list.incomplete = true;
+                incomplete = true;
                 findings.error(path, span, problem);
             }
             Ok(value) => {
@@ -291,12 +297,12 @@ pub(super) fn read_list<T: Clone + Eq + Hash>(
                     let problem = Problem::new("stands twice in this list; remove one");
                     findings.error(path, span, problem);
                 } else {
-                    list.items.push(At { value, span });
+                    take(At { value, span });
                 }
             }
         }
     }
-    list
+    incomplete
 }
 
 fn wrong_type(value: &DeValue<'_>, wanted: &str) -> Problem {

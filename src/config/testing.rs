@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{
     Access, CacheConfig, Config, Endpoint, Forward, Limits, Listen, Log, LogFormat, LogLevel,
-    LogQueries, PrivateLink, Refused, Unlisted, UpstreamSource,
+    LogQueries, Names, PrivateLink, Refused, Unlisted, UpstreamSource,
 };
 use crate::wire::Name;
 
@@ -75,13 +75,14 @@ pub(crate) fn endpoint(
     let ips = |texts: &[&str]| -> Vec<IpAddr> {
         texts.iter().map(|text| text.parse().expect("an address")).collect()
     };
+    let mut listed = Names::default();
+    for (name, addresses) in names {
+        listed.push(name.parse().expect("a name"), ips(addresses));
+    }
     Endpoint {
         name: name.to_owned(),
         sites: sites.to_vec(),
         addresses: ips(addresses),
-        names: names
-            .iter()
-            .map(|(name, addresses)| (name.parse().expect("a name"), ips(addresses)))
-            .collect(),
+        names: listed,
     }
 }

@@ -60,12 +60,12 @@ pub(super) fn append<R: Recorder>(
     };
     if let Some((addresses, because)) = chosen {
         recorder.note(|| Step::Endpoint {
-            endpoint: zone.endpoint_name(addresses).to_owned(),
+            endpoint: zone.endpoint_name(&addresses).to_owned(),
             because,
-            wildcard: zone.is_wildcard(addresses),
-            addresses: all(addresses),
+            wildcard: addresses.is_wildcard,
+            addresses: all(&addresses),
         });
-        if append_addresses(reply, owner_at, zone.ttl_seconds, addresses, want)? {
+        if append_addresses(reply, owner_at, zone.ttl_seconds, &addresses, want)? {
             return Ok(Rcode::NOERROR);
         }
     }
@@ -103,7 +103,7 @@ pub(super) fn zone_step(found: &Found<'_>) -> Step {
     }
 }
 
-fn all(addresses: &Addresses) -> Vec<IpAddr> {
+fn all(addresses: &Addresses<'_>) -> Vec<IpAddr> {
     let v4 = addresses.v4.iter().copied().map(IpAddr::from);
     v4.chain(addresses.v6.iter().copied().map(IpAddr::from)).collect()
 }
@@ -144,17 +144,17 @@ fn append_addresses(
     reply: &mut Reply<'_>,
     owner_at: usize,
     ttl: u32,
-    addresses: &Addresses,
+    addresses: &Addresses<'_>,
     want: Want,
 ) -> Result<bool, Full> {
     let owner = pointer(owner_at)?;
     let count = match want.qtype {
-        Rtype::A => append_rrset(reply, owner, Rtype::A, ttl, &addresses.v4, want.rotation)?,
-        Rtype::AAAA => append_rrset(reply, owner, Rtype::AAAA, ttl, &addresses.v6, want.rotation)?,
+        Rtype::A => append_rrset(reply, owner, Rtype::A, ttl, addresses.v4, want.rotation)?,
+        Rtype::AAAA => append_rrset(reply, owner, Rtype::AAAA, ttl, addresses.v6, want.rotation)?,
         Rtype::ANY if !addresses.v4.is_empty() => {
-            append_rrset(reply, owner, Rtype::A, ttl, &addresses.v4, want.rotation)?
+            append_rrset(reply, owner, Rtype::A, ttl, addresses.v4, want.rotation)?
         }
-        Rtype::ANY => append_rrset(reply, owner, Rtype::AAAA, ttl, &addresses.v6, want.rotation)?,
+        Rtype::ANY => append_rrset(reply, owner, Rtype::AAAA, ttl, addresses.v6, want.rotation)?,
         _ => 0,
     };
     reply.answers += count;
@@ -187,15 +187,15 @@ trait Octets {
     fn with_octets<T>(&self, use_octets: impl FnOnce(&[u8]) -> T) -> T;
 }
 
-impl Octets for std::net::Ipv4Addr {
+impl Octets for [u8; 4] {
     fn with_octets<T>(&self, use_octets: impl FnOnce(&[u8]) -> T) -> T {
-        use_octets(&self.octets())
+        use_octets(self)
     }
 }
 
-impl Octets for std::net::Ipv6Addr {
+impl Octets for [u8; 16] {
     fn with_octets<T>(&self, use_octets: impl FnOnce(&[u8]) -> T) -> T {
-        use_octets(&self.octets())
+        use_octets(self)
     }
 }
 

@@ -80,7 +80,7 @@ impl Rules {
         };
         for (index, forward) in forwards.iter().enumerate() {
             for zone in &forward.zones {
-                rules.by_zone.insert(zone.clone(), index);
+                rules.by_zone.insert(&QName::from(zone), index);
             }
         }
         let sources = || forwards.iter().flat_map(|forward| &forward.upstreams);

@@ -46,14 +46,14 @@ impl ProbeZones {
     pub(super) fn new<'a>(own: &'a [Name], covered: impl Iterator<Item = &'a Name>) -> Self {
         let (mut zones, mut marks, mut left_out) = (Vec::new(), NameMap::default(), 0);
         for zone in own.iter().chain(covered) {
-            if marks.get(zone).is_some() {
+            if marks.get(&QName::from(zone)).is_some() {
                 continue;
             }
             if zones.len() == PROBED_ZONES {
                 left_out += 1;
                 continue;
             }
-            marks.insert(zone.clone(), Mark::at(zones.len()));
+            marks.insert(&QName::from(zone), Mark::at(zones.len()));
             zones.push(zone.clone());
         }
         if let (Some(first), 1..) = (zones.first(), left_out) {
@@ -76,7 +76,7 @@ impl ProbeZones {
 
     /// The mark of exactly `zone`.
     fn of(&self, zone: &Name) -> Mark {
-        self.marks.get(zone).copied().unwrap_or(Mark::NONE)
+        self.marks.get(&QName::from(zone)).copied().unwrap_or(Mark::NONE)
     }
 }
 

@@ -1,51 +1,98 @@
 //! A map from domain names that finds the deepest one at or above a query's name.
 
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 
-use super::name::{Name, QName};
+use super::name::QName;
 
 /// Values by name. A look-up walks the query's labels from the root down and touches the table only
 /// at depths where some name stands, so its cost does not grow with the number of names.
 ///
+/// Flat, whatever the number of names: a slot holds the value, and enough of the hash that hardly
+/// any octets but the right name's are fetched, and all octets lie in one piece. So a look-up reads
+/// few places that are not at hand, and names come and go with a few calls to the allocator.
+///
 /// The hash is not keyed: what is inserted comes from the configuration, never from the network.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct NameMap<V> {
-    table: HashTable<(Name, V)>,
+    table: HashTable<Slot<V>>,
+    /// Names in wire form, root octet included, so that none is the beginning of another one, and
+    /// they are compared without knowing where they end.
+    octets: Vec<u8>,
     /// Bit `d` is set when a name with `d` labels stands in the table.
     depths: u128,
 }
 
+#[derive(Clone, Debug)]
+struct Slot<V> {
+    hash: u32,
+    /// Where the name begins in `octets`. No file is so large that this would not do.
+    at: u32,
+    value: V,
+}
+
 impl<V> Default for NameMap<V> {
     fn default() -> Self {
-        Self { table: HashTable::new(), depths: 0 }
+        Self { table: HashTable::new(), octets: Vec::new(), depths: 0 }
     }
 }
 
 impl<V> NameMap<V> {
+    /// Without names; the table has room for so many.
+    pub fn with_capacity(names: usize) -> Self {
+        Self { table: HashTable::with_capacity(names), ..Self::default() }
+    }
+
     /// Puts `value` at `name`; gives back what stood there.
-    pub fn insert(&mut self, name: Name, value: V) -> Option<V> {
-        let hash = hash_name(&name);
-        self.depths |= 1 << name.label_count();
-        if let Some((_, old)) = self.table.find_mut(hash, |(other, _)| *other == name) {
-            return Some(std::mem::replace(old, value));
+    pub fn insert(&mut self, name: &QName, value: V) -> Option<V> {
+        let hash = hash_labels(name, name.label_count());
+        let (known, octets) = (&self.octets, labels_of(name, name.label_count()));
+        let found = self.table.find_mut(spread(hash), |slot| slot.is(hash, octets, known));
+        if let Some(slot) = found {
+            return Some(std::mem::replace(&mut slot.value, value));
         }
-        self.table.insert_unique(hash, (name, value), |(name, _)| hash_name(name));
+        self.or_insert(name, value);
         None
     }
 
+    /// The value at `name`, which is `value` if there was none.
+    pub fn or_insert(&mut self, name: &QName, value: V) -> &mut V {
+        self.depths |= 1 << name.label_count();
+        let hash = hash_labels(name, name.label_count());
+        let (known, octets) = (&mut self.octets, labels_of(name, name.label_count()));
+        let is_it = |slot: &Slot<V>| slot.is(hash, octets, known);
+        match self.table.entry(spread(hash), is_it, |slot| spread(slot.hash)) {
+            Entry::Occupied(slot) => &mut slot.into_mut().value,
+            Entry::Vacant(free) => {
+                let at = u32::try_from(known.len()).unwrap_or(u32::MAX);
+                known.extend_from_slice(name.as_wire());
+                &mut free.insert(Slot { hash, at, value }).into_mut().value
+            }
+        }
+    }
+
     /// The value at exactly `name`.
-    pub fn get(&self, name: &Name) -> Option<&V> {
-        self.table.find(hash_name(name), |(other, _)| other == name).map(|(_, value)| value)
+    pub fn get(&self, name: &QName) -> Option<&V> {
+        self.relative(name, name.label_count())
+    }
+
+    /// The value at the name that the first `labels` labels of `qname` are, without the others.
+    pub fn relative(&self, qname: &QName, labels: usize) -> Option<&V> {
+        if self.depths >> labels & 1 == 0 {
+            return None;
+        }
+        self.find(hash_labels(qname, labels), labels_of(qname, labels))
     }
 
     /// The deepest name at or above `qname`: how many of `qname`'s labels stand above it (0: it is
     /// `qname` itself), and its value.
     pub fn deepest(&self, qname: &QName) -> Option<(usize, &V)> {
         let labels = qname.label_count();
+        let end = qname.label_offset(labels);
         let mut hash = ROOT_HASH;
         let mut best = None;
         let mut depths = self.depths;
-        let mut at = qname.label_offset(labels);
+        let mut at = end;
         // Stops where no deeper name stands, so a name of 127 labels costs no more than it must.
         for above in (0..=labels).rev() {
             if above < labels {
@@ -53,12 +100,8 @@ impl<V> NameMap<V> {
                 hash = qname.fold(at, end, hash, mix);
             }
             if depths & 1 == 1 {
-                let suffix = qname.as_wire().get(at..).unwrap_or(&[]);
-                if let Some((_, value)) =
-                    self.table.find(hash, |(name, _)| name.as_wire() == suffix)
-                {
-                    best = Some((above, value));
-                }
+                let octets = qname.as_wire().get(at..end).unwrap_or(&[]);
+                best = self.find(shorten(hash), octets).map(|value| (above, value)).or(best);
             }
             depths >>= 1;
             if depths == 0 {
@@ -66,6 +109,12 @@ impl<V> NameMap<V> {
             }
         }
         best
+    }
+
+    /// The value at the name of these octets, which are without the root's.
+    fn find(&self, hash: u32, octets: &[u8]) -> Option<&V> {
+        let is_it = |slot: &Slot<V>| slot.is(hash, octets, &self.octets);
+        self.table.find(spread(hash), is_it).map(|slot| &slot.value)
     }
 
     /// How many names.
@@ -78,21 +127,56 @@ impl<V> NameMap<V> {
         self.table.is_empty()
     }
 
-    /// All names with their values, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = (&Name, &V)> {
-        self.table.iter().map(|(name, value)| (name, value))
+    /// All values, in no order.
+    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
+        self.table.iter_mut().map(|slot| &mut slot.value)
+    }
+
+    /// Gives back memory that is not needed as long as nothing is inserted.
+    pub fn shrink_to_fit(&mut self) {
+        self.octets.shrink_to_fit();
+    }
+}
+
+impl<V> Slot<V> {
+    /// Whether the name has this hash and these octets, its root's left out.
+    fn is(&self, hash: u32, octets: &[u8], known: &[u8]) -> bool {
+        self.hash == hash && {
+            let name = known.get(self.at as usize..).unwrap_or(&[]);
+            name.starts_with(octets) && name.get(octets.len()) == Some(&0)
+        }
     }
 }
 
 const ROOT_HASH: u64 = 0x243f_6a88_85a3_08d3;
 
-fn hash_name(name: &Name) -> u64 {
-    let qname = QName::from(name);
-    let mut end = qname.label_offset(qname.label_count());
-    (0..qname.label_count()).rev().fold(ROOT_HASH, |hash, index| {
-        let begin = qname.label_offset(index);
-        qname.fold(begin, std::mem::replace(&mut end, begin), hash, mix)
-    })
+/// The octets of the first `labels` labels.
+fn labels_of(name: &QName, labels: usize) -> &[u8] {
+    name.as_wire().get(..name.label_offset(labels)).unwrap_or(&[])
+}
+
+/// The hash of the name that the first `labels` labels are.
+fn hash_labels(name: &QName, labels: usize) -> u32 {
+    let mut end = name.label_offset(labels);
+    let hash = (0..labels).rev().fold(ROOT_HASH, |hash, index| {
+        let begin = name.label_offset(index);
+        name.fold(begin, std::mem::replace(&mut end, begin), hash, mix)
+    });
+    shorten(hash)
+}
+
+/// The part of a hash that a slot keeps.
+fn shorten(hash: u64) -> u32 {
+    // Each half depends on every octet.
+    #[allow(clippy::cast_possible_truncation, reason = "a shift by 32 leaves 32 bits")]
+    let high = (hash >> 32) as u32;
+    high
+}
+
+/// A kept hash as the table wants it: it takes the place from the lowest bits and a tag from the
+/// highest.
+fn spread(hash: u32) -> u64 {
+    u64::from(hash) << 32 | u64::from(hash)
 }
 
 /// Folds eight octets into a hash. A label's length octet comes first, so labels that differ in
@@ -109,6 +193,7 @@ fn mix(hash: u64, word: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::Name;
 
     fn qname(text: &str) -> QName {
         QName::from(&text.parse::<Name>().expect("a valid name"))
@@ -117,7 +202,7 @@ mod tests {
     fn map(names: &[&str]) -> NameMap<String> {
         let mut map = NameMap::default();
         for name in names {
-            map.insert(name.parse().expect("a valid name"), (*name).to_owned());
+            map.insert(&qname(name), (*name).to_owned());
         }
         map
     }
@@ -153,9 +238,36 @@ mod tests {
     #[test]
     fn a_second_insert_gives_back_the_first() {
         let mut map = map(&["example"]);
-        let name: Name = "example".parse().expect("a valid name");
-        assert_eq!(map.insert(name.clone(), "new".to_owned()).as_deref(), Some("example"));
+        let name = qname("example");
+        assert_eq!(map.insert(&name, "new".to_owned()).as_deref(), Some("example"));
         assert_eq!(map.get(&name).map(String::as_str), Some("new"));
         assert_eq!(map.len(), 1);
+    }
+
+    #[test]
+    fn the_first_labels_of_a_name_are_a_name_too() {
+        let map = map(&["api", "data.west", "west"]);
+        let found = |text, labels| map.relative(&qname(text), labels).map(String::as_str);
+        assert_eq!(found("api.example", 1), Some("api"));
+        assert_eq!(found("data.west.example", 2), Some("data.west"));
+        assert_eq!(found("data.west.example", 1), None);
+        assert_eq!(found("west.data.example", 2), None);
+        assert_eq!(found("west.example", 1), Some("west"));
+        assert_eq!(found("api.example", 2), None);
+    }
+
+    #[test]
+    fn many_names_are_all_found_and_no_others() {
+        let name = |number: u32| qname(&format!("n{number}.x{}.example", number % 7));
+        let mut map = NameMap::with_capacity(10);
+        for number in 0..10_000 {
+            assert_eq!(*map.or_insert(&name(number), number), number);
+        }
+        assert_eq!(*map.or_insert(&name(9), 0), 9);
+        assert_eq!(map.len(), 10_000);
+        for number in 0..10_000 {
+            assert_eq!(map.get(&name(number)), Some(&number));
+            assert_eq!(map.get(&name(number + 10_000)), None);
+        }
     }
 }

@@ -1,34 +1,27 @@
 //! From the configuration to the look-up tables.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::{Addresses, Endpoint, Kind, Node, Role, Zone, Zones};
+use super::addresses::Sets;
+use super::{Apex, Endpoint, Node, Role, Zone, Zones};
 use crate::access::SiteId;
 use crate::config::{self, PrivateLink};
-use crate::wire::{Name, NameMap, QName};
+use crate::wire::{MAX_NAME_OCTETS, Name, NameMap, QName};
+
+const ROLES: [Role; 2] = [Role::Public, Role::Private];
 
 impl Zones {
     /// Builds the tables of `links`.
     pub fn new(links: &[PrivateLink]) -> Self {
-        let mut nodes = NameMap::default();
-        let mut zones = Vec::with_capacity(links.len());
+        let mut apexes = NameMap::with_capacity(2 * links.len());
         for (zone, link) in links.iter().enumerate() {
-            for role in [Role::Public, Role::Private] {
-                let apex = apex(link, role).clone();
-                nodes.insert(apex, Node { zone, role, kind: Kind::Apex });
+            for role in ROLES {
+                apexes.insert(&QName::from(apex(link, role)), Apex { zone, role });
             }
         }
-        for (index, link) in links.iter().enumerate() {
-            let (zone, names) = build_zone(link);
-            for (listed, name) in names.iter().enumerate() {
-                for role in [Role::Public, Role::Private] {
-                    insert_listed(&mut nodes, index, role, apex(link, role), name, listed);
-                }
-            }
-            zones.push(zone);
-        }
-        Self { nodes, zones: zones.into_boxed_slice() }
+        let inner = inner_zones(links, &apexes);
+        let zones = links.iter().zip(&inner).map(|(link, inner)| build_zone(link, inner));
+        Self { zones: zones.collect(), apexes }
     }
 }
 
@@ -39,49 +32,84 @@ fn apex(link: &PrivateLink, role: Role) -> &Name {
     }
 }
 
-/// Puts a listed name and the empty non-terminals above it into the map. A place that already
-/// belongs to a deeper zone (`privatelink` below the public zone) stays that zone's.
-fn insert_listed(
-    nodes: &mut NameMap<Node>,
-    zone: usize,
-    role: Role,
-    apex: &Name,
-    relative: &Name,
-    listed: usize,
-) {
-    let Ok(name) = relative.under(apex) else { return };
-    let belongs = |nodes: &NameMap<Node>, name: &Name| {
-        nodes
-            .deepest(&QName::from(name))
-            .is_some_and(|(_, node)| node.zone == zone && node.role == role)
-    };
-    if !belongs(nodes, &name) || nodes.get(&name).is_some_and(|node| node.kind == Kind::Apex) {
-        return;
-    }
-    nodes.insert(name.clone(), Node { zone, role, kind: Kind::Listed(listed) });
-    let mut above = name.parent();
-    while let Some(name) = above.filter(|name| name != apex) {
-        if nodes.get(&name).is_none() {
-            nodes.insert(name.clone(), Node { zone, role, kind: Kind::Empty });
+/// Names relative to an apex that belong to deeper zones (`privatelink` below the public zone).
+type Inner = NameMap<()>;
+
+/// For each pair of zones, what lies in others inside its two.
+fn inner_zones(links: &[PrivateLink], apexes: &NameMap<Apex>) -> Vec<[Inner; 2]> {
+    let mut inner: Vec<[Inner; 2]> = Vec::new();
+    inner.resize_with(links.len(), Default::default);
+    for zone in links.iter().flat_map(|link| ROLES.map(|role| apex(link, role))) {
+        let Some(parent) = zone.parent() else { continue };
+        // The nearest one around it is enough: what is inside both is inside the nearer one.
+        let Some((above, around)) = apexes.deepest(&QName::from(&parent)) else { continue };
+        let Some(inner) = inner.get_mut(around.zone) else { continue };
+        let [public, private] = inner;
+        let inner = match around.role {
+            Role::Public => public,
+            Role::Private => private,
+        };
+        if let Some(relative) = relative(zone, above + 1) {
+            inner.insert(&QName::from(&relative), ());
         }
-        above = name.parent();
     }
+    inner
 }
 
-/// The zone, and its listed names in the order of its `listed` table.
-fn build_zone(link: &PrivateLink) -> (Zone, Vec<Name>) {
-    let mut listed: BTreeMap<&Name, Vec<Addresses>> = BTreeMap::new();
-    let mut wildcard = Vec::new();
-    for (index, endpoint) in link.endpoints.iter().enumerate() {
-        if !endpoint.addresses.is_empty() {
-            wildcard.push(addresses(index, &endpoint.addresses));
-        }
-        for (name, ips) in &endpoint.names {
-            listed.entry(name).or_default().push(addresses(index, ips));
+/// The first `labels` labels of `name` as a name.
+fn relative(name: &Name, labels: usize) -> Option<Name> {
+    let octets = name.labels().take(labels).map(|label| label.len() + 1).sum();
+    Name::from_wire(&[name.as_wire().get(..octets)?, &[0]].concat()).ok()
+}
+
+/// One endpoint's addresses for a name.
+struct Listing<'a> {
+    endpoint: usize,
+    ips: &'a [IpAddr],
+    /// Where the listing of the same name by the endpoint before stands, if there is one.
+    before: Option<u32>,
+}
+
+fn build_zone(link: &PrivateLink, inner: &[Inner; 2]) -> Zone {
+    let count = link.endpoints.iter().map(|endpoint| endpoint.names.len()).sum();
+    let mut listings: Vec<Listing<'_>> = Vec::with_capacity(count);
+    let mut names: NameMap<Node> = NameMap::with_capacity(count);
+    for (endpoint, config) in link.endpoints.iter().enumerate() {
+        for (name, ips) in config.names.iter() {
+            let qname = QName::from(name);
+            let [public, private] = fits(link, inner, &qname);
+            let node = names.or_insert(&qname, Node::default());
+            let before = node.listed.then_some(node.sets);
+            node.listed = true;
+            // A place in `listings` until all are known.
+            node.sets = u32::try_from(listings.len()).unwrap_or(u32::MAX);
+            (node.public, node.private) = (node.public | public, node.private | private);
+            listings.push(Listing { endpoint, ips, before });
+            // Names between it and the apex exist, and have nothing unless they are listed too.
+            let mut above = name.parent().filter(|above| above.label_count() > 0);
+            while let Some(name) = above {
+                let node = names.or_insert(&QName::from(&name), Node::default());
+                (node.public, node.private) = (node.public | public, node.private | private);
+                above = name.parent().filter(|above| above.label_count() > 0);
+            }
         }
     }
-    let names = listed.keys().map(|name| (*name).clone()).collect();
-    let zone = Zone {
+    names.shrink_to_fit();
+    let mut sets = Sets::with_capacity(count);
+    // In the table's order, so that names and addresses that are neighbours once are it twice.
+    let mut same = Vec::new();
+    for node in names.values_mut().filter(|node| node.listed) {
+        let mut next = Some(node.sets);
+        while let Some(listing) = next.and_then(|at| listings.get(at as usize)) {
+            same.push((listing.endpoint, listing.ips));
+            next = listing.before;
+        }
+        node.sets = sets.push(same.drain(..).rev());
+    }
+    let wildcard = link.endpoints.iter().enumerate();
+    let wildcard = wildcard.map(|(index, endpoint)| (index, &*endpoint.addresses));
+    let wildcard = sets.push(wildcard.filter(|(_, ips)| !ips.is_empty()));
+    Zone {
         public: link.public_zone.clone(),
         private: link.private_zone.clone(),
         above_public: above_public(link),
@@ -89,10 +117,20 @@ fn build_zone(link: &PrivateLink) -> (Zone, Vec<Name>) {
         ttl_seconds: link.ttl_seconds,
         negative_ttl_seconds: link.negative_ttl_seconds,
         endpoints: link.endpoints.iter().map(build_endpoint).collect(),
-        listed: listed.into_values().map(Vec::into_boxed_slice).collect(),
-        wildcard: wildcard.into_boxed_slice(),
-    };
-    (zone, names)
+        names,
+        sets: sets.finish(),
+        wildcard,
+    }
+}
+
+/// In which of the two zones a listed name stands: one that would be too long there, or that
+/// belongs to a deeper zone, does not.
+fn fits(link: &PrivateLink, inner: &[Inner; 2], relative: &QName) -> [bool; 2] {
+    let [public, private] = inner;
+    [(&link.public_zone, public), (&link.private_zone, private)].map(|(apex, inner)| {
+        relative.as_wire().len() - 1 + apex.as_wire().len() <= MAX_NAME_OCTETS
+            && inner.deepest(relative).is_none()
+    })
 }
 
 /// Q's labels above P when Q lies below P, so that a CNAME target can point into the question.
@@ -109,16 +147,4 @@ fn build_endpoint(endpoint: &config::Endpoint) -> Endpoint {
         name: endpoint.name.as_str().into(),
         sites: endpoint.sites.iter().map(|site| SiteId(*site)).collect(),
     }
-}
-
-fn addresses(endpoint: usize, ips: &[IpAddr]) -> Addresses {
-    let v4 = ips.iter().filter_map(|ip| match ip {
-        IpAddr::V4(ip) => Some(*ip),
-        IpAddr::V6(_) => None,
-    });
-    let v6 = ips.iter().filter_map(|ip| match ip {
-        IpAddr::V4(_) => None,
-        IpAddr::V6(ip) => Some(*ip),
-    });
-    Addresses { endpoint, v4: v4.collect(), v6: v6.collect() }
 }

@@ -6,22 +6,21 @@
     warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)
 )]
 
+mod addresses;
 mod build;
 #[cfg(test)]
 mod tests;
 
-use std::net::{Ipv4Addr, Ipv6Addr};
-
 use crate::access::SiteId;
 pub use crate::config::Unlisted;
 use crate::wire::{Name, NameMap, QName};
+pub use addresses::{Addresses, Candidates};
 
 /// All private-link zones.
 #[derive(Default)]
 pub struct Zones {
-    /// Every apex, listed name and empty non-terminal, once under the public zone and once under
-    /// the private one.
-    nodes: NameMap<Node>,
+    /// Of public and private zones.
+    apexes: NameMap<Apex>,
     zones: Box<[Zone]>,
 }
 
@@ -41,9 +40,12 @@ pub struct Zone {
     /// TTL and MINIMUM of the SOA, seconds.
     pub negative_ttl_seconds: u32,
     endpoints: Box<[Endpoint]>,
-    listed: Box<[Box<[Addresses]>]>,
-    /// Of endpoints with a wildcard, in the file's order.
-    wildcard: Box<[Addresses]>,
+    /// Listed names and empty non-terminals, relative to either zone.
+    names: NameMap<Node>,
+    /// What [`Candidates`] are read from.
+    sets: Box<[[u8; 4]]>,
+    /// Where those of endpoints with a wildcard begin.
+    wildcard: u32,
 }
 
 /// A private endpoint, as far as choosing one needs it.
@@ -51,16 +53,6 @@ pub struct Zone {
 struct Endpoint {
     name: Box<str>,
     sites: Box<[SiteId]>,
-}
-
-/// The addresses that one endpoint gives to one name.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Addresses {
-    endpoint: usize,
-    /// IPv4, in the file's order.
-    pub v4: Box<[Ipv4Addr]>,
-    /// IPv6, in the file's order.
-    pub v6: Box<[Ipv6Addr]>,
 }
 
 /// Which zone of the pair a name stands in.
@@ -73,18 +65,22 @@ pub enum Role {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Node {
+struct Apex {
     zone: usize,
     role: Role,
-    kind: Kind,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Kind {
-    Apex,
-    /// Index into [`Zone::listed`].
-    Listed(usize),
-    Empty,
+/// A name that exists below the apex.
+#[derive(Clone, Copy, Default, Debug)]
+struct Node {
+    /// Where its [`Candidates`] begin, if it is listed.
+    sets: u32,
+    /// It is listed, not just above a name that is.
+    listed: bool,
+    /// It exists in the public zone.
+    public: bool,
+    /// It exists in the private zone.
+    private: bool,
 }
 
 /// A name that stands in a zone of ours.
@@ -108,7 +104,7 @@ pub enum Place<'a> {
     /// A name above a listed one: it exists and has no records (RFC 8020, RFC 4592 §2.2.2).
     Empty,
     /// A name with addresses, listed or covered by the wildcard: one set for each endpoint.
-    Served(&'a [Addresses]),
+    Served(Candidates<'a>),
     /// No endpoint lists it, and the zone says NXDOMAIN.
     Missing,
     /// No endpoint lists it, and the zone says to forward it.
@@ -131,21 +127,10 @@ impl Zones {
     /// Finds the zone of ours that `qname` stands in: the private zone before the public one, since
     /// it is the deeper of the two; the apex of the public zone is found too, but is not ours.
     pub fn find(&self, qname: &QName) -> Option<Found<'_>> {
-        let (above, node) = self.nodes.deepest(qname)?;
-        let zone = self.zones.get(node.zone)?;
-        let place = match node.kind {
-            Kind::Apex if above == 0 => Place::Apex,
-            Kind::Empty if above == 0 => Place::Empty,
-            Kind::Listed(index) if above == 0 => Place::Served(zone.listed.get(index)?),
-            // Below a listed name too: "every name below the zone" is the wildcard's.
-            _ => match zone.unlisted {
-                Unlisted::Wildcard => Place::Served(&zone.wildcard),
-                Unlisted::Nxdomain => Place::Missing,
-                Unlisted::Forward => Place::Foreign,
-            },
-        };
-        let labels = qname.label_count().saturating_sub(zone.apex(node.role).label_count());
-        Some(Found { zone, role: node.role, labels, place })
+        let (labels, apex) = self.apexes.deepest(qname)?;
+        let (zone, role) = (self.zones.get(apex.zone)?, apex.role);
+        let place = if labels == 0 { Place::Apex } else { zone.place(role, qname, labels) };
+        Some(Found { zone, role, labels, place })
     }
 
     /// How many pairs of zones.
@@ -179,36 +164,54 @@ impl Zone {
         }
     }
 
+    /// What the name of the first `labels` labels is below P or Q.
+    fn place(&self, role: Role, qname: &QName, labels: usize) -> Place<'_> {
+        let exists = |node: &&Node| match role {
+            Role::Public => node.public,
+            Role::Private => node.private,
+        };
+        match self.names.relative(qname, labels).filter(exists) {
+            Some(node) if node.listed => {
+                Place::Served(Candidates::at(&self.sets, node.sets, false))
+            }
+            Some(_) => Place::Empty,
+            // Below a listed name too: "every name below the zone" is the wildcard's.
+            None => match self.unlisted {
+                Unlisted::Wildcard => {
+                    Place::Served(Candidates::at(&self.sets, self.wildcard, true))
+                }
+                Unlisted::Nxdomain => Place::Missing,
+                Unlisted::Forward => Place::Foreign,
+            },
+        }
+    }
+
     /// Chooses among the endpoints that have a name: one of the client's own site, else one for
     /// every site, else any other; the file's order within each.
     pub fn choose<'a>(
         &self,
-        candidates: &'a [Addresses],
+        candidates: Candidates<'a>,
         site: Option<SiteId>,
-    ) -> Option<(&'a Addresses, Preference)> {
-        let sites = |addresses: &Addresses| {
+    ) -> Option<(Addresses<'a>, Preference)> {
+        let sites = |addresses: &Addresses<'_>| {
             self.endpoints.get(addresses.endpoint).map_or(&[][..], |endpoint| &*endpoint.sites)
         };
-        let mut every = None;
+        let (mut every, mut first) = (None, None);
         for addresses in candidates {
-            let sites = sites(addresses);
+            let sites = sites(&addresses);
             if site.is_some_and(|site| sites.contains(&site)) {
                 return Some((addresses, Preference::OwnSite));
             }
             if sites.is_empty() && every.is_none() {
                 every = Some((addresses, Preference::EverySite));
             }
+            first = first.or(Some((addresses, Preference::OtherSite)));
         }
-        every.or_else(|| candidates.first().map(|first| (first, Preference::OtherSite)))
+        every.or(first)
     }
 
     /// The name of the endpoint that gives `addresses`.
-    pub fn endpoint_name(&self, addresses: &Addresses) -> &str {
+    pub fn endpoint_name(&self, addresses: &Addresses<'_>) -> &str {
         self.endpoints.get(addresses.endpoint).map_or("", |endpoint| &endpoint.name)
-    }
-
-    /// Whether `addresses` are the wildcard's.
-    pub fn is_wildcard(&self, addresses: &Addresses) -> bool {
-        self.wildcard.iter().any(|wildcard| std::ptr::eq(wildcard, addresses))
     }
 }

@@ -23,7 +23,9 @@ fn place(zones: &Zones, name: &str) -> String {
         Place::Empty => "empty".to_owned(),
         Place::Missing => "missing".to_owned(),
         Place::Foreign => "foreign".to_owned(),
-        Place::Served(sets) => format!("{}", sets[0].v4[0]),
+        Place::Served(mut sets) => {
+            std::net::Ipv4Addr::from(sets.next().expect("an endpoint").v4[0]).to_string()
+        }
     };
     format!("{:?} {} {place}", found.role, found.labels)
 }
@@ -71,7 +73,7 @@ fn the_clients_own_site_comes_first_then_every_site_then_the_file_order() {
         let found = zones.find(&qname(&format!("{name}.{P}"))).expect("a zone");
         let Place::Served(sets) = found.place else { panic!("not served") };
         let (addresses, why) = found.zone.choose(sets, site.map(SiteId)).expect("an endpoint");
-        (found.zone.endpoint_name(addresses).to_owned(), why)
+        (found.zone.endpoint_name(&addresses).to_owned(), why)
     };
     assert_eq!(choose("api", Some(0)), ("paris".to_owned(), Preference::OwnSite));
     assert_eq!(choose("api", None), ("hub".to_owned(), Preference::EverySite));
@@ -112,4 +114,58 @@ fn a_listed_name_cannot_reach_into_the_private_zone() {
     )])]);
     assert_eq!(place(&zones, &format!("x.{Q}")), "Private 1 10.1.0.5");
     assert_eq!(place(&zones, Q), "Private 0 apex");
+}
+
+#[test]
+fn what_lies_in_a_zone_inside_exists_in_the_other_zone_of_the_pair_alone() {
+    let outer = PrivateLink {
+        public_zone: "a.example".parse().expect("a name"),
+        private_zone: "privatelink.a.example".parse().expect("a name"),
+        ..defender(vec![endpoint(
+            "outer",
+            &[],
+            &["10.9.0.1"],
+            &[("x.c.d", &["10.9.0.7"]), ("y.e", &["10.9.0.8"])],
+        )])
+    };
+    let inner = PrivateLink {
+        public_zone: "c.d.a.example".parse().expect("a name"),
+        private_zone: "privatelink.c.d.a.example".parse().expect("a name"),
+        ..defender(vec![endpoint("inner", &[], &["10.9.0.2"], &[])])
+    };
+    let zones = Zones::new(&[outer, inner]);
+    let at = |name: &str| place(&zones, &format!("{name}.example"));
+    assert_eq!(at("x.c.d.a"), "Public 1 10.9.0.2");
+    assert_eq!(at("c.d.a"), "Public 0 apex");
+    assert_eq!(at("d.a"), "Public 1 10.9.0.1");
+    assert_eq!(at("x.c.d.privatelink.a"), "Private 3 10.9.0.7");
+    assert_eq!(at("c.d.privatelink.a"), "Private 2 empty");
+    assert_eq!(at("d.privatelink.a"), "Private 1 empty");
+    assert_eq!(at("e.a"), "Public 1 empty");
+    assert_eq!(at("y.e.a"), "Public 2 10.9.0.8");
+}
+
+#[test]
+fn a_name_has_the_addresses_of_each_endpoint_in_the_order_of_the_file() {
+    let zones = Zones::new(&[defender(vec![
+        endpoint("six", &[0], &["fd00::5"], &[("api", &["fd00::6", "10.1.0.6", "fd00::7"])]),
+        endpoint("four", &[], &[], &[("west", &["10.1.0.9"]), ("api", &["10.1.0.8"])]),
+        endpoint("both", &[1], &["10.1.0.5", "fd00::8"], &[("x.api", &["10.1.0.7"])]),
+    ])]);
+    let sets = |name: &str| {
+        let found = zones.find(&qname(&format!("{name}.{P}"))).expect("a zone");
+        let Place::Served(sets) = found.place else { panic!("not served") };
+        let show = |set: Addresses<'_>| {
+            let v4 = set.v4.iter().map(|ip| std::net::IpAddr::from(*ip));
+            let v6 = set.v6.iter().map(|ip| std::net::IpAddr::from(*ip));
+            let ips: Vec<_> = v4.chain(v6).map(|ip| ip.to_string()).collect();
+            let name = found.zone.endpoint_name(&set);
+            format!("{name}{} {}", if set.is_wildcard { "*" } else { "" }, ips.join(" "))
+        };
+        sets.map(show).collect::<Vec<_>>()
+    };
+    assert_eq!(sets("api"), ["six 10.1.0.6 fd00::6 fd00::7", "four 10.1.0.8"]);
+    assert_eq!(sets("west"), ["four 10.1.0.9"]);
+    assert_eq!(sets("x.api"), ["both 10.1.0.7"]);
+    assert_eq!(sets("other"), ["six* fd00::5", "both* 10.1.0.5 fd00::8"]);
 }

@@ -11,7 +11,7 @@ use crate::config::findings::{Findings, Path, Problem, Span};
 use crate::config::model::{Endpoint, Unlisted};
 use crate::config::spec::{EndpointSpec, NameSpec, PrivateLinkSpec};
 use crate::config::suggest::{any_of, did_you_mean};
-use crate::config::table::{At, Field, List};
+use crate::config::table::{At, Field};
 use crate::wire::{MAX_NAME_OCTETS, Name, NameMap, QName};
 
 /// `nested`: zones of other entries inside this one's.
@@ -65,7 +65,7 @@ pub(super) fn resolve(spec: EndpointSpec, sites: &SiteIndex) -> Option<Endpoint>
         name,
         sites: spec.sites.items.iter().filter_map(site).collect(),
         addresses: spec.addresses.values(),
-        names: spec.names.into_iter().map(|n| (n.name, n.addresses.values())).collect(),
+        names: spec.names.values(),
     })
 }
 
@@ -97,15 +97,16 @@ fn check_addresses(spec: &EndpointSpec, path: Path<'_>, findings: &mut Findings<
         let problem = "neither addresses nor names; write addresses = [\"10.1.0.5\"]";
         findings.error(path, spec.span, Problem::bare(problem));
     }
-    warn_of_loopback(&spec.addresses, path.key("addresses"), findings);
+    warn_of_loopback(&spec.addresses.items, path.key("addresses"), findings);
     let names = path.key("names");
-    for name in &spec.names {
-        warn_of_loopback(&name.addresses, names.key(&name.text), findings);
+    for entry in &spec.names.entries {
+        let path = names.key(spec.names.text(entry));
+        warn_of_loopback(spec.names.addresses(entry), path, findings);
     }
 }
 
-fn warn_of_loopback(list: &List<IpAddr>, path: Path<'_>, findings: &mut Findings<'_>) {
-    if let Some(at) = list.items.iter().find(|at| at.value.is_loopback()) {
+fn warn_of_loopback(list: &[At<IpAddr>], path: Path<'_>, findings: &mut Findings<'_>) {
+    if let Some(at) = list.iter().find(|at| at.value.is_loopback()) {
         let problem = "a loopback address sends every client to itself; right only for a proxy \
                        beside each client";
         findings.warn(path, at.span, Problem::new(problem));
@@ -124,11 +125,13 @@ fn check_relative_names(
     let inner = relative_to(private, public).and_then(|text| text.parse::<Name>().ok());
     let longest = public.as_wire().len().max(private.as_wire().len());
     let path = path.key("names");
-    for NameSpec { text, name, span, .. } in &spec.names {
+    for entry in &spec.names.entries {
+        let (NameSpec { name, span, .. }, text) = (entry, spec.names.text(entry));
         let zone = [Some(private), Some(public), inner.as_ref()]
             .into_iter()
             .flatten()
-            .find(|zone| name.is_within(zone));
+            // Hardly any name ends so, which is cheaper to see than whole labels.
+            .find(|zone| name.as_wire().ends_with(zone.as_wire()) && name.is_within(zone));
         let problem = if let Some(zone) = zone {
             match relative_to(name, zone) {
                 Some(right) => format!("names are relative to the zone; write \"{right}\""),

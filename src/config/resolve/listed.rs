@@ -4,11 +4,13 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 
+use foldhash::fast::RandomState;
+
 use crate::config::findings::{Findings, Path, Problem};
 use crate::config::model::Unlisted;
 use crate::config::spec::{EndpointSpec, NameSpec, PrivateLinkSpec};
 use crate::config::suggest::any_of;
-use crate::config::table::List;
+use crate::config::table::At;
 use crate::wire::Name;
 
 /// The clients that an endpoint is the first choice of: a site's, or (`None`) everybody's.
@@ -24,9 +26,9 @@ pub(super) fn scopes(endpoint: &EndpointSpec) -> Vec<Scope<'_>> {
 /// Who lists what in one zone.
 pub(super) struct Listed<'s> {
     /// The first lister of each name: the endpoint's index and the entry.
-    first: HashMap<&'s Name, (usize, &'s NameSpec)>,
-    /// The entries of `first`, in the order of the endpoints.
-    order: Vec<&'s NameSpec>,
+    first: HashMap<&'s Name, (usize, &'s NameSpec), RandomState>,
+    /// The values of `first`, in the order of the endpoints.
+    order: Vec<(usize, &'s NameSpec)>,
     /// The others, for the few names that have some.
     others: BTreeMap<&'s Name, Vec<(usize, &'s NameSpec)>>,
 }
@@ -38,17 +40,17 @@ impl<'s> Listed<'s> {
         top: Path<'_>,
         findings: &mut Findings<'_>,
     ) -> Self {
-        let most = spec.endpoints.iter().map(|e| e.names.len()).max().unwrap_or(0);
+        let most = spec.endpoints.iter().map(|e| e.names.entries.len()).max().unwrap_or(0);
         let mut listed = Self {
-            first: HashMap::with_capacity(most),
+            first: HashMap::with_capacity_and_hasher(most, RandomState::default()),
             order: Vec::with_capacity(most),
             others: BTreeMap::new(),
         };
         for (index, endpoint) in spec.endpoints.iter().enumerate() {
-            for entry in &endpoint.names {
+            for entry in &endpoint.names.entries {
                 let Some(first) = listed.first.get(&entry.name) else {
                     listed.first.insert(&entry.name, (index, entry));
-                    listed.order.push(entry);
+                    listed.order.push((index, entry));
                     continue;
                 };
                 let others = listed.others.entry(&entry.name).or_default();
@@ -59,7 +61,8 @@ impl<'s> Listed<'s> {
                     let problem = format!("the same name stands on line {line}; keep one of them");
                     let path = top.item(index, spec.endpoints.len());
                     let names = path.key("names");
-                    findings.error(names.key(&entry.text), entry.span, Problem::bare(problem));
+                    let path = names.key(endpoint.names.text(entry));
+                    findings.error(path, entry.span, Problem::bare(problem));
                 } else {
                     others.push((index, entry));
                 }
@@ -80,7 +83,8 @@ impl<'s> Listed<'s> {
             let Some(first) = self.first.get(name) else { continue };
             let mut seen: HashMap<usize, (&NameSpec, Vec<IpAddr>)> = HashMap::new();
             for (index, entry) in std::iter::once(first).chain(others) {
-                let addresses = sorted(&entry.addresses);
+                let Some(endpoint) = spec.endpoints.get(*index) else { continue };
+                let addresses = sorted(endpoint.names.addresses(entry));
                 let mut conflict = None;
                 for group in clients.groups_of.get(*index).into_iter().flatten() {
                     let before = seen.entry(*group).or_insert_with(|| (entry, addresses.clone()));
@@ -98,7 +102,8 @@ impl<'s> Listed<'s> {
                 );
                 let path = top.item(*index, spec.endpoints.len());
                 let names = path.key("names");
-                findings.error(names.key(&entry.text), entry.span, Problem::bare(problem));
+                let path = names.key(endpoint.names.text(entry));
+                findings.error(path, entry.span, Problem::bare(problem));
             }
         }
     }
@@ -114,21 +119,31 @@ impl<'s> Listed<'s> {
         if spec.unlisted.good().is_some_and(|at| at.value != Unlisted::Wildcard) {
             return;
         }
+        let entries = |endpoint: &EndpointSpec| endpoint.names.entries.len();
+        let all: usize = spec.endpoints.iter().map(entries).sum();
         for Group { endpoints, scopes } in &clients.groups {
             let own = || endpoints.iter().filter_map(|index| spec.endpoints.get(*index));
             if own().all(|endpoint| endpoint.addresses.is_missing()) {
                 continue;
             }
-            let covered: HashSet<&Name> = own().flat_map(|e| &e.names).map(|n| &n.name).collect();
+            // The rule, and cheaply seen: nobody else lists anything.
+            if own().map(entries).sum::<usize>() == all {
+                continue;
+            }
+            let covered: HashSet<&Name, RandomState> =
+                own().flat_map(|e| &e.names.entries).map(|n| &n.name).collect();
             let missing = self.first.len() - covered.len();
             // Found after as many steps as `covered` has names: the work stays linear in the file.
-            let example = self.order.iter().find(|entry| !covered.contains(&entry.name));
-            let (Some(example), Some(index)) = (example, endpoints.first()) else { continue };
+            let example = self.order.iter().find(|(_, entry)| !covered.contains(&entry.name));
+            let (Some((lister, example)), Some(index)) = (example, endpoints.first()) else {
+                continue;
+            };
+            let text = spec.endpoints.get(*lister).map_or("", |e| e.names.text(example));
             let span = own().next().map_or(spec.span, |endpoint| endpoint.span);
             let names = match missing {
-                1 => format!("\"{}\"", example.text),
-                2 => format!("\"{}\" and one more name", example.text),
-                _ => format!("\"{}\" and {} more names", example.text, missing - 1),
+                1 => format!("\"{text}\""),
+                2 => format!("\"{text}\" and one more name"),
+                _ => format!("\"{text}\" and {} more names", missing - 1),
             };
             let sites: Vec<&str> = scopes.iter().copied().flatten().take(10).collect();
             let clients = match sites.as_slice() {
@@ -184,8 +199,8 @@ impl<'s> Clients<'s> {
     }
 }
 
-fn sorted(list: &List<IpAddr>) -> Vec<IpAddr> {
-    let mut addresses: Vec<_> = list.items.iter().map(|at| at.value).collect();
+fn sorted(list: &[At<IpAddr>]) -> Vec<IpAddr> {
+    let mut addresses: Vec<_> = list.iter().map(|at| at.value).collect();
     addresses.sort_unstable();
     addresses
 }

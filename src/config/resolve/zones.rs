@@ -65,14 +65,14 @@ fn nested_zones(all: &[Option<Zones>]) -> Vec<NameMap<Name>> {
         known.flat_map(|(owner, z)| [(owner, &z.public.value), (owner, &z.private.value)])
     };
     for (owner, zone) in zones() {
-        owners.insert(zone.clone(), owner);
+        owners.insert(&QName::from(zone), owner);
     }
     let mut nested = vec![NameMap::default(); all.len()];
     for (owner, zone) in zones() {
         let Some(parent) = zone.parent() else { continue };
         let Some((_, outer)) = owners.deepest(&QName::from(&parent)) else { continue };
         if let Some(inside) = nested.get_mut(*outer).filter(|_| *outer != owner) {
-            inside.insert(zone.clone(), zone.clone());
+            inside.insert(&QName::from(zone), zone.clone());
         }
     }
     nested
@@ -248,7 +248,7 @@ pub(super) fn warn_of_uncovered_forwarding(
 ) {
     let mut rules = NameMap::default();
     for rule in forwards.iter().flat_map(|forward| &forward.zones.items) {
-        rules.insert(rule.value.clone(), ());
+        rules.insert(&QName::from(&rule.value), ());
     }
     let top = Path::Root.key("private-link");
     for (index, spec) in links.iter().enumerate() {
