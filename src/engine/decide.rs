@@ -7,6 +7,7 @@ use super::snapshot::Snapshot;
 use super::splice::{self, Chain};
 use super::{Asked, Outcome, Silence, Transport, Verdict};
 use crate::access::{Client, SiteId};
+use crate::cache::Hit;
 use crate::config::Refused;
 use crate::forward::{Rule, Target};
 use crate::wire::{AnswerRef, CLASS_IN, Ede, HEADER_OCTETS, Name, Query, Rcode, Rtype, flags};
@@ -56,14 +57,11 @@ pub fn decide<R: Recorder>(
         found => recorder.note(|| found.map_or(Step::NoZone, |found| private::zone_step(&found))),
     }
     let hit = snapshot.cache.find(&query.as_question(), asked.now);
-    let kept = hit.as_ref().and_then(|hit| {
-        let answer = hit.answer();
-        let chain = splice::chain(&snapshot.zones, query.qtype, &answer);
-        // An answer that held only because its chain led to us is none once it does not.
-        let holds = !hit.needs_us || matches!(chain, Some(Chain::Ours { .. }));
-        holds.then_some((hit, answer, chain))
-    });
-    if let Some((hit, answer, chain)) = kept {
+    let answer = hit.as_ref().map(Hit::answer).unwrap_or_default();
+    let chain = splice::chain(&snapshot.zones, query.qtype, &answer);
+    // An answer that held only because its chain led to us is none once it does not.
+    let holds = |hit: &&Hit| !hit.needs_us || matches!(chain, Some(Chain::Ours { .. }));
+    if let Some(hit) = hit.as_ref().filter(holds) {
         recorder.note(|| Step::Cache {
             hit: true,
             age_seconds: Some(hit.age_seconds),
@@ -71,7 +69,7 @@ pub fn decide<R: Recorder>(
         });
         let want = want(client, asked, query);
         let waiting = Waiting { query, transport: asked.transport, want };
-        let outcome = waiting.answer(&answer, chain, hit.age_seconds, out, recorder);
+        let outcome = waiting.answer(&answer, chain.as_ref(), hit.age_seconds, out, recorder);
         return Verdict::Reply(outcome.unwrap_or(Outcome::Cached));
     }
     recorder.note(|| Step::Cache { hit: false, age_seconds: None, left_seconds: None });
@@ -160,7 +158,7 @@ impl Waiting<'_> {
     fn answer<R: Recorder>(
         &self,
         answer: &AnswerRef<'_>,
-        chain: Option<Chain<'_>>,
+        chain: Option<&Chain<'_>>,
         age_seconds: u32,
         out: &mut Vec<u8>,
         recorder: &mut R,
@@ -173,7 +171,7 @@ impl Waiting<'_> {
             }
             Some(Chain::Ours { links, target, found }) => {
                 let reply = Reply::begin(query, *transport, out);
-                let cut = (links, &target, found);
+                let cut = (*links, target, *found);
                 splice::write(reply, answer, age_seconds, cut, *want, recorder);
                 Some(Outcome::Private)
             }
@@ -193,7 +191,7 @@ pub(super) fn answer_now(
     let want = want(client, asked, query);
     let waiting = Waiting { query, transport: asked.transport, want };
     let chain = splice::chain(&snapshot.zones, query.qtype, answer);
-    waiting.answer(answer, chain, 0, out, &mut Silent).unwrap_or(Outcome::Forwarded)
+    waiting.answer(answer, chain.as_ref(), 0, out, &mut Silent).unwrap_or(Outcome::Forwarded)
 }
 
 fn rule_step(rule: &Rule) -> Step {

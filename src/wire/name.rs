@@ -336,8 +336,8 @@ impl QName {
         self.octets.get(self.label_offset(index) + 1..self.label_offset(index + 1)).unwrap_or(&[])
     }
 
-    /// Folds the octets from `begin` to `end` (a label and its length octet: at least two) into a
-    /// hash, eight at a time.
+    /// Folds the octets from `begin` to `end`, of which there is at least one, into a hash, eight at
+    /// a time.
     pub(super) fn fold(
         &self,
         begin: usize,

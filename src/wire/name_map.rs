@@ -5,8 +5,8 @@ use hashbrown::hash_table::Entry;
 
 use super::name::QName;
 
-/// Values by name. A look-up walks the query's labels from the root down and touches the table only
-/// at depths where some name stands, so its cost does not grow with the number of names.
+/// Values by name. A look-up hashes the query's ancestors, the longest first, but only at depths where
+/// some name stands, so its cost does not grow with the number of names.
 ///
 /// Flat, whatever the number of names: a slot holds the value, and enough of the hash that hardly
 /// any octets but the right name's are fetched, and all octets lie in one piece. So a look-up reads
@@ -45,8 +45,8 @@ impl<V> NameMap<V> {
 
     /// Puts `value` at `name`; gives back what stood there.
     pub fn insert(&mut self, name: &QName, value: V) -> Option<V> {
-        let hash = hash_labels(name, name.label_count());
-        let (known, octets) = (&self.octets, labels_of(name, name.label_count()));
+        let hash = hash(name, 0, name.label_count());
+        let (known, octets) = (&self.octets, octets(name, 0, name.label_count()));
         let found = self.table.find_mut(spread(hash), |slot| slot.is(hash, octets, known));
         if let Some(slot) = found {
             return Some(std::mem::replace(&mut slot.value, value));
@@ -58,8 +58,8 @@ impl<V> NameMap<V> {
     /// The value at `name`, which is `value` if there was none.
     pub fn or_insert(&mut self, name: &QName, value: V) -> &mut V {
         self.depths |= 1 << name.label_count();
-        let hash = hash_labels(name, name.label_count());
-        let (known, octets) = (&mut self.octets, labels_of(name, name.label_count()));
+        let hash = hash(name, 0, name.label_count());
+        let (known, octets) = (&mut self.octets, octets(name, 0, name.label_count()));
         let is_it = |slot: &Slot<V>| slot.is(hash, octets, known);
         match self.table.entry(spread(hash), is_it, |slot| spread(slot.hash)) {
             Entry::Occupied(slot) => &mut slot.into_mut().value,
@@ -81,38 +81,28 @@ impl<V> NameMap<V> {
         if self.depths >> labels & 1 == 0 {
             return None;
         }
-        self.find(hash_labels(qname, labels), labels_of(qname, labels))
+        self.find(qname, 0, labels)
     }
 
     /// The deepest name at or above `qname`: how many of `qname`'s labels stand above it (0: it is
     /// `qname` itself), and its value.
     pub fn deepest(&self, qname: &QName) -> Option<(usize, &V)> {
         let labels = qname.label_count();
-        let end = qname.label_offset(labels);
-        let mut hash = ROOT_HASH;
-        let mut best = None;
-        let mut depths = self.depths;
-        let mut at = end;
-        // Stops where no deeper name stands, so a name of 127 labels costs no more than it must.
-        for above in (0..=labels).rev() {
-            if above < labels {
-                let end = std::mem::replace(&mut at, qname.label_offset(above));
-                hash = qname.fold(at, end, hash, mix);
-            }
-            if depths & 1 == 1 {
-                let octets = qname.as_wire().get(at..end).unwrap_or(&[]);
-                best = self.find(shorten(hash), octets).map(|value| (above, value)).or(best);
-            }
-            depths >>= 1;
-            if depths == 0 {
-                break;
+        // No name with more labels than it has can be at or above it.
+        let mut depths = self.depths & (u128::MAX >> (127 - labels.min(127)));
+        while let Some(depth) = depths.checked_ilog2() {
+            depths &= !(1 << depth);
+            let above = labels - depth as usize;
+            if let Some(value) = self.find(qname, above, labels) {
+                return Some((above, value));
             }
         }
-        best
+        None
     }
 
-    /// The value at the name of these octets, which are without the root's.
-    fn find(&self, hash: u32, octets: &[u8]) -> Option<&V> {
+    /// The value at the name that the labels from `first` to before `last` are.
+    fn find(&self, qname: &QName, first: usize, last: usize) -> Option<&V> {
+        let (hash, octets) = (hash(qname, first, last), octets(qname, first, last));
         let is_it = |slot: &Slot<V>| slot.is(hash, octets, &self.octets);
         self.table.find(spread(hash), is_it).map(|slot| &slot.value)
     }
@@ -150,19 +140,15 @@ impl<V> Slot<V> {
 
 const ROOT_HASH: u64 = 0x243f_6a88_85a3_08d3;
 
-/// The octets of the first `labels` labels.
-fn labels_of(name: &QName, labels: usize) -> &[u8] {
-    name.as_wire().get(..name.label_offset(labels)).unwrap_or(&[])
+/// The octets of the labels from `first` to before `last`.
+fn octets(name: &QName, first: usize, last: usize) -> &[u8] {
+    name.as_wire().get(name.label_offset(first)..name.label_offset(last)).unwrap_or(&[])
 }
 
-/// The hash of the name that the first `labels` labels are.
-fn hash_labels(name: &QName, labels: usize) -> u32 {
-    let mut end = name.label_offset(labels);
-    let hash = (0..labels).rev().fold(ROOT_HASH, |hash, index| {
-        let begin = name.label_offset(index);
-        name.fold(begin, std::mem::replace(&mut end, begin), hash, mix)
-    });
-    shorten(hash)
+/// The hash of the name that the labels from `first` to before `last` are.
+fn hash(name: &QName, first: usize, last: usize) -> u32 {
+    let (begin, end) = (name.label_offset(first), name.label_offset(last));
+    shorten(if begin == end { ROOT_HASH } else { name.fold(begin, end, ROOT_HASH, mix) })
 }
 
 /// The part of a hash that a slot keeps.
@@ -179,8 +165,7 @@ fn spread(hash: u32) -> u64 {
     u64::from(hash) << 32 | u64::from(hash)
 }
 
-/// Folds eight octets into a hash. A label's length octet comes first, so labels that differ in
-/// trailing zeros alone differ here too.
+/// Folds eight octets into a hash.
 fn mix(hash: u64, word: u64) -> u64 {
     const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
     let product = u128::from(hash ^ word) * u128::from(MULTIPLIER);
