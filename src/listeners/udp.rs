@@ -57,7 +57,6 @@ pub(super) async fn serve<A: Answer>(socket: Rc<Socket>, context: Rc<Context<A>>
         backlog.start(&context, if is_flooded { STARTS_FLOODED } else { STARTS });
         match received {
             Err(error) if error.kind() != std::io::ErrorKind::WouldBlock => {
-                drop(ready);
                 context.shared.tally.udp_receive_failed.add(1);
                 tracing::debug!("a UDP receive failed: {error}");
                 sleep(PAUSE_AFTER_ERROR).await;
@@ -65,7 +64,7 @@ pub(super) async fn serve<A: Answer>(socket: Rc<Socket>, context: Rc<Context<A>>
             }
             // The queue was seen empty, so the next datagram is news; saves asking once more.
             _ if is_drained => ready.into_iter().for_each(|mut ready| ready.clear_ready()),
-            _ => drop(ready),
+            _ => {}
         }
         if !is_drained || !backlog.is_empty() {
             // Let the upstreams' answers in first: `yield_now` polls them.
