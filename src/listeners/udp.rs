@@ -1,5 +1,6 @@
 //! One UDP socket: a batch in, a batch out; what must wait for an upstream goes out later.
 
+use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ use crate::sys::{BATCH_SLOTS, Batch};
 /// After a receive that failed. Such errors pass (no memory, an ICMP error kept for us); a pause
 /// keeps one that does not from taking the whole processor.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(5);
+/// Queries in a batch from which on more are expected at once.
+const MANY: usize = 8;
 /// Queries forwarded before the socket is looked at again: they cost some 10 µs each, so whoever
 /// can be answered at once waits less than a millisecond for them.
 pub(super) const STARTS: usize = 64;
@@ -43,20 +46,13 @@ pub(super) async fn serve<A: Answer>(socket: Rc<Socket>, context: Rc<Context<A>>
         } else {
             None
         };
-        let received = {
-            let mut batch = context.batch.borrow_mut();
-            let received = socket.get_ref().recv_batch(&mut batch);
-            if received.is_ok() {
-                answer_batch(&socket, &context, &mut batch, &mut backlog);
-            }
-            received
-        };
+        let received = receive_and_answer(&socket, &context, &mut backlog);
         let is_drained = !matches!(received, Ok(BATCH_SLOTS));
         full_batches = if is_drained { 0 } else { full_batches + 1 };
         let is_flooded = full_batches >= FLOODED_AFTER;
         backlog.start(&context, if is_flooded { STARTS_FLOODED } else { STARTS });
         match received {
-            Err(error) if error.kind() != std::io::ErrorKind::WouldBlock => {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
                 context.shared.tally.udp_receive_failed.add(1);
                 tracing::debug!("a UDP receive failed: {error}");
                 sleep(PAUSE_AFTER_ERROR).await;
@@ -69,6 +65,26 @@ pub(super) async fn serve<A: Answer>(socket: Rc<Socket>, context: Rc<Context<A>>
         if !is_drained || !backlog.is_empty() {
             // Let the upstreams' answers in first: `yield_now` polls them.
             yield_now().await;
+        }
+    }
+}
+
+/// Receives and answers until little comes, or a batch's worth was answered. Gives how the last
+/// receive ended.
+fn receive_and_answer<A: Answer>(
+    socket: &Rc<Socket>,
+    context: &Rc<Context<A>>,
+    backlog: &mut Backlog<A>,
+) -> io::Result<usize> {
+    let mut batch = context.batch.borrow_mut();
+    let mut answered = 0;
+    loop {
+        let received = socket.get_ref().recv_batch(&mut batch)?;
+        answer_batch(socket, context, &mut batch, backlog);
+        answered += received;
+        // While many were answered, others came: looking is cheaper than asking to be told.
+        if received < MANY || answered >= BATCH_SLOTS {
+            return Ok(received);
         }
     }
 }
