@@ -210,7 +210,8 @@ impl Daemon {
                 error!("not reloaded: the configuration in force stays");
             }
         }
-        // The new answers are out by now, and neither file nor old snapshot is needed.
+        // The new answers are out by now. What still waits under the old snapshot keeps it a little;
+        // its memory is used again at the next reload.
         sys::give_back_free_memory();
         tell(&[NotifyState::Ready]);
     }

@@ -13,6 +13,7 @@ mod store;
 mod tests;
 
 use std::cell::Cell;
+use std::sync::OnceLock;
 use std::time::Instant;
 
 use self::store::{Head, NewEntry, Store};
@@ -37,8 +38,11 @@ const NEEDS_US: u8 = 4;
 
 /// Answers by question.
 pub struct Cache {
-    /// `None` when the configuration turns the cache off.
-    store: Option<Store>,
+    /// 0 when the configuration turns the cache off.
+    size_octets: usize,
+    /// Made when something is first kept: a snapshot's own cache may give way to its predecessor's.
+    /// `None` when the system did not give so much memory.
+    store: OnceLock<Option<Store>>,
     /// Where its clock begins.
     born: Instant,
 }
@@ -88,22 +92,34 @@ impl Drop for Scratch {
 impl Cache {
     /// A cache of at most `size_octets`; 0 keeps nothing.
     pub fn new(size_octets: u64) -> Self {
-        let octets = usize::try_from(size_octets).unwrap_or(usize::MAX);
-        let store = (octets > 0).then(|| Store::new(octets)).flatten();
-        if store.is_none() && octets > 0 {
-            tracing::error!(
-                "the system gives no {octets} octets for the cache: nothing is kept; \
-                 write a smaller cache.size"
-            );
-        }
-        Self { store, born: Instant::now() }
+        let size_octets = usize::try_from(size_octets).unwrap_or(usize::MAX);
+        Self { size_octets, store: OnceLock::new(), born: Instant::now() }
+    }
+
+    fn store(&self) -> Option<&Store> {
+        self.store.get()?.as_ref()
+    }
+
+    fn store_to_keep(&self) -> Option<&Store> {
+        let octets = self.size_octets;
+        let made = || {
+            let store = (octets > 0).then(|| Store::new(octets)).flatten();
+            if store.is_none() && octets > 0 {
+                tracing::error!(
+                    "the system gives no {octets} octets for the cache: nothing is kept; write a \
+                     smaller cache.size"
+                );
+            }
+            store
+        };
+        self.store.get_or_init(made).as_ref()
     }
 
     /// Finds the answer to `question` if it still holds at `now`. Takes no lock, allocates nothing
     /// (but once a thread) and writes nothing that another thread reads, save at the first use of
     /// an entry.
     pub fn find(&self, question: &QuestionRef<'_>, now: Instant) -> Option<Hit> {
-        let store = self.store.as_ref()?;
+        let store = self.store()?;
         let mut copy = Scratch::take();
         let key = Key::new(question);
         let head = store
@@ -126,7 +142,7 @@ impl Cache {
         leads_to_us: bool,
         now: Instant,
     ) -> Option<u32> {
-        let store = self.store.as_ref()?;
+        let store = self.store_to_keep()?;
         let view = answer.borrowed();
         let own = lifetime(question, &view);
         let ttl_seconds = own.or_else(|| chain_lifetime(&view).filter(|_| leads_to_us))?;
@@ -140,14 +156,14 @@ impl Cache {
 
     /// Forgets everything.
     pub fn clear(&self) {
-        if let Some(store) = &self.store {
+        if let Some(store) = self.store() {
             store.clear();
         }
     }
 
     /// How many answers are kept, those past their time included.
     pub fn len(&self) -> usize {
-        self.store.as_ref().map_or(0, Store::len)
+        self.store().map_or(0, Store::len)
     }
 
     /// Whether nothing is kept.
@@ -157,7 +173,7 @@ impl Cache {
 
     /// What the entries take, octets; never above the bound.
     pub fn octets(&self) -> u64 {
-        self.store.as_ref().map_or(0, Store::octets)
+        self.store().map_or(0, Store::octets)
     }
 
     /// `now` by the cache's clock; a caller's may begin before it.

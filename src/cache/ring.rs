@@ -52,7 +52,7 @@ impl Ring {
 
     /// Whether what was read from `place` on is what was written there.
     pub(super) fn holds(&self, place: u64) -> bool {
-        // Pairs with the fence in `free`: who has read a word that was written after that fence
+        // Pairs with the fence in `write`: who has read a word that was written after that fence
         // sees the tail that was stored before it.
         fence(Ordering::Acquire);
         place >= self.tail()
@@ -61,11 +61,12 @@ impl Ring {
     /// Gives up all places below `tail`. The writer's alone.
     pub(super) fn free(&self, tail: u64) {
         self.tail.store(tail, Ordering::Relaxed);
-        fence(Ordering::Release);
     }
 
     /// Writes `words` at `place`, which must be free. The writer's alone.
     pub(super) fn write(&self, place: u64, words: &[u64]) {
+        // The tail was moved before, by this writer or by one whose lock it took over.
+        fence(Ordering::Release);
         let (first, second) = self.slice(place, words.len());
         for (to, word) in first.iter().chain(second).zip(words) {
             to.store(*word, Ordering::Relaxed);

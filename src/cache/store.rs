@@ -132,8 +132,6 @@ pub(super) struct Store {
     writer: Mutex<Writer>,
     /// Entries that can be found.
     entries: AtomicUsize,
-    /// Stands for a cell where the index is too small to have one.
-    nowhere: AtomicU64,
 }
 
 /// What only who writes needs.
@@ -158,7 +156,6 @@ impl Store {
             hasher: foldhash::quality::RandomState::default(),
             writer: Mutex::new(Writer { small_head: 1, main_head: 1, entry: Vec::new() }),
             entries: AtomicUsize::new(0),
-            nowhere: AtomicU64::new(0),
         };
         store.small.free(1);
         store.main.free(1);
@@ -246,8 +243,8 @@ impl Store {
         writer.entry.clear();
         writer.entry.extend(head.write());
         writer.entry.extend(payload.chunks(8).map(word));
+        let Some(cell) = known.or_else(|| self.vacant(hash)) else { return false };
         let slot = self.append(which, tag(hash), &mut writer);
-        let cell = known.unwrap_or_else(|| self.vacant(hash));
         if !self.is_whole(Slot(cell.load(Ordering::Relaxed))) {
             self.entries.fetch_add(1, Ordering::Relaxed);
         }
@@ -279,7 +276,7 @@ impl Store {
     }
 
     /// A cell for a new entry: an empty one, one whose entry is gone, or the least worth keeping.
-    fn vacant(&self, hash: u64) -> &AtomicU64 {
+    fn vacant(&self, hash: u64) -> Option<&AtomicU64> {
         let worth = |cell: &&AtomicU64| {
             let slot = Slot(cell.load(Ordering::Relaxed));
             let rank = match (slot.is_used(), slot.which()) {
@@ -290,7 +287,7 @@ impl Store {
             };
             (rank, slot.place())
         };
-        self.bucket(hash).iter().min_by_key(worth).unwrap_or(&self.nowhere)
+        self.bucket(hash).iter().min_by_key(worth)
     }
 
     /// Frees `words` in the small ring; what was used there moves to the main one.
@@ -390,6 +387,10 @@ impl Store {
         let writer = self.lock();
         self.small.free(writer.small_head);
         self.main.free(writer.main_head);
+        // Left alone, they would tell of names that had been here. What is zero is not touched, so
+        // that it takes no memory.
+        let slots = self.index.iter().filter(|cell| cell.load(Ordering::Relaxed) != 0);
+        slots.for_each(|cell| cell.store(Slot::EMPTY.0, Ordering::Relaxed));
         self.entries.store(0, Ordering::Relaxed);
     }
 

@@ -99,9 +99,14 @@ impl Worker {
     }
 
     async fn fetch(&self, snapshot: &Snapshot, question: Question) -> Result<Arc<Answer>, Failure> {
-        // Another worker may have brought it between our look and this flight.
-        if let Some(hit) = snapshot.cache.find(&question.borrowed(), Instant::now()) {
-            return Ok(Arc::new(hit.answer().to_answer()));
+        // Another worker may have brought it between our look and this flight. Who waits gets it
+        // with the TTLs that it came with: so not if it is older.
+        let hit = snapshot.cache.find(&question.borrowed(), Instant::now());
+        if let Some(hit) = hit.filter(|hit| hit.age_seconds == 0) {
+            let answer = hit.answer();
+            if !hit.needs_us || leads_to_us(snapshot, question.qtype, &answer) {
+                return Ok(Arc::new(answer.to_answer()));
+            }
         }
         let Some(rule) = snapshot.rules.find(&(&question.qname).into()) else {
             return Err(Failure::NoUpstream);

@@ -25,8 +25,8 @@ use crate::sys::{BATCH_SLOTS, Outbox, REPLY_OCTETS, ReplyPath, UdpSocket};
 /// Tasks of one thread that wait for work: as many as a few batches need. Some 4 KiB each.
 pub(super) const IDLE_TASKS: usize = 4 * BATCH_SLOTS;
 
-/// Queries of one socket that wait for a task: ten milliseconds' work or so. Who comes on top of
-/// them would wait until it asks again.
+/// Queries of one socket that wait for a task: some ten milliseconds' work, which a flood draws out
+/// to a hundred. Who comes on top of them would wait until it asks again.
 pub(super) const BACKLOG: usize = 1_024;
 
 /// A socket and what waits to leave by it.

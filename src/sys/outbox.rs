@@ -6,9 +6,7 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use super::batch::BATCH_SLOTS;
 use super::octets::{Control, Name, ReplyPath};
-
-/// Never wait, whatever the descriptor's mode; no signal when the other side is gone.
-const FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+use super::udp::SEND_FLAGS;
 
 /// At most [`BATCH_SLOTS`] datagrams that wait to be sent from one socket. Its memory grows to what
 /// was needed and is kept.
@@ -166,7 +164,7 @@ impl Outbox {
         // such, its name and control data, with their lengths. All that lies in `self`, which is
         // borrowed mutably and does not change during the call; the kernel writes nothing but the
         // headers. The descriptor is borrowed, so open.
-        let sent = unsafe { libc::sendmmsg(fd, headers.as_mut_ptr(), count, FLAGS as _) };
+        let sent = unsafe { libc::sendmmsg(fd, headers.as_mut_ptr(), count, SEND_FLAGS as _) };
         match usize::try_from(sent) {
             Ok(sent) if sent > 0 => Ok(sent),
             _ => Err(io::Error::last_os_error()),

@@ -136,7 +136,7 @@ impl AsRawFd for UdpSocket {
 /// Never wait, whatever the descriptor's mode.
 const RECEIVE_FLAGS: i32 = libc::MSG_DONTWAIT;
 /// As above, and no signal when the other side is gone.
-const SEND_FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+pub(super) const SEND_FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
 #[allow(clippy::cast_possible_truncation, reason = "64")]
 const SLOTS: u32 = BATCH_SLOTS as u32;
 

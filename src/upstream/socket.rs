@@ -52,6 +52,8 @@ struct Wire {
     /// The driver, while it sleeps.
     driver: Cell<Option<Waker>>,
     retired: Cell<bool>,
+    /// The last send met a full buffer.
+    is_blocked: Cell<bool>,
     upstream: Arc<Upstream>,
 }
 
@@ -69,6 +71,7 @@ impl Socket {
             outbox: RefCell::default(),
             driver: Cell::default(),
             retired: Cell::new(false),
+            is_blocked: Cell::new(false),
             upstream: Arc::clone(upstream),
         });
         let driver = tokio::task::spawn_local(drive(Rc::clone(&wire), Rc::clone(inbox)));
@@ -100,7 +103,8 @@ impl Socket {
     /// wrong with it then, its id's waiter is told. Waits only while the kernel takes nothing.
     pub(super) async fn post(&self, write: impl FnOnce(&mut Vec<u8>)) {
         while self.wire.outbox.borrow().is_full() {
-            if self.wire.send() == Rest::Waits {
+            // One alone tries again while the kernel takes nothing: the driver.
+            if self.wire.is_blocked.get() || self.wire.send() == Rest::Waits {
                 tokio::time::sleep(SEND_BUFFER_FULL).await;
             }
         }
@@ -137,7 +141,7 @@ async fn drive(wire: Rc<Wire>, inbox: ReceiveBuffer) {
         match wire.turn().await {
             Turn::Send => {
                 if wire.send() == Rest::Waits {
-                    tokio::time::sleep(SEND_BUFFER_FULL).await;
+                    wire.receive_for(SEND_BUFFER_FULL, &inbox).await;
                 }
             }
             Turn::Receive(ready) => {
@@ -164,6 +168,12 @@ impl Wire {
     }
 
     fn send(&self) -> Rest {
+        let rest = self.send_what_goes();
+        self.is_blocked.set(rest == Rest::Waits);
+        rest
+    }
+
+    fn send_what_goes(&self) -> Rest {
         let mut outbox = self.outbox.borrow_mut();
         let mut told = false;
         // A query brings two errors at most; then it is out.
@@ -188,6 +198,23 @@ impl Wire {
             }
         }
         Rest::None
+    }
+
+    /// Hands what comes to those who wait, for as long as `time`.
+    async fn receive_for(&self, time: Duration, inbox: &ReceiveBuffer) {
+        let mut timer = pin!(tokio::time::sleep(time));
+        loop {
+            let ready = tokio::select! {
+                biased;
+                () = &mut timer => return,
+                ready = self.io.ready(Interest::READABLE | Interest::ERROR) => ready,
+            };
+            // An error here is the runtime's end.
+            let Ok(ready) = ready else { return };
+            if !self.receive(ready, inbox) {
+                tokio::task::yield_now().await;
+            }
+        }
     }
 
     /// Hands what has come to those who wait. Gives whether that was all.

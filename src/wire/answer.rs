@@ -73,6 +73,13 @@ impl Answer {
             return Err(AnswerError::WrongQuestion);
         }
         let question_end = check_question(message, question)?;
+        // The letters' case is nobody's but the client's. Before all else: pointers may lead here.
+        let qname = HEADER_OCTETS..question_end - 4;
+        if message.get(qname.clone()) != Some(question.qname.as_wire()) {
+            let mut same = message.to_vec();
+            same.splice(qname, question.qname.as_wire().iter().copied());
+            return Self::parse(&same, question);
+        }
         let links = match relevant(message, &header, question, question_end)? {
             Relevant::Whole(links) => links,
             Relevant::Part(part) => return Self::parse(&part, question),
@@ -128,10 +135,6 @@ impl Answer {
         ];
         for (to, number) in tables.chunks_exact_mut(2).zip(head) {
             to.copy_from_slice(&number);
-        }
-        // As the question has it: the letters' case is nobody's but the client's.
-        if let Some(qname) = message.get_mut(HEADER_OCTETS..question_end - 4) {
-            qname.copy_from_slice(question.qname.as_wire());
         }
         if let Some(additionals) = message.get_mut(10..HEADER_OCTETS) {
             additionals.fill(0);

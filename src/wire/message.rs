@@ -98,7 +98,8 @@ pub(super) fn read_name_into(
         }
         let target = usize::from(u16_at(message, at).ok_or(NameError::BadWire)? & 0x3fff);
         end.get_or_insert(at + 2);
-        if target >= barrier {
+        // The header is no name, and is another one in what is sent on.
+        if target >= barrier || target < HEADER_OCTETS {
             return Err(NameError::BadWire);
         }
         barrier = target;
@@ -283,17 +284,24 @@ mod tests {
 
     #[test]
     fn pointers_go_backwards_only() {
-        let looped = [0xc0, 0x00];
-        assert!(read_name(&looped, 0).is_err());
-        let forward = [0xc0, 0x02, 0x00];
-        assert!(read_name(&forward, 0).is_err());
-        // "b" at 0, then "a" and a pointer to it.
-        let good = [1, b'B', 0, 1, b'a', 0xc0, 0x00, 9];
-        let (name, end) = read_name(&good, 3).expect("a valid name");
-        assert_eq!((name.as_wire(), end), (&b"\x01a\x01b\x00"[..], 7));
+        let read = |octets: &[u8], at: usize| {
+            let message = [&[0; HEADER_OCTETS], octets].concat();
+            let (name, end) = read_name(&message, HEADER_OCTETS + at)?;
+            Ok::<_, NameError>((name.as_wire().to_vec(), end - HEADER_OCTETS))
+        };
+        let looped = [0xc0, 12];
+        assert!(read(&looped, 0).is_err());
+        let forward = [0xc0, 14, 0];
+        assert!(read(&forward, 0).is_err());
+        // "b" first, then "a" and a pointer to it.
+        let good = [1, b'B', 0, 1, b'a', 0xc0, 12, 9];
+        assert_eq!(read(&good, 3), Ok((b"\x01a\x01b\x00".to_vec(), 7)));
         // A label, then a pointer back to that same label.
-        let spiral = [1, b'a', 0xc0, 0x00];
-        assert!(read_name(&spiral, 0).is_err());
+        let spiral = [1, b'a', 0xc0, 12];
+        assert!(read(&spiral, 0).is_err());
+        // Zeros of the header would make a root.
+        let header = [1, b'a', 0xc0, 10];
+        assert!(read(&header, 0).is_err());
     }
 
     #[test]
