@@ -143,6 +143,16 @@ class Flood:
         )
         self.limit = 30 + seconds
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        # Whatever went wrong: the next server must not meet this flood.
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+
     def end(self):
         text, _ = self.process.communicate(timeout=self.limit)
         if self.process.returncode:

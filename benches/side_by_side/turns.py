@@ -22,9 +22,9 @@ BESIDE_RATE = 2_000
 # The flood starts before the queries that are watched, and ends after the last of them.
 FLOOD_LEAD_SECONDS = 0.5
 FLOOD_TAIL_SECONDS = 0.5
-# Of the memory turn: distinct names that settle the process, that are weighed, that overfill. The
-# first two together fit into 64 MiB at 800 octets each.
-SETTLE_NAMES, WEIGHED_NAMES, OVERFILL_NAMES = 20_000, 60_000, 1_000_000
+# Of the memory turn: distinct names that are weighed, which fit into 64 MiB at 800 octets each, and
+# that overfill.
+WEIGHED_NAMES, OVERFILL_NAMES = 80_000, 1_000_000
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,9 @@ def overloaded(work, running, seconds):
     prepare(work, running)
     meter = Meter(running.pid)
     # kxdpgun knows whole seconds.
-    flood = load.Flood(running.at, running.questions, LOAD_CPU, max(1, round(seconds)), work.rate)
-    return meter.figures(flood.end())
+    whole = max(1, round(seconds))
+    with load.Flood(running.at, running.questions, LOAD_CPU, whole, work.rate) as flood:
+        return meter.figures(flood.end())
 
 
 def flooded(work, running, seconds):
@@ -89,15 +90,16 @@ def flooded(work, running, seconds):
     prepare(work, running)
     lasts = max(2, round(seconds + FLOOD_LEAD_SECONDS + FLOOD_TAIL_SECONDS))
     meter = Meter(running.pid)
-    flood = load.Flood(running.at, running.flood, LOAD_CPU, lasts, work.rate)
-    sleep(FLOOD_LEAD_SECONDS)
-    watched = lasts - FLOOD_LEAD_SECONDS - FLOOD_TAIL_SECONDS
-    seen = load.dnsperf(
-        running.at, running.questions, LOAD_CPU, seconds=watched, rate=BESIDE_RATE, timed=True,
-        # All that may be lost, and more: losses must not slow the asking.
-        in_flight=BESIDE_RATE * (load.LOST_AFTER + 1),
-    )
-    offered = flood.end()
+    with load.Flood(running.at, running.flood, LOAD_CPU, lasts, work.rate) as flood:
+        sleep(FLOOD_LEAD_SECONDS)
+        watched = lasts - FLOOD_LEAD_SECONDS - FLOOD_TAIL_SECONDS
+        seen = load.dnsperf(
+            running.at, running.questions, LOAD_CPU, seconds=watched, rate=BESIDE_RATE,
+            timed=True,
+            # All that may be lost, and more: losses must not slow the asking.
+            in_flight=BESIDE_RATE * (load.LOST_AFTER + 1),
+        )
+        offered = flood.end()
     figures = {
         # A SERVFAIL for a private name is a loss too.
         "lost_share": 1 - seen.answered / seen.sent if seen.sent else 1.0,
@@ -123,11 +125,11 @@ def filled(work, running, _seconds):
     """What a cached entry weighs, and how far a flood of distinct names drives the process."""
     ours = running.server.name == servers.OURS
     names = load.Questions(running.folder)
-    settled = pushed(work, running, names, SETTLE_NAMES)
     weighed = pushed(work, running, names, WEIGHED_NAMES)
     figures = {
         "idle_mib": running.idle_mib,
-        "entry_octets": (weighed - settled) * 2**20 / WEIGHED_NAMES,
+        # From idle: tables that are touched all over by the first names belong to the entries too.
+        "entry_octets": (weighed - running.idle_mib) * 2**20 / WEIGHED_NAMES,
         "cache_mib": work.cache_mib,
     }
     if ours:

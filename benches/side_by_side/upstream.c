@@ -87,7 +87,7 @@ static void *serve_stream(void *argument)
         length = answer(framed + 2, length);
         framed[0] = (uint8_t)(length >> 8);
         framed[1] = (uint8_t)length;
-        if (length == 0 || write(file, framed, 2 + length) < 0)
+        if (length == 0 || send(file, framed, 2 + length, MSG_NOSIGNAL) < 0)
             break;
     }
     close(file);
