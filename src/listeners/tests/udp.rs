@@ -97,23 +97,51 @@ fn a_stop_sends_a_whole_bunch() {
     });
 }
 
+/// A backlog of queries from `peer`, without a worker that serves its socket.
+struct Waiting {
+    peer: SocketAddr,
+    socket: Rc<late_udp::Socket>,
+    fake: Rc<Fake>,
+    context: Rc<Context<Fake>>,
+    backlog: late_udp::Backlog<Fake>,
+    _stopper: Stopper,
+}
+
+impl Waiting {
+    fn new(peer: SocketAddr) -> Self {
+        let mut bound = bind(&["127.0.0.1:0".parse().unwrap()], 1).unwrap();
+        let socket = late_udp::Socket::new(bound.workers.remove(0).udp.remove(0)).unwrap();
+        let (stopper, shutdown) = Stopper::new();
+        let fake = Rc::new(Fake::new(LIMITS));
+        let context = Context::new(Rc::clone(&fake), Arc::default(), shutdown);
+        Self {
+            peer,
+            socket: Rc::new(socket),
+            fake,
+            context: Rc::new(context),
+            backlog: late_udp::Backlog::default(),
+            _stopper: stopper,
+        }
+    }
+
+    fn push(&mut self, query: &[u8]) -> bool {
+        let now = std::time::Instant::now();
+        let asked = self.context.asked(self.peer.ip(), Transport::Udp, now);
+        let socket = Rc::clone(&self.socket);
+        let way = late_udp::Way { socket, peer: self.peer, path: sys::ReplyPath::Bound };
+        self.backlog.push(&self.context, way, asked, &self.fake.limits, query)
+    }
+}
+
 #[test]
 fn tasks_of_late_answers_are_used_again_and_bounded() {
     local(async {
-        let address: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let socket = bind(&[address], 1).unwrap().workers.remove(0).udp.remove(0);
-        let socket = Rc::new(late_udp::Socket::new(socket).unwrap());
-        let (_stopper, shutdown) = Stopper::new();
-        let fake = Rc::new(Fake::new(LIMITS));
-        let context = Rc::new(Context::new(Rc::clone(&fake), Arc::default(), shutdown));
-        let client = UdpSocket::bind(address).await.unwrap();
-        let mut backlog = late_udp::Backlog::default();
+        let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let mut waiting = Waiting::new(client.local_addr().unwrap());
+        let (fake, context) = (Rc::clone(&waiting.fake), Rc::clone(&waiting.context));
         let mut start = |octet: u8| {
-            let asked = context.asked(address.ip(), Transport::Udp, std::time::Instant::now());
-            let (socket, peer) = (Rc::clone(&socket), client.local_addr().unwrap());
-            let way = late_udp::Way { socket, peer, path: sys::ReplyPath::Bound };
-            assert!(backlog.push(&context, way, asked, &fake.limits, &[b'w', octet]));
-            backlog.start(&context, 1);
+            assert!(waiting.push(&[b'w', octet]));
+            waiting.backlog.start(&context, 1);
         };
         (0..=255).for_each(&mut start);
         start(0);
@@ -154,20 +182,8 @@ fn who_can_be_answered_at_once_does_not_wait_for_a_flood_of_others() {
 #[test]
 fn a_backlog_is_bounded() {
     local(async {
-        let address: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let socket = bind(&[address], 1).unwrap().workers.remove(0).udp.remove(0);
-        let socket = Rc::new(late_udp::Socket::new(socket).unwrap());
-        let (_stopper, shutdown) = Stopper::new();
-        let fake = Rc::new(Fake::new(LIMITS));
-        let context = Rc::new(Context::new(Rc::clone(&fake), Arc::default(), shutdown));
-        let mut backlog = late_udp::Backlog::default();
-        let mut push = || {
-            let asked = context.asked(address.ip(), Transport::Udp, std::time::Instant::now());
-            let (socket, peer) = (Rc::clone(&socket), address);
-            let way = late_udp::Way { socket, peer, path: sys::ReplyPath::Bound };
-            backlog.push(&context, way, asked, &fake.limits, b"w")
-        };
-        let pushed = (0..late_udp::BACKLOG + 10).filter(|_| push()).count();
+        let mut waiting = Waiting::new("127.0.0.1:9".parse().unwrap());
+        let pushed = (0..late_udp::BACKLOG + 10).filter(|_| waiting.push(b"w")).count();
         assert_eq!(pushed, late_udp::BACKLOG);
     });
 }
