@@ -96,7 +96,7 @@ impl Workers {
         let snapshot = self.shared.snapshot.load();
         let targets = snapshot.rules.iter().flat_map(|rule| rule.targets().to_vec());
         let mut lines: Vec<_> = targets
-            .map(|target| format!("{} {}", target.upstream().address(), target.upstream().tally()))
+            .map(|target| format!("{} {}", target.upstream().server(), target.upstream().tally()))
             .collect();
         lines.sort_unstable();
         lines.dedup();

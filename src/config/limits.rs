@@ -66,6 +66,16 @@ pub const NEGATIVE_TTL: TimeRange = millis(10_000, 1_000, 3_600_000);
 /// Budget of one forwarded query: Windows DNS asks its next forwarder after about 5.5 s, and stub
 /// resolvers give up after 5 s.
 pub const TIMEOUT: TimeRange = millis(2_000, 100, 30_000);
+/// How long expired answers may serve: RFC 8767 §5 suggests one to three days; a week outlives any
+/// outage that somebody works on.
+pub const STALE: TimeRange = TimeRange {
+    default: Duration::from_secs(86_400),
+    min: Duration::ZERO,
+    max: Duration::from_secs(7 * 86_400),
+};
+/// How long a failure is remembered: RFC 9520 §3.2 wants a second at least; above five a tunnel that
+/// is back would go unnoticed.
+pub const FAILURE_TTL: TimeRange = millis(1_000, 1_000, 5_000);
 /// Above this timeout, Windows DNS servers turn to their next forwarder before we answer.
 pub const TIMEOUT_WARN: Duration = Duration::from_secs(4);
 
@@ -89,6 +99,8 @@ pub const MAX_UPSTREAMS: usize = 64;
 pub(super) const WORKERS: CountRange = count(None, 1, 256);
 /// Clients that wait for upstreams.
 pub(super) const IN_FLIGHT: CountRange = count(Some(10_000), 1, 1_000_000);
+/// Queries that wait for one upstream.
+pub(super) const UPSTREAM_IN_FLIGHT: CountRange = count(Some(2_000), 1, 100_000);
 /// TCP connections in all.
 pub(super) const TCP_CONNECTIONS: CountRange = count(Some(1_000), 1, 65_535);
 /// TCP connections of one client address.
@@ -112,6 +124,12 @@ const TABLE: &[Limit] = &[
         bound: Bound::Count(IN_FLIGHT),
         reason: "clients that wait for upstreams; with every upstream dead this is 5,000 queries \
                  a second, and over it the oldest question gives way",
+    },
+    Limit {
+        key: "upstream-in-flight",
+        bound: Bound::Count(UPSTREAM_IN_FLIGHT),
+        reason: "queries that wait for one upstream; one that answers within 20 ms serves 100,000 \
+                 a second with it, and a silent one cannot take all of in-flight",
     },
     Limit {
         key: "tcp-connections",
@@ -209,7 +227,7 @@ mod tests {
 
     #[test]
     fn every_default_lies_in_its_range() {
-        assert_eq!(table().len(), 7);
+        assert_eq!(table().len(), 8);
         for limit in table() {
             match limit.bound {
                 Bound::Count(range) => {

@@ -16,6 +16,7 @@ mod resolve;
 mod spec;
 mod suggest;
 mod table;
+mod upstreams;
 mod values;
 
 #[cfg(test)]
@@ -26,9 +27,10 @@ mod tests;
 pub use diagnostic::{Diagnostic, Severity};
 pub use load::{LoadError, Loaded, MAX_FILE_OCTETS, Report, load, read};
 pub use model::{
-    Access, CacheConfig, Config, Endpoint, Expect, Forward, Limits, Listen, Log, LogFormat,
-    LogLevel, LogQueries, Names, PrivateLink, Refused, Site, Unlisted, UpstreamSource,
+    Access, CacheConfig, Config, Dnssec, DnssecConfig, Endpoint, Expect, Forward, Limits, Listen,
+    Log, LogFormat, LogLevel, LogQueries, Names, Policy, PrivateLink, Refused, Site, Unlisted,
 };
+pub use upstreams::{Scheme, Trust, UpstreamHost, UpstreamServer, UpstreamSource};
 
 /// Every accepted key by table, in the order of the documentation; `""` is the top of the file.
 pub fn keys() -> &'static [(&'static str, &'static [&'static str])] {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::upstreams::UpstreamSource;
 use crate::wire::{Name, Rtype};
 
 /// A whole configuration that passed every check.
@@ -24,6 +25,8 @@ pub struct Config {
     pub forwards: Vec<Forward>,
     /// The cache.
     pub cache: CacheConfig,
+    /// Validation.
+    pub dnssec: DnssecConfig,
     /// Answers that must hold before a start or reload.
     pub expects: Vec<Expect>,
     /// Logging.
@@ -83,6 +86,8 @@ pub struct PrivateLink {
     pub ttl_seconds: u32,
     /// TTL and MINIMUM of the SOA in negative answers, seconds.
     pub negative_ttl_seconds: u32,
+    /// A public address in an upstream's answer for a name of these zones is refused.
+    pub require_private: bool,
     /// In the file's order; at least one.
     pub endpoints: Vec<Endpoint>,
 }
@@ -156,24 +161,65 @@ pub struct Forward {
     pub zones: Vec<Name>,
     /// In the order in which they are asked; at least one.
     pub upstreams: Vec<UpstreamSource>,
+    /// Which of them is asked first.
+    pub policy: Policy,
     /// The whole budget of one query.
     pub timeout: Duration,
+    /// What a silent upstream is asked to see whether it is back.
+    pub probe: (Name, Rtype),
+    /// An answer with a public address is refused.
+    pub require_private: bool,
+    /// An answer with a private address is refused, but for names at or below these; `None`: no
+    /// answer is, for that.
+    pub rebind_protection: Option<Vec<Name>>,
+    /// Whether answers are validated here.
+    pub dnssec: Dnssec,
 }
 
-/// Where upstream addresses come from.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub enum UpstreamSource {
-    /// One server, plain DNS over UDP with TCP where needed.
-    Address(SocketAddr),
-    /// The `nameserver` lines of this file, read again when it changes.
-    ResolvConf(PathBuf),
+/// Which upstream of a rule is asked first. Those that are down come last in each.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Policy {
+    /// The first in the file.
+    Ordered,
+    /// The one with the shortest measured time.
+    Fastest,
+    /// Each in turn.
+    Spread,
+}
+
+/// What is made of DNSSEC in an upstream's answers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Dnssec {
+    /// Signatures and AD go through as they came.
+    Pass,
+    /// Answers are validated (RFC 4035 §5); bogus ones are SERVFAIL with the reason.
+    Validate,
 }
 
 /// `[cache]`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CacheConfig {
     /// Hard bound on what entries take, octets; 0 turns the cache off.
     pub size_octets: u64,
+    /// For how long an answer past its time may still serve while no upstream gives a new one
+    /// (RFC 8767); zero: never.
+    pub stale: Duration,
+    /// Whether what is asked for again shortly before its end is fetched anew.
+    pub prefetch: bool,
+    /// For how long a failure is remembered (RFC 9520).
+    pub failure_ttl: Duration,
+    /// Where answers are kept over a restart; `None`: in the directory that systemd gives for
+    /// state, if it gives one.
+    pub file: Option<PathBuf>,
+}
+
+/// `[dnssec]`: for the rules that validate.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct DnssecConfig {
+    /// DS or DNSKEY records to trust, in a zone file; `None`: those of the root, built in.
+    pub trust_anchors: Option<PathBuf>,
+    /// Zones below which nothing is validated, beside all private-link zones.
+    pub negative_trust_anchors: Vec<Name>,
 }
 
 /// `[[expect]]`.
@@ -243,6 +289,9 @@ pub struct Limits {
     pub workers: usize,
     /// Clients that wait for upstreams, all together; over it the oldest question gives way.
     pub in_flight: usize,
+    /// Queries that wait for one upstream, of all workers together; over it the next upstream is
+    /// asked at once.
+    pub upstream_in_flight: usize,
     /// TCP connections in all.
     pub tcp_connections: usize,
     /// TCP connections of one client address.

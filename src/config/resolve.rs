@@ -11,7 +11,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::findings::{Findings, Path, Problem, Span};
-use super::model::{Access, CacheConfig, Config, Expect, Listen, Site};
+use super::limits;
+use super::model::{Access, CacheConfig, Config, DnssecConfig, Expect, Listen, Site};
 use super::spec::{AccessSpec, Allowed, ExpectSpec, SiteSpec, Spec};
 use crate::wire::Rtype;
 
@@ -56,7 +57,14 @@ pub(super) fn resolve(spec: Spec, findings: &mut Findings<'_>) -> Config {
         sites: spec.sites.into_iter().filter_map(site).collect(),
         private_links,
         forwards: spec.forwards.into_iter().map(forwards::resolve).collect(),
-        cache: CacheConfig { size_octets: spec.cache_octets },
+        cache: CacheConfig {
+            size_octets: spec.cache_octets,
+            stale: limits::STALE.default,
+            prefetch: true,
+            failure_ttl: limits::FAILURE_TTL.default,
+            file: None,
+        },
+        dnssec: DnssecConfig::default(),
         expects: expects(spec.expects, findings),
         log: spec.log,
         limits: spec.limits,

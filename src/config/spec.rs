@@ -10,10 +10,9 @@ use toml::de::{DeTable, DeValue};
 
 use super::findings::{Findings, Path, Problem, Span};
 use super::limits;
-use super::model::{
-    Limits, Log, LogFormat, LogLevel, LogQueries, Names, Refused, Unlisted, UpstreamSource,
-};
+use super::model::{Limits, Log, LogFormat, LogLevel, LogQueries, Names, Refused, Unlisted};
 use super::table::{At, Field, List, Listed, Table, read_items};
+use super::upstreams::UpstreamSource;
 use super::values;
 use crate::wire::{Name, Rtype};
 
@@ -49,6 +48,7 @@ const LOG: &[&str] = &["format", "level", "queries"];
 const LIMITS: &[&str] = &[
     "workers",
     "in-flight",
+    "upstream-in-flight",
     "tcp-connections",
     "tcp-connections-per-client",
     "tcp-pipelined",
@@ -454,6 +454,7 @@ fn default_limits() -> Limits {
     Limits {
         workers: limits::WORKERS.default_here(),
         in_flight: limits::IN_FLIGHT.default_here(),
+        upstream_in_flight: limits::UPSTREAM_IN_FLIGHT.default_here(),
         tcp_connections: limits::TCP_CONNECTIONS.default_here(),
         tcp_connections_per_client: limits::TCP_CONNECTIONS_PER_CLIENT.default_here(),
         tcp_pipelined: limits::TCP_PIPELINED.default_here(),
@@ -469,6 +470,7 @@ fn read_limits(table: &Table<'_>, findings: &mut Findings<'_>) -> Limits {
     };
     let workers = count("workers", &limits::WORKERS);
     let in_flight = count("in-flight", &limits::IN_FLIGHT);
+    let upstream_in_flight = count("upstream-in-flight", &limits::UPSTREAM_IN_FLIGHT);
     let tcp_connections = count("tcp-connections", &limits::TCP_CONNECTIONS);
     let tcp_connections_per_client =
         count("tcp-connections-per-client", &limits::TCP_CONNECTIONS_PER_CLIENT);
@@ -481,6 +483,7 @@ fn read_limits(table: &Table<'_>, findings: &mut Findings<'_>) -> Limits {
     Limits {
         workers,
         in_flight,
+        upstream_in_flight,
         tcp_connections,
         tcp_connections_per_client,
         tcp_pipelined,

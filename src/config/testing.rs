@@ -1,13 +1,14 @@
 //! Configurations for the tests of the floors above.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::{
-    Access, CacheConfig, Config, Endpoint, Forward, Limits, Listen, Log, LogFormat, LogLevel,
-    LogQueries, Names, PrivateLink, Refused, Unlisted, UpstreamSource,
+    Access, CacheConfig, Config, Dnssec, DnssecConfig, Endpoint, Forward, Limits, Listen, Log,
+    LogFormat, LogLevel, LogQueries, Names, Policy, PrivateLink, Refused, Unlisted, UpstreamServer,
+    UpstreamSource, limits,
 };
-use crate::wire::Name;
+use crate::wire::{Name, Rtype};
 
 /// Everybody on loopback and in 10/8 may ask; one Defender zone with `api`, `data.westeurope` and
 /// a wildcard; nothing is forwarded.
@@ -28,12 +29,20 @@ pub(crate) fn minimal() -> Config {
             &[("api", &["10.1.0.5"]), ("data.westeurope", &["10.1.0.6"])],
         )])],
         forwards: Vec::new(),
-        cache: CacheConfig { size_octets: 1 << 20 },
+        cache: CacheConfig {
+            size_octets: 1 << 20,
+            stale: limits::STALE.default,
+            prefetch: true,
+            failure_ttl: limits::FAILURE_TTL.default,
+            file: None,
+        },
+        dnssec: DnssecConfig::default(),
         expects: Vec::new(),
         log: Log { format: LogFormat::Text, level: LogLevel::Info, queries: LogQueries::None },
         limits: Limits {
             workers: 1,
             in_flight: 100,
+            upstream_in_flight: 100,
             tcp_connections: 10,
             tcp_connections_per_client: 5,
             tcp_pipelined: 10,
@@ -47,9 +56,19 @@ pub(crate) fn minimal() -> Config {
 pub(crate) fn forward_all() -> Forward {
     Forward {
         zones: vec![Name::root()],
-        upstreams: vec![UpstreamSource::Address("127.0.0.1:1".parse().expect("an address"))],
+        upstreams: vec![plain("127.0.0.1:1".parse().expect("an address"))],
+        policy: Policy::Ordered,
         timeout: Duration::from_secs(2),
+        probe: (Name::root(), Rtype::NS),
+        require_private: false,
+        rebind_protection: None,
+        dnssec: Dnssec::Pass,
     }
+}
+
+/// Plain DNS at `address`.
+pub(crate) fn plain(address: SocketAddr) -> UpstreamSource {
+    UpstreamSource::Server(UpstreamServer::plain(address))
 }
 
 /// Defender's zone with these endpoints, `unlisted = "wildcard"`.
@@ -61,6 +80,7 @@ pub(crate) fn defender(endpoints: Vec<Endpoint>) -> PrivateLink {
         unlisted: Unlisted::Wildcard,
         ttl_seconds: 60,
         negative_ttl_seconds: 10,
+        require_private: false,
         endpoints,
     }
 }

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use super::findings::Problem;
 use super::limits::{CACHE_SIZE_MAX, CACHE_SIZE_MIN, TimeRange};
-use super::model::UpstreamSource;
+use super::upstreams::{UpstreamServer, UpstreamSource};
 use crate::wire::{Name, Rtype};
 
 /// Port of plain DNS (RFC 1035 §4.2).
@@ -239,12 +239,12 @@ pub(super) fn upstream(text: &str) -> Result<UpstreamSource, Problem> {
         }));
     }
     if let Ok(ip) = text.parse::<IpAddr>() {
-        return address(text).map(|_| UpstreamSource::Address(SocketAddr::new(ip, DNS_PORT)));
+        return address(text).map(|_| plain(SocketAddr::new(ip, DNS_PORT)));
     }
     match text.parse::<SocketAddr>() {
         Ok(socket) if socket.port() == 0 => Err(Problem::new("port 0 cannot be asked; write 53")),
         Ok(socket) => match unmapped(socket.ip()) {
-            Ok(_) => Ok(UpstreamSource::Address(socket)),
+            Ok(_) => Ok(plain(socket)),
             Err(plain) => Err(Problem::new(format!(
                 "an IPv4 address in IPv6 form; write \"{plain}:{}\"",
                 socket.port()
@@ -252,6 +252,10 @@ pub(super) fn upstream(text: &str) -> Result<UpstreamSource, Problem> {
         },
         Err(_) => Err(not_an_upstream(text)),
     }
+}
+
+fn plain(address: SocketAddr) -> UpstreamSource {
+    UpstreamSource::Server(UpstreamServer::plain(address))
 }
 
 /// What is wrong with a text that is no address at all.

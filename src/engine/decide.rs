@@ -205,7 +205,7 @@ fn rule_step(rule: &Rule) -> Step {
 fn state_of(target: &Target) -> UpstreamState {
     let upstream = target.upstream();
     UpstreamState {
-        address: upstream.address(),
+        address: upstream.server().to_string(),
         silent: upstream.is_silent(),
         looping: target.is_looping(),
     }

@@ -1,6 +1,6 @@
 //! What `explain` listens to while a decision is made.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -97,10 +97,10 @@ pub enum Step {
 }
 
 /// An upstream in its part in a rule. Both marks are off where nobody has asked it yet.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct UpstreamState {
-    /// Where it listens.
-    pub address: SocketAddr,
+    /// Where it is and how it is asked, as in the configuration.
+    pub address: String,
     /// Its last tries all went unanswered: others are asked before it.
     pub silent: bool,
     /// It sends this rule's queries back to us: it is not asked.

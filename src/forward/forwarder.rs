@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +11,7 @@ use tokio::time::Instant;
 use super::failure::Failure;
 use super::policy::{self, Attempt};
 use super::rules::Rule;
+use crate::config::UpstreamServer;
 use crate::upstream::{Link, ReceiveBuffer, TryError, Upstream};
 use crate::wire::{Answer, QName, Question};
 
@@ -22,7 +22,7 @@ const IDLE: Duration = Duration::from_secs(300);
 /// One worker's sockets towards upstreams. Lives on that worker's thread, inside a `LocalSet`; it
 /// outlives reloads.
 pub struct Forwarder {
-    links: RefCell<HashMap<SocketAddr, Kept>>,
+    links: RefCell<HashMap<UpstreamServer, Kept>>,
     buffer: ReceiveBuffer,
 }
 
@@ -62,7 +62,7 @@ impl Forwarder {
     fn link(&self, upstream: &Arc<Upstream>) -> Rc<Link> {
         let now = Instant::now();
         let mut links = self.links.borrow_mut();
-        if let Some(kept) = links.get_mut(&upstream.address())
+        if let Some(kept) = links.get_mut(upstream.server())
             && Arc::ptr_eq(kept.link.upstream(), upstream)
         {
             kept.last_used = now;
@@ -70,7 +70,7 @@ impl Forwarder {
         }
         links.retain(|_, kept| now.duration_since(kept.last_used) < IDLE);
         let link = Rc::new(Link::new(Arc::clone(upstream), Rc::clone(&self.buffer)));
-        links.insert(upstream.address(), Kept { link: Rc::clone(&link), last_used: now });
+        links.insert(upstream.server().clone(), Kept { link: Rc::clone(&link), last_used: now });
         link
     }
 }

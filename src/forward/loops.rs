@@ -197,7 +197,7 @@ impl Probe<'_> {
         let outcome = timeout(self.timeout, attempt).await;
         let returned = guard.lock().get(&number).copied().flatten();
         drop(under_way);
-        let (zone, address) = (self.zone, target.upstream().address());
+        let (zone, address) = (self.zone, target.upstream().server());
         if let Some(client) = returned {
             if target.set_looping(*mark) {
                 warn!(

@@ -37,7 +37,7 @@ pub fn own_upstreams(forwards: &[Forward], own: &OwnAddresses) -> Vec<SocketAddr
         .iter()
         .flat_map(|forward| &forward.upstreams)
         .filter_map(|source| match source {
-            UpstreamSource::Address(address) => Some(*address),
+            UpstreamSource::Server(server) => server.address(),
             UpstreamSource::ResolvConf(_) => None,
         })
         .filter(|address| own.is_us(*address))

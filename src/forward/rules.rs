@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use super::own::OwnAddresses;
 use super::resolv_conf;
 use super::target::{ProbeZones, Target};
-use crate::config::{Forward, UpstreamSource};
+use crate::config::{Forward, UpstreamServer, UpstreamSource};
 use crate::upstream::Upstream;
 use crate::wire::{Name, NameMap, QName};
 
@@ -25,7 +25,7 @@ pub struct Rules {
     /// What each resolv.conf named when it last named anything.
     files: Mutex<HashMap<PathBuf, Vec<SocketAddr>>>,
     /// Each server once, whatever rules name it.
-    upstreams: Mutex<HashMap<SocketAddr, Arc<Upstream>>>,
+    upstreams: Mutex<HashMap<UpstreamServer, Arc<Upstream>>>,
 }
 
 /// One `[[forward]]`.
@@ -94,9 +94,9 @@ impl Rules {
             };
             let probe_zones = ProbeZones::new(&forward.zones, protected.iter().filter(is_covered));
             let targets = rules
-                .addresses(&forward.upstreams)
+                .servers(&forward.upstreams)
                 .into_iter()
-                .map(|address| rules.target(address, &probe_zones, previous))
+                .map(|server| rules.target(server, &probe_zones, previous))
                 .collect();
             rules.rules.push(Arc::new(Rule {
                 zones: forward.zones.clone(),
@@ -133,24 +133,25 @@ impl Rules {
         let mut any = false;
         let names_changed = |source: &UpstreamSource| match source {
             UpstreamSource::ResolvConf(path) => changed.contains(path),
-            UpstreamSource::Address(_) => false,
+            UpstreamSource::Server(_) => false,
         };
         for rule in self.rules.iter().filter(|rule| rule.sources.iter().any(names_changed)) {
             let before = rule.targets();
             let targets: Vec<_> = self
-                .addresses(&rule.sources)
+                .servers(&rule.sources)
                 .into_iter()
-                .map(|address| {
-                    let kept = before.iter().find(|target| target.upstream().address() == address);
-                    kept.cloned().unwrap_or_else(|| self.target(address, &rule.probe_zones, None))
+                .map(|server| {
+                    let kept = before.iter().find(|target| *target.upstream().server() == server);
+                    kept.cloned().unwrap_or_else(|| self.target(server, &rule.probe_zones, None))
                 })
                 .collect();
-            let shown = addresses_of(&targets);
-            if shown == addresses_of(&before) {
+            let shown = servers_of(&targets);
+            if shown == servers_of(&before) {
                 continue;
             }
             any = true;
-            info!("zone {}: upstreams are now {shown:?}", rule.shown_zone());
+            let shown: Vec<_> = shown.iter().map(ToString::to_string).collect();
+            info!("zone {}: upstreams are now {}", rule.shown_zone(), shown.join(", "));
             rule.targets.store(Arc::new(targets));
         }
         self.prune();
@@ -161,7 +162,7 @@ impl Rules {
     /// `other`.
     pub fn has_servers_of(&self, other: &Self) -> bool {
         let servers = |rules: &Self| -> Vec<_> {
-            rules.iter().map(|rule| addresses_of(&rule.targets())).collect()
+            rules.iter().map(|rule| servers_of(&rule.targets())).collect()
         };
         servers(self) == servers(other)
     }
@@ -219,59 +220,61 @@ impl Rules {
         changed
     }
 
-    /// The addresses of `sources` in order, each once, without our own.
-    fn addresses(&self, sources: &[UpstreamSource]) -> Vec<SocketAddr> {
+    /// The servers of `sources` in order, each once, without ourselves.
+    fn servers(&self, sources: &[UpstreamSource]) -> Vec<UpstreamServer> {
         let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut addresses = Vec::new();
+        let mut servers = Vec::new();
         for source in sources {
             let (from, listed) = match source {
-                UpstreamSource::Address(address) => ("the configuration", Some(vec![*address])),
+                UpstreamSource::Server(server) => ("the configuration", vec![server.clone()]),
                 UpstreamSource::ResolvConf(path) => {
-                    (path.to_str().unwrap_or("resolv.conf"), files.get(path).cloned())
+                    let listed = files.get(path).into_iter().flatten();
+                    let listed = listed.map(|address| UpstreamServer::plain(*address)).collect();
+                    (path.to_str().unwrap_or("resolv.conf"), listed)
                 }
             };
-            for address in listed.into_iter().flatten() {
-                if self.own.is_us(address) {
-                    warn!("upstream {address} (from {from}) is this daemon itself: left out");
-                } else if !addresses.contains(&address) {
-                    addresses.push(address);
+            for server in listed {
+                if server.address().is_some_and(|address| self.own.is_us(address)) {
+                    warn!("upstream {server} (from {from}) is this daemon itself: left out");
+                } else if !servers.contains(&server) {
+                    servers.push(server);
                 }
             }
         }
-        addresses
+        servers
     }
 
-    /// A new part for `address`; the server itself may be known from other rules or before.
+    /// A new part for `server`; the server itself may be known from other rules or before.
     fn target(
         &self,
-        address: SocketAddr,
+        server: UpstreamServer,
         probe_zones: &ProbeZones,
         previous: Option<&Self>,
     ) -> Arc<Target> {
         let before = previous.and_then(|previous| {
             let known = previous.upstreams.lock().unwrap_or_else(PoisonError::into_inner);
-            known.get(&address).cloned()
+            known.get(&server).cloned()
         });
+        let loops = |zone| previous.is_some_and(|previous| previous.knows_loop(zone, &server));
+        let looping: Vec<_> =
+            probe_zones.iter().filter(|(_, zone)| loops(zone)).map(|(mark, _)| mark).collect();
         let upstream = {
             let mut known = self.upstreams.lock().unwrap_or_else(PoisonError::into_inner);
-            let known = known.entry(address);
-            let new = || before.unwrap_or_else(|| Arc::new(Upstream::new(address)));
-            Arc::clone(known.or_insert_with(new))
+            let new = || before.unwrap_or_else(|| Arc::new(Upstream::new(server.clone())));
+            Arc::clone(known.entry(server.clone()).or_insert_with(new))
         };
         let target = Target::new(upstream, probe_zones);
-        for (mark, zone) in probe_zones.iter() {
-            if previous.is_some_and(|previous| previous.knows_loop(zone, address)) {
-                target.set_looping(mark);
-            }
+        for mark in looping {
+            target.set_looping(mark);
         }
         Arc::new(target)
     }
 
-    /// Whether queries for `zone` come back from `address`, whatever rule found that out.
-    fn knows_loop(&self, zone: &Name, address: SocketAddr) -> bool {
+    /// Whether queries for `zone` come back from `server`, whatever rule found that out.
+    fn knows_loop(&self, zone: &Name, server: &UpstreamServer) -> bool {
         self.find(&QName::from(zone)).is_some_and(|rule| {
             let targets = rule.targets();
-            let target = targets.iter().find(|target| target.upstream().address() == address);
+            let target = targets.iter().find(|target| target.upstream().server() == server);
             target.is_some_and(|target| target.loops_in(&rule.probe_zones, zone))
         })
     }
@@ -280,7 +283,7 @@ impl Rules {
     fn prune(&self) {
         let used: Vec<_> = self.rules.iter().flat_map(|rule| rule.targets().to_vec()).collect();
         let mut known = self.upstreams.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|address, _| used.iter().any(|t| t.upstream().address() == *address));
+        known.retain(|server, _| used.iter().any(|target| target.upstream().server() == server));
     }
 }
 
@@ -291,6 +294,6 @@ impl Rule {
     }
 }
 
-fn addresses_of(targets: &[Arc<Target>]) -> Vec<SocketAddr> {
-    targets.iter().map(|target| target.upstream().address()).collect()
+fn servers_of(targets: &[Arc<Target>]) -> Vec<UpstreamServer> {
+    targets.iter().map(|target| target.upstream().server().clone()).collect()
 }

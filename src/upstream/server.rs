@@ -1,11 +1,13 @@
 //! What all workers share about one server: its address, its counters, its silence.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+use crate::config::UpstreamServer;
 
 /// Tries in a row without a reply after which a server counts as silent: one or two can be loss.
 const SILENT_AFTER_TRIES: u32 = 3;
@@ -15,13 +17,15 @@ const CANARY_EVERY: Duration = Duration::from_secs(1);
 /// One server, shared by all workers and rules that name its address.
 #[derive(Debug)]
 pub struct Upstream {
-    address: SocketAddr,
+    server: UpstreamServer,
     born: Instant,
     pub(super) counters: Counters,
     /// Tries since the last reply.
     unanswered: AtomicU32,
     /// When the next canary may go, milliseconds after `born`.
     next_canary_ms: AtomicU64,
+    /// What last went wrong, and when.
+    last_error: Mutex<Option<(Instant, String)>>,
 }
 
 /// Counts since the start, relaxed: for those who look on, nothing is decided by them.
@@ -77,19 +81,20 @@ pub(super) fn count(counter: &AtomicU64) {
 
 impl Upstream {
     /// A server nobody has asked yet.
-    pub fn new(address: SocketAddr) -> Self {
+    pub fn new(server: UpstreamServer) -> Self {
         Self {
-            address,
+            server,
             born: Instant::now(),
             counters: Counters::default(),
             unanswered: AtomicU32::new(0),
             next_canary_ms: AtomicU64::new(0),
+            last_error: Mutex::default(),
         }
     }
 
-    /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    /// Where it is and how it is asked.
+    pub fn server(&self) -> &UpstreamServer {
+        &self.server
     }
 
     /// The counters now.
@@ -115,6 +120,17 @@ impl Upstream {
         if self.unanswered.load(Ordering::Relaxed) != 0 {
             self.unanswered.store(0, Ordering::Relaxed);
         }
+    }
+
+    /// Keeps the reason of a failure for whoever looks.
+    pub fn note_error(&self, reason: String) {
+        let mut last = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = Some((Instant::now(), reason));
+    }
+
+    /// What last went wrong, and when.
+    pub fn last_error(&self) -> Option<(Instant, String)> {
+        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The budget of a query ended while this server was silent.
@@ -160,7 +176,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_silent_server_goes_last_but_for_one_query_a_second() {
-        let upstream = Upstream::new("192.0.2.1:53".parse().unwrap());
+        let upstream = Upstream::new(UpstreamServer::plain("192.0.2.1:53".parse().unwrap()));
         upstream.note_silence();
         upstream.note_silence();
         assert!(!upstream.goes_last(Instant::now()));

@@ -66,7 +66,7 @@ impl Socket {
         now: Instant,
     ) -> io::Result<Self> {
         let wire = Rc::new(Wire {
-            io: connect(upstream.address())?,
+            io: connect(upstream.server().address().ok_or(io::ErrorKind::AddrNotAvailable)?)?,
             waiters: Waiters::default(),
             outbox: RefCell::default(),
             driver: Cell::default(),

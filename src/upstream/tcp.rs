@@ -145,7 +145,7 @@ impl Tcp {
     ) -> Result<&'a DnsExchange<TokioRuntimeProvider>, NetError> {
         let dial = || {
             count(&self.upstream.counters.tcp_dials);
-            dial(self.provider.clone(), self.upstream.address())
+            dial(self.provider.clone(), self.upstream.server().address())
         };
         connection.exchange.get_or_try_init(dial).await
     }
@@ -161,8 +161,11 @@ impl Tcp {
 
 async fn dial(
     provider: TokioRuntimeProvider,
-    address: SocketAddr,
+    address: Option<SocketAddr>,
 ) -> Result<DnsExchange<TokioRuntimeProvider>, NetError> {
+    let Some(address) = address else {
+        return Err(io::Error::from(io::ErrorKind::AddrNotAvailable).into());
+    };
     // A link-local address means nothing without its interface, which `new_connection` has no
     // argument for.
     if let SocketAddr::V6(scoped) = address

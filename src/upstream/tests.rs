@@ -13,6 +13,7 @@ use tokio::task::{LocalSet, spawn_local};
 use tokio::time::timeout;
 
 use super::{Link, TryError, Upstream};
+use crate::config::UpstreamServer;
 use crate::wire::{Question, Rcode, Rtype};
 
 /// Far more than any test needs: a test that fails says so instead of hanging.
@@ -27,7 +28,7 @@ pub(crate) fn question() -> Question {
 }
 
 fn link(address: SocketAddr) -> Link {
-    Link::new(Arc::new(Upstream::new(address)), Link::receive_buffer())
+    Link::new(Arc::new(Upstream::new(UpstreamServer::plain(address))), Link::receive_buffer())
 }
 
 /// Where the question of `query` ends.

@@ -5,10 +5,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::config::findings::{Findings, Path, Problem, Span};
 use crate::config::limits;
-use crate::config::model::{Forward, UpstreamSource};
+use crate::config::model::{Dnssec, Forward, Policy};
 use crate::config::spec::ForwardSpec;
 use crate::config::table::List;
-use crate::wire::Name;
+use crate::config::upstreams::UpstreamSource;
+use crate::wire::{Name, Rtype};
 
 pub(super) fn check(specs: &[ForwardSpec], listen: &List<SocketAddr>, findings: &mut Findings<'_>) {
     let mut owners: HashMap<&Name, Span> = HashMap::new();
@@ -23,7 +24,8 @@ pub(super) fn check(specs: &[ForwardSpec], listen: &List<SocketAddr>, findings: 
             }
         }
         for at in &spec.upstreams.items {
-            let UpstreamSource::Address(upstream) = at.value else { continue };
+            let UpstreamSource::Server(server) = &at.value else { continue };
+            let Some(upstream) = server.address() else { continue };
             if let Some(problem) = wrong_upstream(upstream, listen, findings) {
                 findings.error(path.key("upstreams"), at.span, problem);
             }
@@ -64,6 +66,11 @@ pub(super) fn resolve(spec: ForwardSpec) -> Forward {
     Forward {
         zones: spec.zones.values(),
         upstreams: spec.upstreams.values(),
+        policy: Policy::Ordered,
         timeout: spec.timeout.or(limits::TIMEOUT.default),
+        probe: (Name::root(), Rtype::NS),
+        require_private: false,
+        rebind_protection: None,
+        dnssec: Dnssec::Pass,
     }
 }

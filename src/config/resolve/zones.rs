@@ -48,6 +48,7 @@ fn private_link(spec: PrivateLinkSpec, zones: Zones, sites: &SiteIndex) -> Priva
         unlisted: spec.unlisted.or(Unlisted::Wildcard),
         ttl_seconds: spec.ttl_seconds,
         negative_ttl_seconds: spec.negative_ttl_seconds,
+        require_private: false,
         endpoints: spec
             .endpoints
             .into_iter()

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::config;
-use crate::config::testing::{defender, endpoint};
+use crate::config::testing::{defender, endpoint, forward_all, minimal, plain};
 use crate::config::{
     CacheConfig, Expect, Forward, LogFormat, LogLevel, LogQueries, PrivateLink, Refused, Site,
     Unlisted, UpstreamSource, limits, read,
@@ -57,10 +57,10 @@ fn the_quickstart_means_what_it_says() {
     let forward = Forward {
         zones: vec![Name::root()],
         upstreams: vec![UpstreamSource::ResolvConf(PathBuf::from("/etc/resolv.conf"))],
-        timeout: Duration::from_secs(2),
+        ..forward_all()
     };
     assert_eq!(config.forwards, [forward]);
-    assert_eq!(config.cache, CacheConfig { size_octets: 64 << 20 });
+    assert_eq!(config.cache, CacheConfig { size_octets: 64 << 20, ..minimal().cache });
     let expect = Expect {
         client: "127.0.0.1".parse().expect("an address"),
         qname: name("api.cloud.defender.microsoft.com"),
@@ -102,6 +102,7 @@ fn the_packaged_file_shows_the_defaults_and_its_examples() {
         unlisted: Unlisted::Forward,
         ttl_seconds: 60,
         negative_ttl_seconds: 10,
+        require_private: false,
         endpoints: vec![endpoint("storage", &[], &[], &[("contosologs", &["10.1.0.9"])])],
     };
     assert_same(&packaged.private_links, &vec![defender(vec![hub]), storage]);
@@ -148,10 +149,11 @@ fn every_value_can_be_other_than_its_default() {
         zones: vec![name("corp.example"), name("10.in-addr.arpa")],
         upstreams: asked
             .into_iter()
-            .map(UpstreamSource::Address)
+            .map(plain)
             .chain(files.into_iter().map(UpstreamSource::ResolvConf))
             .collect(),
         timeout: Duration::from_millis(1500),
+        ..forward_all()
     };
     assert_eq!(config.forwards, [forward]);
     let link = &config.private_links[0];

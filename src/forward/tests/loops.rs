@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::task::LocalSet;
 
 use super::rules::forward;
-use crate::config::UpstreamSource;
+use crate::config::testing::plain;
 use crate::forward::target::Mark;
 use crate::forward::{Failure, Forwarder, LoopGuard, OwnAddresses, Rules, probe_all, probe_due};
 use crate::upstream::tests::{local, reply, udp_server};
@@ -45,7 +45,7 @@ async fn a_loop_is_found_skipped_and_found_gone() {
         })
         .await;
         let healthy = udp_server(|query| vec![reply(query, 3, 0)]).await;
-        let sources = [looping, healthy].map(UpstreamSource::Address).to_vec();
+        let sources = [looping, healthy].map(plain).to_vec();
         let rules =
             Rules::build(&[forward(&["example"], sources)], &[], OwnAddresses::default(), None);
         let targets = rules.iter().next().unwrap().targets();
@@ -85,7 +85,7 @@ async fn a_number_is_good_for_one_probe() {
             vec![reply(query, 3, 0)]
         })
         .await;
-        let sources = vec![UpstreamSource::Address(server)];
+        let sources = vec![plain(server)];
         let rules = Rules::build(&[forward(&["."], sources)], &[], OwnAddresses::default(), None);
         probe_all(&Forwarder::new(), &rules, &guard).await;
         let name = seen.take().expect("probed");
@@ -113,7 +113,7 @@ async fn a_private_zone_below_the_root_rule_loops_alone() {
             vec![reply(query, 0, 1)]
         })
         .await;
-        let sources = vec![UpstreamSource::Address(server)];
+        let sources = vec![plain(server)];
         let other = forward(&["other.example"], vec![]);
         let protected =
             [zone, "other.example".parse().unwrap(), "q.other.example".parse().unwrap()];
@@ -142,7 +142,7 @@ async fn probes_of_one_zone_at_one_server_never_overlap() {
         let guard = LoopGuard::new();
         // It never answers: probes take the rule's whole timeout.
         let silent = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let sources = vec![UpstreamSource::Address(silent.local_addr().unwrap())];
+        let sources = vec![plain(silent.local_addr().unwrap())];
         let forwards = [forward(&["a.example", "b.example"], sources)];
         let rules = Rules::build(&forwards, &[], OwnAddresses::default(), None);
         let targets = rules.iter().next().unwrap().targets();
@@ -167,7 +167,7 @@ async fn a_server_that_a_file_has_named_since_is_probed() {
     local(async {
         let guard = LoopGuard::new();
         let server = udp_server(|query| vec![reply(query, 3, 0)]).await;
-        let sources = vec![UpstreamSource::Address(server)];
+        let sources = vec![plain(server)];
         let rules = Rules::build(&[forward(&["."], sources)], &[], OwnAddresses::default(), None);
         let targets = rules.iter().next().unwrap().targets();
         for _ in 0..2 {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use crate::config::UpstreamServer;
 use crate::forward::Failure;
 use crate::forward::policy::{Attempt, ordered, step};
 use crate::forward::target::{Mark, PROBED_ZONES, ProbeZones, Target};
@@ -43,10 +44,11 @@ impl Attempt for Script {
         upstream: &Arc<Upstream>,
         question: &Question,
     ) -> Result<Answer, TryError> {
-        let port = upstream.address().port();
+        let address = upstream.server().address().unwrap();
+        let port = address.port();
         let nth = self.asked.borrow().iter().filter(|(_, asked)| *asked == port).count();
         self.asked.borrow_mut().push((self.begun.elapsed().as_millis(), port));
-        let script = &self.servers[&upstream.address()];
+        let script = &self.servers[&address];
         match *script.get(nth).unwrap_or(script.last().unwrap()) {
             Says(after_ms, rcode) => {
                 sleep(Duration::from_millis(after_ms)).await;
@@ -87,7 +89,7 @@ fn targets(servers: usize) -> Vec<Arc<Target>> {
     (1..=servers)
         .map(|port| {
             let port = u16::try_from(port).unwrap();
-            let upstream = Upstream::new(SocketAddr::from(([192, 0, 2, 1], port)));
+            let upstream = Upstream::new(UpstreamServer::plain(([192, 0, 2, 1], port).into()));
             Arc::new(Target::new(Arc::new(upstream), &zones()))
         })
         .collect()
@@ -108,7 +110,7 @@ async fn run_within(
     servers: &[&[Does]],
 ) -> (Result<Answer, Failure>, u128, Vec<(u128, u16)>) {
     let begun = Instant::now();
-    let addresses = targets.iter().map(|target| target.upstream().address());
+    let addresses = targets.iter().map(|target| target.upstream().server().address().unwrap());
     let servers = addresses.zip(servers.iter().map(|does| does.to_vec())).collect();
     let script = Script { begun, servers, asked: RefCell::default() };
     let outcome = ordered(&script, targets, mark, begun + budget, &question()).await;

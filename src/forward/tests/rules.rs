@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use crate::config::testing::{forward_all, plain};
 use crate::config::{Forward, UpstreamSource};
 use crate::forward::target::Mark;
 use crate::forward::{OwnAddresses, Rule, Rules, own_upstreams};
 use crate::wire::{Name, QName};
 
 pub(super) fn address(text: &str) -> UpstreamSource {
-    UpstreamSource::Address(text.parse().unwrap())
+    plain(text.parse().unwrap())
 }
 
 pub(super) fn forward(zones: &[&str], upstreams: Vec<UpstreamSource>) -> Forward {
@@ -21,11 +22,12 @@ pub(super) fn forward(zones: &[&str], upstreams: Vec<UpstreamSource>) -> Forward
         zones: zones.iter().map(|zone| zone.parse().unwrap()).collect(),
         upstreams,
         timeout: Duration::from_secs(1),
+        ..forward_all()
     }
 }
 
 fn servers(rule: &Rule) -> Vec<String> {
-    rule.targets().iter().map(|target| target.upstream().address().to_string()).collect()
+    rule.targets().iter().map(|target| target.upstream().server().to_string()).collect()
 }
 
 fn own() -> OwnAddresses {

@@ -9,7 +9,7 @@ use tokio::net::UdpSocket;
 use tokio::task::spawn_local;
 
 use super::rules::forward;
-use crate::config::UpstreamSource;
+use crate::config::testing::plain;
 use crate::forward::{Failure, Flights, Forwarder, OwnAddresses, Rule, Rules};
 use crate::upstream::tests::{local, question, reply, udp_server};
 use crate::wire::Rcode;
@@ -20,7 +20,7 @@ fn far() -> tokio::time::Instant {
 }
 
 fn rule(servers: &[std::net::SocketAddr]) -> Arc<Rule> {
-    let sources = servers.iter().copied().map(UpstreamSource::Address).collect();
+    let sources = servers.iter().copied().map(plain).collect();
     let rules = Rules::build(&[forward(&["."], sources)], &[], OwnAddresses::default(), None);
     Arc::clone(rules.iter().next().unwrap())
 }

@@ -21,6 +21,7 @@ use crate::engine::{Asked, Outcome, Silence, Verdict};
 
 /// Wide enough that no test meets a bound that it does not set.
 pub(super) const LIMITS: Limits = Limits {
+    upstream_in_flight: 100,
     workers: 1,
     in_flight: 1_000,
     tcp_connections: 100,
