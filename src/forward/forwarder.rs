@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::io;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -91,6 +92,26 @@ impl Forwarder {
         links.insert(upstream.server().clone(), kept);
         link
     }
+
+    /// The next query gets another one.
+    fn forget(&self, link: &Rc<Link>) {
+        let mut links = self.links.borrow_mut();
+        let server = link.upstream().server();
+        if links.get(server).is_some_and(|kept| Rc::ptr_eq(&kept.link, link)) {
+            links.remove(server);
+        }
+    }
+}
+
+/// Whether the kernel sends nothing from a socket, as it does where its source address is not ours
+/// any more: known so before we have heard of it. Which of these it says depends on its version.
+fn is_source_gone(kind: io::ErrorKind) -> bool {
+    matches!(
+        kind,
+        io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::AddrNotAvailable
+            | io::ErrorKind::InvalidInput
+    )
 }
 
 impl Attempt for Forwarder {
@@ -103,11 +124,17 @@ impl Attempt for Forwarder {
         let mut next_epoch = pin!(self.next_epoch.notified());
         let link = self.link(upstream);
         let mut first = pin!(link.ask(question));
-        tokio::select! {
+        let waits = tokio::select! {
             biased;
-            outcome = &mut first => return outcome,
-            () = &mut next_epoch => {}
-        }
+            outcome = &mut first => match outcome {
+                Err(TryError::Unreachable(kind)) if is_source_gone(kind) => {
+                    self.forget(&link);
+                    false
+                }
+                outcome => return outcome,
+            },
+            () = &mut next_epoch => true,
+        };
         // The query, or its reply, may have been lost with the old network. Once: whoever asks has
         // tries left for a network that changes again. In a box, since nearly no query comes here.
         let link = self.link(upstream);
@@ -115,7 +142,7 @@ impl Attempt for Forwarder {
         tokio::select! {
             biased;
             // An error on the old way says nothing about the new one.
-            Ok(answer) = &mut first => Ok(answer),
+            Ok(answer) = &mut first, if waits => Ok(answer),
             outcome = &mut second => outcome,
         }
     }
