@@ -1,7 +1,7 @@
 //! The real binary, and what one asks it.
 
 use std::io::{BufRead, BufReader};
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use hickory_proto::op::{Message, MessageType, OpCode, Query};
 use hickory_proto::rr::{Name, RData, RecordType};
 
-use super::UPSTREAM;
 use super::space::Space;
 
 /// The bound of a wait on a machine that does other things too.
@@ -21,6 +20,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 pub(crate) struct Daemon {
     child: Child,
     address: SocketAddr,
+    upstream: SocketAddr,
     stderr: Arc<Mutex<String>>,
 }
 
@@ -28,11 +28,11 @@ pub(crate) struct Daemon {
 pub(crate) struct Waiting(UdpSocket);
 
 impl Daemon {
-    pub(crate) fn start(space: &Space) -> Self {
+    pub(crate) fn start(space: &Space, upstream: SocketAddr) -> Self {
         let config = space.folder().join("privatelinkd.toml");
         let text = format!(
             "[listen]\ndns = ['127.0.0.1:0']\n[limits]\nworkers = 1\n\
-             [[forward]]\nzones = ['.']\nupstreams = ['{UPSTREAM}']\ntimeout = '2s'\n"
+             [[forward]]\nzones = ['.']\nupstreams = ['{upstream}']\ntimeout = '2s'\n"
         );
         std::fs::write(&config, text).expect("written");
         let mut child = Command::new(env!("CARGO_BIN_EXE_privatelinkd"))
@@ -60,7 +60,7 @@ impl Daemon {
         };
         let address = first.split(' ').nth(2).and_then(|word| word.parse().ok());
         let address = address.unwrap_or_else(|| panic!("no address: {first}"));
-        Self { child, address, stderr }
+        Self { child, address, upstream, stderr }
     }
 
     /// What it has written to stderr so far.
@@ -74,7 +74,7 @@ impl Daemon {
 
     /// The address in the answer, which is the one that the upstream was asked from; `None`: a
     /// failure.
-    pub(crate) fn ask(&self) -> Option<Ipv4Addr> {
+    pub(crate) fn ask(&self) -> Option<IpAddr> {
         self.send().receive()
     }
 
@@ -85,7 +85,8 @@ impl Daemon {
         let mut message = Message::new(1, MessageType::Query, OpCode::Query);
         message.metadata.recursion_desired = true;
         let name = Name::from_ascii("whence.example.").expect("a name");
-        message.add_query(Query::query(name, RecordType::A));
+        let rtype = if self.upstream.is_ipv4() { RecordType::A } else { RecordType::AAAA };
+        message.add_query(Query::query(name, rtype));
         socket.send(&message.to_vec().expect("encodable")).expect("sent");
         Waiting(socket)
     }
@@ -93,12 +94,13 @@ impl Daemon {
 
 impl Waiting {
     /// See [`Daemon::ask`].
-    pub(crate) fn receive(&self) -> Option<Ipv4Addr> {
+    pub(crate) fn receive(&self) -> Option<IpAddr> {
         let mut reply = [0; 4_096];
         let octets = self.0.recv(&mut reply).expect("the daemon says something");
         let message = Message::from_vec(&reply[..octets]).expect("a message");
         match message.answers.last()?.data {
-            RData::A(address) => Some(address.0),
+            RData::A(address) => Some(address.0.into()),
+            RData::AAAA(address) => Some(address.0.into()),
             _ => None,
         }
     }

@@ -6,7 +6,7 @@
 mod daemon;
 mod space;
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use daemon::Daemon;
@@ -20,9 +20,12 @@ const MANY: usize = 100;
 const ANEW: &str = "upstream sockets are made anew";
 
 /// Our addresses, and the other side's.
-const FIRST: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 2);
-const SECOND: Ipv4Addr = Ipv4Addr::new(10, 99, 1, 2);
-const UPSTREAM: Ipv4Addr = Ipv4Addr::new(10, 99, 9, 53);
+const FIRST: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 99, 0, 2));
+const SECOND: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 99, 1, 2));
+const UPSTREAM: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 99, 9, 53));
+const FIRST_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd99, 0, 0, 0, 0, 0, 0, 2));
+const SECOND_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd99, 1, 0, 0, 0, 0, 0, 2));
+const UPSTREAM_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd99, 9, 0, 0, 0, 0, 0, 0x53));
 
 /// The upstream, in its own namespace: [`Space::start_upstream`] runs it.
 #[test]
@@ -33,15 +36,19 @@ fn upstream() {
 
 /// A daemon whose every socket has [`FIRST`] for its source.
 fn daemon(space: &Space) -> Daemon {
-    let daemon = Daemon::start(space);
+    daemon_of(space, UPSTREAM, FIRST)
+}
+
+fn daemon_of(space: &Space, upstream: IpAddr, source: IpAddr) -> Daemon {
+    let daemon = Daemon::start(space, SocketAddr::new(upstream, 53));
     for _ in 0..MANY {
-        assert_eq!(daemon.ask(), Some(FIRST), "{}", daemon.log());
+        assert_eq!(daemon.ask(), Some(source), "{}", daemon.log());
     }
     daemon
 }
 
 /// Asks until the upstream has heard `source`, and then asks many times: each must be answered.
-fn recovers(daemon: &Daemon, since: Instant, source: Ipv4Addr) {
+fn recovers(daemon: &Daemon, since: Instant, source: IpAddr) {
     while daemon.ask() != Some(source) {
         assert!(since.elapsed() < RECOVERY, "{}", daemon.log());
     }
@@ -78,6 +85,19 @@ fn an_address_that_is_taken_away_is_left() {
         space.near(&format!("addr add {SECOND}/24 dev near"));
         space.near(&format!("route replace {UPSTREAM} dev near"));
         recovers(&daemon, Instant::now(), SECOND);
+        daemon.wait_for_log(ANEW);
+    });
+}
+
+/// Here the kernel goes on sending from the address that is gone.
+#[test]
+fn an_ipv6_address_that_is_taken_away_is_left() {
+    space::within("address-v6", |space| {
+        let daemon = daemon_of(space, UPSTREAM_V6, FIRST_V6);
+        space.near(&format!("addr del {FIRST_V6}/64 dev near"));
+        space.near(&format!("addr add {SECOND_V6}/64 dev near nodad"));
+        space.near(&format!("route replace {UPSTREAM_V6} dev near"));
+        recovers(&daemon, Instant::now(), SECOND_V6);
         daemon.wait_for_log(ANEW);
     });
 }

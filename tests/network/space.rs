@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use hickory_proto::op::{Message, MessageType};
-use hickory_proto::rr::rdata::A;
+use hickory_proto::rr::rdata::{A, AAAA};
 use hickory_proto::rr::{RData, Record};
 
-use super::{FIRST, UPSTREAM};
+use super::{FIRST, FIRST_V6, UPSTREAM, UPSTREAM_V6};
 
 /// Set inside; a folder of the test's own.
 const INSIDE: &str = "PRIVATELINKD_NETWORK_INSIDE";
@@ -96,6 +96,12 @@ impl Space {
         self.far("addr add 10.99.0.1/24 dev far0");
         self.far("link set far0 up");
         self.far("route add 10.99.1.0/24 dev far0");
+        // Without the seconds in which an address may not be used yet.
+        self.near(&format!("addr add {FIRST_V6}/64 dev near nodad"));
+        self.near(&format!("route add {UPSTREAM_V6} dev near"));
+        self.far(&format!("addr add {UPSTREAM_V6}/128 dev far0 nodad"));
+        self.far("route add fd99::/64 dev far0");
+        self.far("route add fd99:1::/64 dev far0");
         self.route_to_upstream();
         self.start_upstream();
     }
@@ -146,8 +152,17 @@ impl Space {
 /// In the far namespace: answers every query with the address it came from, TTL 0.
 pub(crate) fn serve_if_asked() {
     let Some(ready) = env::var_os(SERVE) else { return };
-    let socket = UdpSocket::bind((UPSTREAM, 53)).expect("a socket");
+    let sockets =
+        [UPSTREAM, UPSTREAM_V6].map(|address| UdpSocket::bind((address, 53)).expect("a socket"));
     fs::write(ready, "").expect("written");
+    std::thread::scope(|scope| {
+        for socket in &sockets {
+            scope.spawn(|| serve(socket));
+        }
+    });
+}
+
+fn serve(socket: &UdpSocket) {
     let mut buffer = [0; 4_096];
     loop {
         let (octets, peer) = socket.recv_from(&mut buffer).expect("a query");
@@ -155,8 +170,11 @@ pub(crate) fn serve_if_asked() {
         let name = message.queries[0].name().clone();
         message.metadata.message_type = MessageType::Response;
         message.metadata.recursion_available = true;
-        let IpAddr::V4(source) = peer.ip() else { panic!("{peer}") };
-        message.answers.push(Record::from_rdata(name, 0, RData::A(A(source))));
+        let source = match peer.ip() {
+            IpAddr::V4(source) => RData::A(A(source)),
+            IpAddr::V6(source) => RData::AAAA(AAAA(source)),
+        };
+        message.answers.push(Record::from_rdata(name, 0, source));
         // There may be no way back: that is what the tests are about.
         let _lost = socket.send_to(&message.to_vec().expect("encodable"), peer);
     }

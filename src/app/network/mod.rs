@@ -11,7 +11,7 @@ mod wake;
 
 use std::fmt;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -27,8 +27,8 @@ use report::Report;
 /// What hosts that are known by name alone are judged by: the ways to nowhere in particular
 /// (RFC 5737, RFC 3849). Nothing is ever sent there.
 const ANYWHERE: [SocketAddr; 2] = [
-    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 53),
-    SocketAddr::new(std::net::IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)), 53),
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 53),
+    SocketAddr::new(IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)), 53),
 ];
 
 /// Why to look.
@@ -157,6 +157,9 @@ mod tests {
     use tokio::task::LocalSet;
 
     use super::*;
+    use crate::config::Forward;
+    use crate::config::testing::{forward_all, plain};
+    use crate::forward::OwnAddresses;
 
     /// A kernel without netlink.
     struct Nobody;
@@ -194,6 +197,20 @@ mod tests {
             assert!(wait.await.is_err());
         };
         LocalSet::new().run_until(check).await;
+    }
+
+    #[tokio::test]
+    async fn only_another_way_or_a_sleep_makes_sockets_anew() {
+        let forward =
+            Forward { upstreams: vec![plain("127.0.0.1:53".parse().unwrap())], ..forward_all() };
+        let rules = Rules::build(&[forward], &[], OwnAddresses::default(), None);
+        let mut network = Network::default();
+        let everything =
+            NetworkChanges { addresses: true, links: true, routes: true, rules: true, lost: true };
+        assert!(!network.look(Cause::Housekeeping, &rules), "the first look knows no other");
+        assert!(!network.look(Cause::Housekeeping, &rules));
+        assert!(!network.look(Cause::Heard(everything), &rules), "loopback is where it was");
+        assert!(network.look(Cause::Woke(Duration::from_secs(2)), &rules));
     }
 
     #[test]
