@@ -15,7 +15,8 @@ use super::epoch::Epoch;
 use super::failure::Failure;
 use super::policy::{self, Attempt};
 use super::rules::Rule;
-use crate::config::UpstreamServer;
+use crate::config::{Scheme, UpstreamServer};
+use crate::sys;
 use crate::upstream::{Link, ReceiveBuffer, TryError, Upstream};
 use crate::wire::{Answer, QName, Question};
 
@@ -103,15 +104,15 @@ impl Forwarder {
     }
 }
 
-/// Whether the kernel sends nothing from a socket, as it does where its source address is not ours
-/// any more: known so before we have heard of it. Which of these it says depends on its version.
-fn is_source_gone(kind: io::ErrorKind) -> bool {
-    matches!(
-        kind,
-        io::ErrorKind::NetworkUnreachable
-            | io::ErrorKind::AddrNotAvailable
-            | io::ErrorKind::InvalidInput
-    )
+/// Whether the kernel sends nothing from a UDP socket because its source address is not ours any
+/// more: known so before we have heard of it. There is a way then, for a new one; what the kernel
+/// says depends on its version. Connections are dialled anew by themselves, with a backoff.
+fn is_source_gone(upstream: &Upstream, kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{AddrNotAvailable, InvalidInput, NetworkUnreachable};
+    let server = upstream.server();
+    matches!(kind, NetworkUnreachable | AddrNotAvailable | InvalidInput)
+        && server.scheme == Scheme::Plain
+        && server.address().is_some_and(|address| sys::source_towards(address).is_ok())
 }
 
 impl Attempt for Forwarder {
@@ -127,7 +128,7 @@ impl Attempt for Forwarder {
         let waits = tokio::select! {
             biased;
             outcome = &mut first => match outcome {
-                Err(TryError::Unreachable(kind)) if is_source_gone(kind) => {
+                Err(TryError::Unreachable(kind)) if is_source_gone(upstream, kind) => {
                     self.forget(&link);
                     false
                 }
@@ -151,6 +152,19 @@ impl Attempt for Forwarder {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_source_is_gone_where_there_is_a_way() {
+        let upstream =
+            |address: &str| Upstream::new(UpstreamServer::plain(address.parse().unwrap()));
+        let reached = upstream("127.0.0.1:53");
+        assert!(is_source_gone(&reached, io::ErrorKind::NetworkUnreachable));
+        assert!(is_source_gone(&reached, io::ErrorKind::InvalidInput));
+        assert!(!is_source_gone(&reached, io::ErrorKind::ConnectionRefused));
+        // Without its scope there is no way to it, on any machine: new sockets would not help.
+        let nowhere = upstream("[fe80::1]:53");
+        assert!(!is_source_gone(&nowhere, io::ErrorKind::InvalidInput));
+    }
 
     #[tokio::test]
     async fn links_end_with_their_epoch_but_for_those_who_wait_on_them() {

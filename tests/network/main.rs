@@ -27,7 +27,7 @@ const FIRST_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd99, 0, 0, 0, 0, 0, 0, 2));
 const SECOND_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd99, 1, 0, 0, 0, 0, 0, 2));
 const UPSTREAM_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd99, 9, 0, 0, 0, 0, 0, 0x53));
 
-/// The upstream, in its own namespace: [`Space::start_upstream`] runs it.
+/// The upstream, in its own namespace: `space` runs it.
 #[test]
 #[ignore = "not a test by itself"]
 fn upstream() {

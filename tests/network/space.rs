@@ -8,7 +8,7 @@ use std::fs;
 use std::io::Write as _;
 use std::net::{IpAddr, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use hickory_proto::op::{Message, MessageType};
 use hickory_proto::rr::rdata::{A, AAAA};
@@ -42,6 +42,7 @@ pub(crate) fn within(name: &str, test: impl FnOnce(&Space)) {
     if let Some(folder) = env::var_os(INSIDE) {
         let space = Space { folder: folder.into() };
         space.furnish();
+        let _upstream = space.start_upstream();
         test(&space);
         return;
     }
@@ -103,7 +104,6 @@ impl Space {
         self.far("route add fd99::/64 dev far0");
         self.far("route add fd99:1::/64 dev far0");
         self.route_to_upstream();
-        self.start_upstream();
     }
 
     /// Puts the way to the upstream into place; its source address is [`FIRST`].
@@ -133,10 +133,10 @@ impl Space {
         &self.folder
     }
 
-    /// It ends with the namespace; returns when it listens.
-    fn start_upstream(&self) {
+    /// Returns when it listens.
+    fn start_upstream(&self) -> Upstream {
         let ready = self.folder.join("ready");
-        Command::new("ip")
+        let upstream = Command::new("ip")
             .args(["netns", "exec", "far"])
             .arg(env::current_exe().expect("this program"))
             .args(["--ignored", "--exact", "upstream"])
@@ -145,7 +145,19 @@ impl Space {
             .stdout(Stdio::null())
             .spawn()
             .expect("ip runs");
+        let upstream = Upstream(upstream);
         super::daemon::until("the upstream listens", || ready.exists().then_some(()));
+        upstream
+    }
+}
+
+/// This program in the far namespace.
+struct Upstream(Child);
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        let _gone = self.0.kill();
+        let _gone = self.0.wait();
     }
 }
 
