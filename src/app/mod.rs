@@ -4,6 +4,7 @@
 //! of what a query gets.
 
 mod logging;
+mod network;
 mod state;
 mod workers;
 
@@ -27,6 +28,7 @@ use crate::forward::{Forwarder, probe_all, probe_due};
 use crate::listeners::BindError;
 use crate::sys;
 use logging::Logging;
+use network::{Cause, Network, News};
 pub use state::{Unfit, build, prove};
 use workers::Workers;
 
@@ -99,8 +101,14 @@ pub fn run(path: &Path, ready: impl FnOnce(&Running<'_>)) -> Result<(), RunError
     ready(&Running { addresses, admin: admin_address, config: &config });
     let config = without_zones(config);
     sys::give_back_free_memory();
-    let daemon =
-        Daemon { path: path.to_owned(), started: config.clone(), config, logging, workers };
+    let daemon = Daemon {
+        path: path.to_owned(),
+        started: config.clone(),
+        config,
+        logging,
+        workers,
+        network: Network::default(),
+    };
     tasks.block_on(&runtime, daemon.steer(signals, admin))
 }
 
@@ -137,6 +145,7 @@ struct Daemon {
     config: Config,
     logging: Logging,
     workers: Workers,
+    network: Network,
 }
 
 impl Daemon {
@@ -148,20 +157,23 @@ impl Daemon {
     ) -> Result<(), RunError> {
         let mut housekeeping = interval(HOUSEKEEPING);
         housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let forwarder = Rc::new(Forwarder::new());
+        let forwarder = Rc::new(Forwarder::within(Arc::clone(self.workers.epoch())));
         self.probe_for_loops(&forwarder);
+        let mut news = News::listen();
         let _ends_with_us = admin.map(|bound| self.serve_admin(bound));
         tell(&[NotifyState::Ready]);
         loop {
             tokio::select! {
                 _ = signals.reload.recv() => {
                     self.reload();
+                    self.look_at_network(Cause::Housekeeping);
                     self.probe_for_loops(&forwarder);
                 }
                 _ = signals.terminate.recv() => break,
                 _ = signals.interrupt.recv() => break,
                 _ = signals.totals.recv() => self.log_totals(),
                 _ = housekeeping.tick() => self.keep_house(&forwarder),
+                cause = news.next() => self.look_at_network(cause),
                 () = self.workers.ended() => return Err(RunError::WorkerEnded),
             }
         }
@@ -187,14 +199,28 @@ impl Daemon {
         spawn_local(async move { probe_all(&forwarder, &snapshot.rules, &loops).await });
     }
 
-    fn keep_house(&self, forwarder: &Rc<Forwarder>) {
+    fn keep_house(&mut self, forwarder: &Rc<Forwarder>) {
         let snapshot = self.workers.shared().snapshot.load_full();
         if snapshot.rules.refresh() {
             // What the old servers said may be wrong now.
             snapshot.cache.clear();
         }
+        self.look_at_network(Cause::Housekeeping);
         let (forwarder, loops) = (Rc::clone(forwarder), Arc::clone(&snapshot.loops));
         spawn_local(async move { probe_due(&forwarder, &snapshot.rules, &loops).await });
+    }
+
+    /// The one place that hears of another network, and of a machine that slept.
+    fn look_at_network(&mut self, cause: Cause) {
+        let snapshot = self.workers.shared().snapshot.load_full();
+        if cause.concerns_addresses()
+            && let Ok(local) = sys::local_addresses()
+        {
+            snapshot.rules.set_local(local);
+        }
+        if self.network.look(cause, &snapshot.rules) {
+            self.workers.epoch().advance();
+        }
     }
 
     /// Puts the file into force as a whole, or says why not and leaves everything as it is.

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::RunError;
 use crate::config::Config;
 use crate::engine::{self, Snapshot, Worker};
-use crate::forward::Forwarder;
+use crate::forward::{Epoch, Forwarder};
 use crate::listeners::{self, Shutdown, Sockets, Stopper};
 use crate::metrics::{Counters, Totals};
 
@@ -24,6 +24,7 @@ pub(super) struct Workers {
     addresses: Vec<SocketAddr>,
     shared: Arc<engine::Shared>,
     listeners: Arc<listeners::Shared>,
+    epoch: Arc<Epoch>,
     counters: Vec<Arc<Counters>>,
     threads: Vec<JoinHandle<()>>,
     stopper: Stopper,
@@ -35,6 +36,7 @@ struct Luggage {
     sockets: Sockets,
     shared: Arc<engine::Shared>,
     listeners: Arc<listeners::Shared>,
+    epoch: Arc<Epoch>,
     counters: Arc<Counters>,
     shutdown: Shutdown,
 }
@@ -50,6 +52,7 @@ impl Workers {
             addresses: bound.addresses,
             shared,
             listeners: Arc::default(),
+            epoch: Arc::default(),
             counters: Vec::new(),
             threads: Vec::new(),
             stopper,
@@ -60,6 +63,7 @@ impl Workers {
                 sockets,
                 shared: Arc::clone(&workers.shared),
                 listeners: Arc::clone(&workers.listeners),
+                epoch: Arc::clone(&workers.epoch),
                 counters: Arc::default(),
                 shutdown: shutdown.clone(),
             };
@@ -77,6 +81,11 @@ impl Workers {
     /// What the engines share.
     pub(super) fn shared(&self) -> &Arc<engine::Shared> {
         &self.shared
+    }
+
+    /// The network that their sockets towards upstreams belong to.
+    pub(super) fn epoch(&self) -> &Arc<Epoch> {
+        &self.epoch
     }
 
     /// Waits until a thread ends, which none does before [`Self::stop`].
@@ -117,8 +126,8 @@ fn spawn(index: usize, luggage: Luggage, alive: mpsc::Sender<()>) -> io::Result<
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
         let _tells = Farewell(alive);
-        let Luggage { sockets, shared, listeners, counters, shutdown } = luggage;
-        let worker = Worker::new(shared, Forwarder::new(), counters);
+        let Luggage { sockets, shared, listeners, epoch, counters, shutdown } = luggage;
+        let worker = Worker::new(shared, Forwarder::within(epoch), counters);
         let tasks = LocalSet::new();
         let served = listeners::serve(sockets, Rc::new(worker), listeners, shutdown);
         if let Err(error) = tasks.block_on(&runtime, served) {

@@ -2,16 +2,21 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::epoch::Epoch;
 use super::failure::Failure;
 use super::policy::{self, Attempt};
 use super::rules::Rule;
-use crate::config::UpstreamServer;
+use crate::config::{Scheme, UpstreamServer};
+use crate::sys;
 use crate::upstream::{Link, ReceiveBuffer, TryError, Upstream};
 use crate::wire::{Answer, QName, Question};
 
@@ -24,10 +29,15 @@ const IDLE: Duration = Duration::from_secs(300);
 pub struct Forwarder {
     links: RefCell<HashMap<UpstreamServer, Kept>>,
     buffer: ReceiveBuffer,
+    epoch: Arc<Epoch>,
+    /// Rings when the next epoch begins.
+    next_epoch: Arc<Notify>,
 }
 
 struct Kept {
     link: Rc<Link>,
+    /// What it was opened in.
+    epoch: u64,
     last_used: Instant,
 }
 
@@ -38,9 +48,16 @@ impl Default for Forwarder {
 }
 
 impl Forwarder {
-    /// Opens nothing yet.
+    /// One whose network never changes. Opens nothing yet.
     pub fn new() -> Self {
-        Self { links: RefCell::default(), buffer: Link::receive_buffer() }
+        Self::within(Arc::default())
+    }
+
+    /// Opens nothing yet. When the next epoch begins, sockets and connections take no new queries
+    /// any more; what waits on them is asked again over new ones, and listened to on both.
+    pub fn within(epoch: Arc<Epoch>) -> Self {
+        let next_epoch = epoch.follow();
+        Self { links: RefCell::default(), buffer: Link::receive_buffer(), epoch, next_epoch }
     }
 
     /// Asks the servers of `rule` in their order until one has an answer: NOERROR or NXDOMAIN (or
@@ -60,19 +77,42 @@ impl Forwarder {
     }
 
     fn link(&self, upstream: &Arc<Upstream>) -> Rc<Link> {
-        let now = Instant::now();
+        let (now, epoch) = (Instant::now(), self.epoch.number());
         let mut links = self.links.borrow_mut();
         if let Some(kept) = links.get_mut(upstream.server())
+            && kept.epoch == epoch
             && Arc::ptr_eq(kept.link.upstream(), upstream)
         {
             kept.last_used = now;
             return Rc::clone(&kept.link);
         }
-        links.retain(|_, kept| now.duration_since(kept.last_used) < IDLE);
+        // Who waits on one that goes holds it until the end of its own query.
+        links.retain(|_, kept| kept.epoch == epoch && now.duration_since(kept.last_used) < IDLE);
         let link = Rc::new(Link::new(Arc::clone(upstream), Rc::clone(&self.buffer)));
-        links.insert(upstream.server().clone(), Kept { link: Rc::clone(&link), last_used: now });
+        let kept = Kept { link: Rc::clone(&link), epoch, last_used: now };
+        links.insert(upstream.server().clone(), kept);
         link
     }
+
+    /// The next query gets another one.
+    fn forget(&self, link: &Rc<Link>) {
+        let mut links = self.links.borrow_mut();
+        let server = link.upstream().server();
+        if links.get(server).is_some_and(|kept| Rc::ptr_eq(&kept.link, link)) {
+            links.remove(server);
+        }
+    }
+}
+
+/// Whether the kernel sends nothing from a UDP socket because its source address is not ours any
+/// more: known so before we have heard of it. There is a way then, for a new one; what the kernel
+/// says depends on its version. Connections are dialled anew by themselves, with a backoff.
+fn is_source_gone(upstream: &Upstream, kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{AddrNotAvailable, InvalidInput, NetworkUnreachable};
+    let server = upstream.server();
+    matches!(kind, NetworkUnreachable | AddrNotAvailable | InvalidInput)
+        && server.scheme == Scheme::Plain
+        && server.address().is_some_and(|address| sys::source_towards(address).is_ok())
 }
 
 impl Attempt for Forwarder {
@@ -81,6 +121,66 @@ impl Attempt for Forwarder {
         upstream: &Arc<Upstream>,
         question: &Question,
     ) -> Result<Answer, TryError> {
-        self.link(upstream).ask(question).await
+        // Listened to from before the sockets are chosen, so that no change falls in between.
+        let mut next_epoch = pin!(self.next_epoch.notified());
+        let link = self.link(upstream);
+        let mut first = pin!(link.ask(question));
+        let waits = tokio::select! {
+            biased;
+            outcome = &mut first => match outcome {
+                Err(TryError::Unreachable(kind)) if is_source_gone(upstream, kind) => {
+                    self.forget(&link);
+                    false
+                }
+                outcome => return outcome,
+            },
+            () = &mut next_epoch => true,
+        };
+        // The query, or its reply, may have been lost with the old network. Once: whoever asks has
+        // tries left for a network that changes again. In a box, since nearly no query comes here.
+        let link = self.link(upstream);
+        let mut second = Box::pin(link.ask(question));
+        tokio::select! {
+            biased;
+            // An error on the old way says nothing about the new one.
+            Ok(answer) = &mut first, if waits => Ok(answer),
+            outcome = &mut second => outcome,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_is_gone_where_there_is_a_way() {
+        let upstream =
+            |address: &str| Upstream::new(UpstreamServer::plain(address.parse().unwrap()));
+        let reached = upstream("127.0.0.1:53");
+        assert!(is_source_gone(&reached, io::ErrorKind::NetworkUnreachable));
+        assert!(is_source_gone(&reached, io::ErrorKind::InvalidInput));
+        assert!(!is_source_gone(&reached, io::ErrorKind::ConnectionRefused));
+        // Without its scope there is no way to it, on any machine: new sockets would not help.
+        let nowhere = upstream("[fe80::1]:53");
+        assert!(!is_source_gone(&nowhere, io::ErrorKind::InvalidInput));
+    }
+
+    #[tokio::test]
+    async fn links_end_with_their_epoch_but_for_those_who_wait_on_them() {
+        let address = "192.0.2.1:53".parse().unwrap();
+        let upstream = Arc::new(Upstream::new(UpstreamServer::plain(address)));
+        let other = Arc::new(Upstream::new(UpstreamServer::plain(([192, 0, 2, 2], 53).into())));
+        let epoch = Arc::new(Epoch::new());
+        let forwarder = Forwarder::within(Arc::clone(&epoch));
+        let waited_on = forwarder.link(&upstream);
+        let unused = Rc::downgrade(&forwarder.link(&other));
+        assert!(Rc::ptr_eq(&waited_on, &forwarder.link(&upstream)));
+        epoch.advance();
+        let new = forwarder.link(&upstream);
+        assert!(!Rc::ptr_eq(&waited_on, &new));
+        assert_eq!(unused.strong_count(), 0, "an old one was kept for nobody");
+        assert_eq!(Rc::strong_count(&waited_on), 1, "only who waits holds it");
+        assert!(Rc::ptr_eq(&new, &forwarder.link(&upstream)));
     }
 }

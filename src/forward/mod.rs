@@ -1,12 +1,13 @@
 //! What is not ours: which servers to ask, in which order, for how long, and how often at once.
 //!
-//! Owns forward rules, failover inside one query's budget, the merging of identical questions, and
-//! the search for forwarding loops. Knows nothing of private names, caches or clients' sockets.
+//! Owns forward rules, failover inside one query's budget, the merging of identical questions, the
+//! search for forwarding loops, and the end of sockets when the network changes. Knows nothing of private names, caches or clients' sockets.
 #![cfg_attr(
     not(test),
     warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)
 )]
 
+mod epoch;
 mod failure;
 mod flights;
 mod forwarder;
@@ -20,6 +21,7 @@ mod target;
 #[cfg(test)]
 mod tests;
 
+pub use epoch::Epoch;
 pub use failure::Failure;
 pub use flights::Flights;
 pub use forwarder::Forwarder;

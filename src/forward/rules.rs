@@ -1,7 +1,7 @@
 //! Forward rules: which servers answer for a name.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub struct Rules {
     /// Indices into `rules`.
     by_zone: NameMap<usize>,
     rules: Vec<Arc<Rule>>,
-    own: OwnAddresses,
+    own: ArcSwap<OwnAddresses>,
     /// What each resolv.conf named when it last named anything.
     files: Mutex<HashMap<PathBuf, Vec<SocketAddr>>>,
     /// Each server once, whatever rules name it.
@@ -74,7 +74,7 @@ impl Rules {
         let mut rules = Self {
             by_zone: NameMap::default(),
             rules: Vec::with_capacity(forwards.len()),
-            own,
+            own: ArcSwap::from_pointee(own),
             files: Mutex::default(),
             upstreams: Mutex::default(),
         };
@@ -130,12 +130,30 @@ impl Rules {
         if changed.is_empty() {
             return false;
         }
-        let mut any = false;
-        let names_changed = |source: &UpstreamSource| match source {
+        self.retarget(|source| match source {
             UpstreamSource::ResolvConf(path) => changed.contains(path),
             UpstreamSource::Server(_) => false,
+        })
+    }
+
+    /// Takes note of the addresses that this host has now: an upstream that has become us is left
+    /// out, one that no longer is comes back. Gives whether any rule has other servers now; they
+    /// are those of the same configuration, so answers stay good.
+    pub fn set_local(&self, local: Vec<IpAddr>) -> bool {
+        let before = self.own.load_full();
+        let now = Arc::new(OwnAddresses { listen: before.listen.clone(), local });
+        self.own.store(Arc::clone(&now));
+        let changes_sides = |server: &UpstreamServer| {
+            server.address().is_some_and(|address| before.is_us(address) != now.is_us(address))
         };
-        for rule in self.rules.iter().filter(|rule| rule.sources.iter().any(names_changed)) {
+        *before != *now && self.retarget(|source| self.listed(source).iter().any(changes_sides))
+    }
+
+    /// Names the servers anew of every rule with a source that `concerns` it; gives whether any
+    /// has others now.
+    fn retarget(&self, concerns: impl Fn(&UpstreamSource) -> bool) -> bool {
+        let mut any = false;
+        for rule in self.rules.iter().filter(|rule| rule.sources.iter().any(&concerns)) {
             let before = rule.targets();
             let targets: Vec<_> = self
                 .servers(&rule.sources)
@@ -222,19 +240,15 @@ impl Rules {
 
     /// The servers of `sources` in order, each once, without ourselves.
     fn servers(&self, sources: &[UpstreamSource]) -> Vec<UpstreamServer> {
-        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = self.own.load();
         let mut servers = Vec::new();
         for source in sources {
-            let (from, listed) = match source {
-                UpstreamSource::Server(server) => ("the configuration", vec![server.clone()]),
-                UpstreamSource::ResolvConf(path) => {
-                    let listed = files.get(path).into_iter().flatten();
-                    let listed = listed.map(|address| UpstreamServer::plain(*address)).collect();
-                    (path.to_str().unwrap_or("resolv.conf"), listed)
-                }
-            };
-            for server in listed {
-                if server.address().is_some_and(|address| self.own.is_us(address)) {
+            for server in self.listed(source) {
+                if server.address().is_some_and(|address| own.is_us(address)) {
+                    let from = match source {
+                        UpstreamSource::Server(_) => "the configuration",
+                        UpstreamSource::ResolvConf(path) => path.to_str().unwrap_or("resolv.conf"),
+                    };
                     warn!("upstream {server} (from {from}) is this daemon itself: left out");
                 } else if !servers.contains(&server) {
                     servers.push(server);
@@ -242,6 +256,18 @@ impl Rules {
             }
         }
         servers
+    }
+
+    /// What `source` names, ourselves included.
+    fn listed(&self, source: &UpstreamSource) -> Vec<UpstreamServer> {
+        match source {
+            UpstreamSource::Server(server) => vec![server.clone()],
+            UpstreamSource::ResolvConf(path) => {
+                let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+                let listed = files.get(path).into_iter().flatten();
+                listed.map(|address| UpstreamServer::plain(*address)).collect()
+            }
+        }
     }
 
     /// A new part for `server`; the server itself may be known from other rules or before.

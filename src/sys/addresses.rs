@@ -1,7 +1,7 @@
-//! The host's own addresses.
+//! The host's own addresses, and which of them it speaks from.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 /// Every address of every interface, canonical and without scope, so that a start can see that an
 /// upstream would be ourselves. One look: addresses that come later are not in it.
@@ -20,15 +20,34 @@ pub fn local_addresses() -> io::Result<Vec<IpAddr>> {
     Ok(addresses)
 }
 
+/// The address of this host that a new socket towards `peer` would have, as routes are now. Sends
+/// nothing.
+///
+/// # Errors
+/// The kernel's: no route, no address to speak from, or no socket to be had.
+pub fn source_towards(peer: SocketAddr) -> io::Result<IpAddr> {
+    let any: IpAddr = match peer {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind((any, 0))?;
+    socket.connect(peer)?;
+    Ok(socket.local_addr()?.ip())
+}
+
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-
     use super::*;
 
     #[test]
     fn the_loopback_address_is_ours() {
         let addresses = local_addresses().unwrap();
         assert!(addresses.contains(&IpAddr::V4(Ipv4Addr::LOCALHOST)), "{addresses:?}");
+    }
+    #[test]
+    fn loopback_is_reached_from_loopback() {
+        for host in [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()] {
+            assert_eq!(source_towards((host, 53).into()).unwrap(), host);
+        }
     }
 }

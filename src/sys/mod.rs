@@ -1,4 +1,5 @@
-//! The kernel's socket calls: opening sockets, batches of datagrams, the host's addresses.
+//! The kernel's socket calls: opening sockets, batches of datagrams, the host's addresses and what
+//! changes them; how long the machine slept.
 //!
 //! Owns every `unsafe` of the program and what Linux alone offers (`recvmmsg`, `IP_PKTINFO`,
 //! `SO_REUSEPORT` groups). Knows octets and addresses; refuses to know what a message says.
@@ -16,17 +17,21 @@ compile_error!("privatelinkd runs on Linux: its sockets need recvmmsg, IP_PKTINF
 mod addresses;
 mod batch;
 mod bind;
+mod clock;
 mod heap;
 mod inbox;
+mod netlink;
 mod octets;
 mod outbox;
 mod udp;
 
-pub use addresses::local_addresses;
+pub use addresses::{local_addresses, source_towards};
 pub use batch::{BATCH_SLOTS, Batch, RECEIVE_OCTETS, REPLY_OCTETS, Received};
 pub use bind::{BindError, Listeners, Refusal, Transport, bind, bind_tcp};
+pub use clock::time_asleep;
 pub use heap::give_back_free_memory;
 pub use inbox::{INBOX_SLOTS, Inbox};
+pub use netlink::{NetworkChanges, NetworkWatch};
 pub use octets::ReplyPath;
 pub use outbox::{Outbox, Unsent};
 pub use udp::{Sent, UdpSocket};

@@ -34,7 +34,7 @@ const SOCKETS: usize = 8;
 /// Queries after which a socket takes no new ones. Opening one costs some 15 µs: 0.03 µs a query.
 const USES: u32 = 512;
 /// Age at which a socket takes no new queries. A socket keeps the source address that the routes
-/// gave it, so this is also how long a change of routes goes unnoticed.
+/// gave it: where nobody tells of a change (`forward::Epoch`), this is how long it goes unnoticed.
 const LIFE: Duration = Duration::from_secs(30);
 /// Queries that wait on one socket: few enough that a free id is found at the first draw. With
 /// [`OPEN`] sockets that makes some 20,000 a worker and server; Azure lets a VM have 200 pending.

@@ -96,6 +96,26 @@ fn we_are_no_upstream_of_ours() {
 }
 
 #[test]
+fn an_upstream_that_becomes_us_is_left_out_until_it_is_another_again() {
+    let sources = ["10.0.0.7:53", "10.0.0.7:5353", "192.0.2.1:53"].map(address).to_vec();
+    let rules = Rules::build(&[forward(&["."], sources)], &[], own(), None);
+    let rule = rules.iter().next().unwrap();
+    let all = ["10.0.0.7:53", "10.0.0.7:5353", "192.0.2.1:53"];
+    let kept = Arc::clone(&rule.targets()[2]);
+    let local = |addresses: &[&str]| -> Vec<std::net::IpAddr> {
+        addresses.iter().map(|address| address.parse().unwrap()).collect()
+    };
+    assert!(!rules.set_local(local(&["10.0.0.9", "10.0.0.8"])), "nobody's upstream");
+    assert_eq!(servers(rule), all);
+    assert!(rules.set_local(local(&["10.0.0.7"])));
+    assert_eq!(servers(rule), ["10.0.0.7:5353", "192.0.2.1:53"], "the port is not ours");
+    assert!(Arc::ptr_eq(&kept, &rule.targets()[1]), "what is known of the others stays");
+    assert!(!rules.set_local(local(&["10.0.0.7"])), "nothing is new");
+    assert!(rules.set_local(local(&["10.0.0.9"])));
+    assert_eq!(servers(rule), all);
+}
+
+#[test]
 fn resolv_conf_is_read_again_when_it_changes() {
     let file = Scratch::new();
     let sources = vec![address("192.0.2.1:53"), UpstreamSource::ResolvConf(file.0.clone())];
