@@ -1,5 +1,5 @@
 //! Kept answers of upstreams: wire octets by question, bounded in octets, aged by the clock that
-//! the caller passes in.
+//! the caller passes in; and what failed lately, for as short a time ([`Failures`]).
 //!
 //! Refuses to know where an answer came from and who asks for it, and when one past its time may
 //! serve (RFC 8767): it only has it still.
@@ -9,6 +9,7 @@
 )]
 
 mod entry;
+mod failures;
 mod hit;
 mod ring;
 mod store;
@@ -19,6 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+pub use self::failures::Failures;
 pub use self::hit::Hit;
 
 use self::entry::{Found, Head, NewEntry, Standing};

@@ -1,3 +1,4 @@
+mod failures;
 mod negatives;
 mod stale;
 mod store;
