@@ -10,6 +10,7 @@
 
 mod entry;
 mod failures;
+pub mod file;
 mod hit;
 mod ring;
 mod store;
@@ -17,7 +18,7 @@ mod store;
 mod tests;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 pub use self::failures::Failures;
@@ -55,6 +56,8 @@ pub struct Cache {
     born: Instant,
     /// By how much the clock was put forward.
     advanced_ms: AtomicU64,
+    /// One writes its file at a time.
+    saving: Mutex<()>,
 }
 
 impl Cache {
@@ -67,6 +70,7 @@ impl Cache {
             store: OnceLock::new(),
             born: Instant::now(),
             advanced_ms: AtomicU64::new(0),
+            saving: Mutex::new(()),
         }
     }
 

@@ -1,4 +1,5 @@
 mod failures;
+mod file;
 mod negatives;
 mod stale;
 mod store;
