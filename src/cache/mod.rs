@@ -1,22 +1,32 @@
 //! Kept answers of upstreams: wire octets by question, bounded in octets, aged by the clock that
-//! the caller passes in.
+//! the caller passes in; and what failed lately, for as short a time ([`Failures`]).
 //!
-//! Refuses to know where an answer came from and who asks for it.
+//! Refuses to know where an answer came from and who asks for it, and when one past its time may
+//! serve (RFC 8767): it only has it still.
 #![cfg_attr(
     not(test),
     warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)
 )]
 
+mod entry;
+mod failures;
+pub mod file;
+mod hit;
 mod ring;
 mod store;
 #[cfg(test)]
 mod tests;
 
-use std::cell::Cell;
-use std::sync::OnceLock;
-use std::time::Instant;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant};
 
-use self::store::{Head, NewEntry, Store};
+pub use self::failures::Failures;
+pub use self::hit::Hit;
+
+use self::entry::{Found, Head, NewEntry, Standing};
+use self::hit::Scratch;
+use self::store::Store;
 use crate::wire::{Answer, AnswerRef, Question, QuestionRef, Rcode, Rtype, Section, flags};
 
 /// Longest a record is kept, seconds: a day, whatever its TTL says, so that a wrong one does not
@@ -24,9 +34,6 @@ use crate::wire::{Answer, AnswerRef, Question, QuestionRef, Rcode, Rtype, Sectio
 const MAX_TTL_SECONDS: u32 = 86_400;
 /// Longest a negative answer is kept, seconds (RFC 2308 §5 suggests one to three hours).
 const MAX_NEGATIVE_TTL_SECONDS: u32 = 3_600;
-/// Room for a copy of any answer, 64-bit words: 64 KiB and its tables (2 octets for each record of
-/// at least 11). Memory that is not used is not taken.
-const SCRATCH_WORDS: usize = 80 * 1_024 / 8;
 
 /// What the cache's clock shows when it is made, milliseconds: some 35 years.
 const CLOCK_BEGIN_MS: u64 = 1 << 40;
@@ -40,60 +47,31 @@ const NEEDS_US: u8 = 4;
 pub struct Cache {
     /// 0 when the configuration turns the cache off.
     size_octets: usize,
+    /// How long after its time an answer is still worth keeping.
+    stale_seconds: u32,
     /// Made when something is first kept: a snapshot's own cache may give way to its predecessor's.
     /// `None` when the system did not give so much memory.
     store: OnceLock<Option<Store>>,
     /// Where its clock begins.
     born: Instant,
-}
-
-/// A kept answer that still holds.
-pub struct Hit {
-    copy: Scratch,
-    /// Whole seconds since it came, to be taken off every TTL.
-    pub age_seconds: u32,
-    /// For how many seconds it still holds; at least 1.
-    pub left_seconds: u32,
-    /// It is an answer only while its chain leads to a private name of ours.
-    pub needs_us: bool,
-}
-
-impl Hit {
-    /// The answer as it came.
-    pub fn answer(&self) -> AnswerRef<'_> {
-        AnswerRef::from_octets(bytemuck::cast_slice(&self.copy.0)).unwrap_or_default()
-    }
-}
-
-/// This thread's memory for the copy of an entry, lent to one [`Hit`] at a time: a hit that comes
-/// while another one lives brings its own.
-struct Scratch(Vec<u64>);
-
-thread_local! {
-    static SCRATCH: Cell<Vec<u64>> = const { Cell::new(Vec::new()) };
-}
-
-impl Scratch {
-    fn take() -> Self {
-        let mut words = SCRATCH.take();
-        if words.capacity() == 0 {
-            words.reserve_exact(SCRATCH_WORDS);
-        }
-        Self(words)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        SCRATCH.set(std::mem::take(&mut self.0));
-    }
+    /// By how much the clock was put forward.
+    advanced_ms: AtomicU64,
+    /// One writes its file at a time.
+    saving: Mutex<()>,
 }
 
 impl Cache {
-    /// A cache of at most `size_octets`; 0 keeps nothing.
-    pub fn new(size_octets: u64) -> Self {
-        let size_octets = usize::try_from(size_octets).unwrap_or(usize::MAX);
-        Self { size_octets, store: OnceLock::new(), born: Instant::now() }
+    /// A cache of at most `size_octets`, 0 for one that keeps nothing, whose answers serve for
+    /// `stale` after their time (RFC 8767), counted in whole seconds.
+    pub fn new(size_octets: u64, stale: Duration) -> Self {
+        Self {
+            size_octets: usize::try_from(size_octets).unwrap_or(usize::MAX),
+            stale_seconds: u32::try_from(stale.as_secs()).unwrap_or(u32::MAX),
+            store: OnceLock::new(),
+            born: Instant::now(),
+            advanced_ms: AtomicU64::new(0),
+            saving: Mutex::new(()),
+        }
     }
 
     fn store(&self) -> Option<&Store> {
@@ -102,8 +80,9 @@ impl Cache {
 
     fn store_to_keep(&self) -> Option<&Store> {
         let octets = self.size_octets;
+        let stale_ms = u64::from(self.stale_seconds) * 1_000;
         let made = || {
-            let store = (octets > 0).then(|| Store::new(octets)).flatten();
+            let store = (octets > 0).then(|| Store::new(octets, stale_ms)).flatten();
             if store.is_none() && octets > 0 {
                 tracing::error!(
                     "the system gives no {octets} octets for the cache: nothing is kept; write a \
@@ -119,16 +98,37 @@ impl Cache {
     /// (but once a thread) and writes nothing that another thread reads, save at the first use of
     /// an entry.
     pub fn find(&self, question: &QuestionRef<'_>, now: Instant) -> Option<Hit> {
+        // An answer of TTL n holds for n seconds and not in the second that follows.
+        self.find_any(question, now).filter(|hit| hit.left_seconds > 0)
+    }
+
+    /// Finds the answer to `question` even if its time was over at `now`, for at most as long as
+    /// the cache was told ([`Hit::expired_seconds`]), negative ones included. For when nobody gives
+    /// a new one (RFC 8767 §5). One that somebody else has got meanwhile is found too, and is fresh.
+    pub fn find_stale(&self, question: &QuestionRef<'_>, now: Instant) -> Option<Hit> {
+        let lasts = |hit: &Hit| hit.left_seconds > 0 || hit.expired_seconds() < self.stale_seconds;
+        self.find_any(question, now).filter(lasts)
+    }
+
+    #[inline]
+    fn find_any(&self, question: &QuestionRef<'_>, now: Instant) -> Option<Hit> {
         let store = self.store()?;
         let mut copy = Scratch::take();
         let key = Key::new(question);
-        let head = store
-            .find(store.hash(question), &mut copy.0, |head, payload| key.is_of(head, payload))?;
+        let Found { head, standing } =
+            store.find(store.hash(question), copy.words(), |head, payload| {
+                key.is_of(head, payload)
+            })?;
         let age_ms = self.ms(now).saturating_sub(head.stored_ms);
         let age_seconds = u32::try_from(age_ms / 1_000).unwrap_or(u32::MAX);
-        // An answer of TTL n holds for n seconds and not in the second that follows.
-        let left_seconds = head.ttl_seconds.checked_sub(age_seconds).filter(|left| *left > 0)?;
-        Some(Hit { copy, age_seconds, left_seconds, needs_us: head.mark & NEEDS_US != 0 })
+        Some(Hit {
+            copy,
+            age_seconds,
+            left_seconds: head.ttl_seconds.saturating_sub(age_seconds),
+            needs_us: head.mark & NEEDS_US != 0,
+            ttl_seconds: head.ttl_seconds,
+            was_used: standing.main || standing.used,
+        })
     }
 
     /// Keeps `answer` if it may be kept. Gives for how many seconds.
@@ -142,16 +142,44 @@ impl Cache {
         leads_to_us: bool,
         now: Instant,
     ) -> Option<u32> {
+        let now_ms = self.ms(now);
+        let aged = Aged { now_ms, age_ms: 0, is_over: false, standing: Standing::default() };
+        self.insert_aged(question, answer, leads_to_us, aged)
+    }
+
+    fn insert_aged(
+        &self,
+        question: &Question,
+        answer: &Answer,
+        leads_to_us: bool,
+        aged: Aged,
+    ) -> Option<u32> {
+        let Aged { now_ms, age_ms, is_over, standing } = aged;
+        let Lifetime { ttl_seconds, is_negative, needs_us } =
+            lifetime(question, &answer.borrowed(), leads_to_us)?;
+        let ttl_ms = u64::from(ttl_seconds) * 1_000;
+        let age_ms = if is_over { age_ms.max(ttl_ms) } else { age_ms };
+        if age_ms >= ttl_ms + u64::from(self.stale_seconds) * 1_000 {
+            return None;
+        }
+        let stored_ms = now_ms.saturating_sub(age_ms);
         let store = self.store_to_keep()?;
-        let view = answer.borrowed();
-        let own = lifetime(question, &view);
-        let ttl_seconds = own.or_else(|| chain_lifetime(&view).filter(|_| leads_to_us))?;
         let question = question.borrowed();
         let key = Key::new(&question);
-        let needs_us = if own.is_none() { NEEDS_US } else { 0 };
-        let entry = NewEntry { mark: key.bits | needs_us, ttl_seconds, stored_ms: self.ms(now) };
+        let mark = key.bits | if needs_us { NEEDS_US } else { 0 };
+        let entry = NewEntry { mark, ttl_seconds, stored_ms, is_negative, standing };
         let is_it = |head: Head, payload: &[u64]| key.is_of(head, payload);
-        store.insert(store.hash(question), answer.octets(), entry, is_it).then_some(ttl_seconds)
+        let kept = store.insert(store.hash(question), answer.octets(), entry, now_ms, is_it);
+        kept.then_some(ttl_seconds)
+    }
+
+    /// Puts the cache's clock forward: the machine slept for so long, which [`Instant`] does not
+    /// count, and all that is kept has aged meanwhile.
+    pub fn advance(&self, by: Duration) {
+        let by_ms = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+        let (relaxed, add) = (Ordering::Relaxed, |ms: u64| Some(ms.saturating_add(by_ms)));
+        // Cannot fail: the addition always gives something.
+        let _before = self.advanced_ms.fetch_update(relaxed, relaxed, add);
     }
 
     /// Forgets everything.
@@ -179,15 +207,26 @@ impl Cache {
     /// `now` by the cache's clock; a caller's may begin before it.
     fn ms(&self, now: Instant) -> u64 {
         let ms = |span: u128| u64::try_from(span / 1_000_000).unwrap_or(CLOCK_BEGIN_MS);
-        match now.checked_duration_since(self.born) {
+        let since_birth_ms = match now.checked_duration_since(self.born) {
             Some(after) => CLOCK_BEGIN_MS.saturating_add(ms(after.as_nanos())),
             None => {
                 let before = self.born.duration_since(now).as_nanos();
                 // Rounded down on this side too.
                 CLOCK_BEGIN_MS.saturating_sub(ms(before.next_multiple_of(1_000_000)))
             }
-        }
+        };
+        since_birth_ms.saturating_add(self.advanced_ms.load(Ordering::Relaxed))
     }
+}
+
+/// How old an answer is that is to be kept, and what is known of its use.
+struct Aged {
+    /// By the cache's clock.
+    now_ms: u64,
+    age_ms: u64,
+    /// It counts as past its time, whatever its age.
+    is_over: bool,
+    standing: Standing,
 }
 
 /// A question as an entry shows it: its mark's bits, and the question section of its message.
@@ -219,33 +258,47 @@ impl<'a> Key<'a> {
     }
 }
 
-/// For how many seconds `answer` may be kept; `None`: not at all. Positive answers by their
-/// smallest TTL, negative ones by their SOA (RFC 2308 §5). Truncated ones and failures are no
-/// answers.
-fn lifetime(question: &Question, answer: &AnswerRef<'_>) -> Option<u32> {
+/// For how long and as what an answer is kept.
+struct Lifetime {
+    ttl_seconds: u32,
+    /// It says that there is no such name, or nothing of that type.
+    is_negative: bool,
+    /// It is an answer only while its chain leads to a private name of ours.
+    needs_us: bool,
+}
+
+/// For how long `answer` may be kept; `None`: not at all. Positive answers by their smallest TTL,
+/// negative ones by their SOA (RFC 2308 §5), a chain to us by its links if by nothing else. Truncated
+/// ones and failures are no answers.
+fn lifetime(question: &Question, answer: &AnswerRef<'_>, leads_to_us: bool) -> Option<Lifetime> {
     if answer.header().has(flags::TC) {
         return None;
     }
     let smallest = answer.min_ttl()?;
-    let ttl = match answer.rcode() {
-        Rcode::NOERROR if is_positive(question, answer) => smallest.min(MAX_TTL_SECONDS),
+    let is_positive = answer.rcode() == Rcode::NOERROR && has_what_is_asked(question, answer);
+    let own = match answer.rcode() {
+        Rcode::NOERROR if is_positive => Some(smallest.min(MAX_TTL_SECONDS)),
         Rcode::NOERROR | Rcode::NXDOMAIN => {
-            smallest.min(answer.negative_ttl()?).min(MAX_NEGATIVE_TTL_SECONDS)
+            answer.negative_ttl().map(|ttl| ttl.min(smallest).min(MAX_NEGATIVE_TTL_SECONDS))
         }
-        _ => return None,
+        _ => None,
     };
-    (ttl > 0).then_some(ttl)
+    let own = own.filter(|ttl| *ttl > 0);
+    let ttl_seconds = own.or_else(|| chain_lifetime(answer).filter(|_| leads_to_us))?;
+    let needs_us = own.is_none();
+    // What an upstream denies at the end of a chain to us is a name that we answer.
+    Some(Lifetime { ttl_seconds, is_negative: !is_positive && !leads_to_us, needs_us })
 }
 
 /// For how many seconds the CNAMEs of `answer` hold, whatever it says of their end.
 fn chain_lifetime(answer: &AnswerRef<'_>) -> Option<u32> {
     let cnames = answer.records().filter(|record| record.rtype == Rtype::CNAME);
     let smallest = cnames.map(|record| record.ttl).min()?.min(MAX_TTL_SECONDS);
-    (smallest > 0 && !answer.header().has(flags::TC)).then_some(smallest)
+    (smallest > 0).then_some(smallest)
 }
 
 /// Whether the answer section holds what was asked for.
-fn is_positive(question: &Question, answer: &AnswerRef<'_>) -> bool {
+fn has_what_is_asked(question: &Question, answer: &AnswerRef<'_>) -> bool {
     answer
         .records()
         .take_while(|record| record.section == Section::Answer)

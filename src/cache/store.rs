@@ -1,15 +1,19 @@
-//! Entries in memory of a fixed size: an index of slots over two rings.
+//! Entries in memory of a fixed size: an index of slots over three rings.
 //!
 //! What stands here is found without a lock and without a write that another thread could notice,
 //! but for the first use of an entry, which sets one bit. Entries are kept by S3-FIFO (Yang et al.,
 //! "FIFO queues are all you need for cache eviction", SOSP 2023): new ones enter the small ring,
 //! those that were used while there move to the main ring, where use earns another round. A flood
 //! of names that nobody asks for twice passes through the small ring and leaves the main one alone.
+//!
+//! Negative entries have a ring of their own, where use earns another round too, and take no slot
+//! from others: a flood of names that do not exist pushes out nothing but its like.
 
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::entry::{Found, HEAD_WORDS, Head, MAX_PAYLOAD_OCTETS, NewEntry, Slot, Which, tag};
 use super::ring::Ring;
 
 /// Slots in a bucket: two cache lines, which processors fetch as a pair. With eight, one entry in ten
@@ -19,115 +23,21 @@ const BUCKET_SLOTS: usize = 16;
 const INDEX_SHARE: usize = 12;
 /// The small ring's share of the rest, as the paper has it.
 const SMALL_SHARE: usize = 10;
+/// The negative ring's share of the rest: what is asked most of it is the AAAA of names that have
+/// none, and those answers are small.
+const NEGATIVE_SHARE: usize = 8;
 /// Second rounds that one insertion grants at most, so that its time has a bound. The next entry
 /// goes, used or not.
 const MAX_ROUNDS: u32 = 32;
-/// Where a slot's bits of the hash begin.
-const TAG_SHIFT: u32 = 50;
-/// Words before an entry's payload: [`Head`].
-const HEAD_WORDS: usize = 3;
-/// What the head's 24 bits can say: far above a message of 64 KiB with its tables.
-const MAX_PAYLOAD_OCTETS: u32 = (1 << 24) - 1;
-
-/// Which ring.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Which {
-    Small,
-    Main,
-}
-
-/// Where an entry stands, in one word: 14 bits of its hash, one for whether it was used, one for
-/// the ring, 48 for the place. Places begin at 1, so an empty slot is 0. (2^48 words are three years
-/// of 100,000 insertions a second.)
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Slot(u64);
-
-impl Slot {
-    const EMPTY: Self = Self(0);
-    const USED: u64 = 1 << 49;
-    const MAIN: u64 = 1 << 48;
-    const PLACE: u64 = Self::MAIN - 1;
-
-    fn new(tag: u64, which: Which, place: u64) -> Self {
-        let ring = if which == Which::Main { Self::MAIN } else { 0 };
-        Self(tag << TAG_SHIFT | ring | place & Self::PLACE)
-    }
-
-    fn tag(self) -> u64 {
-        self.0 >> TAG_SHIFT
-    }
-
-    fn which(self) -> Which {
-        if self.0 & Self::MAIN == 0 { Which::Small } else { Which::Main }
-    }
-
-    fn place(self) -> u64 {
-        self.0 & Self::PLACE
-    }
-
-    fn is_used(self) -> bool {
-        self.0 & Self::USED != 0
-    }
-}
-
-/// What stands before an entry's payload.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Head {
-    /// Octets of the payload; 24 bits count.
-    payload_octets: u32,
-    /// The caller's.
-    pub(super) mark: u8,
-    /// For how long it holds, seconds.
-    pub(super) ttl_seconds: u32,
-    /// When it was stored, by the caller's clock.
-    pub(super) stored_ms: u64,
-    /// Of its key.
-    hash: u64,
-}
-
-impl Head {
-    fn write(self) -> [u64; HEAD_WORDS] {
-        let first = u64::from(self.payload_octets)
-            | u64::from(self.mark) << 24
-            | u64::from(self.ttl_seconds) << 32;
-        [first, self.stored_ms, self.hash]
-    }
-
-    #[allow(clippy::cast_possible_truncation, reason = "fields of a word")]
-    fn read([first, stored_ms, hash]: [u64; HEAD_WORDS]) -> Self {
-        Self {
-            payload_octets: first as u32 & MAX_PAYLOAD_OCTETS,
-            mark: (first >> 24) as u8,
-            ttl_seconds: (first >> 32) as u32,
-            stored_ms,
-            hash,
-        }
-    }
-
-    /// Words of the entry, these included.
-    fn words(self) -> usize {
-        HEAD_WORDS + (self.payload_octets as usize).div_ceil(8)
-    }
-
-    /// Whether it still holds at `now_ms`.
-    pub(super) fn holds_at(self, now_ms: u64) -> bool {
-        now_ms < self.stored_ms.saturating_add(u64::from(self.ttl_seconds) * 1_000)
-    }
-}
-
-/// What a caller says of an entry beside its key and payload.
-#[derive(Clone, Copy)]
-pub(super) struct NewEntry {
-    pub(super) mark: u8,
-    pub(super) ttl_seconds: u32,
-    pub(super) stored_ms: u64,
-}
 
 /// Memory for entries, all of it spoken for at the start and touched as it is used.
 pub(super) struct Store {
     index: Box<[AtomicU64]>,
     small: Ring,
     main: Ring,
+    negative: Ring,
+    /// For how long entries past their time are worth keeping.
+    stale_ms: u64,
     hasher: foldhash::quality::RandomState,
     writer: Mutex<Writer>,
     /// Entries that can be found.
@@ -139,26 +49,54 @@ struct Writer {
     /// The next free place of each ring.
     small_head: u64,
     main_head: u64,
+    negative_head: u64,
     /// An entry on its way.
     entry: Vec<u64>,
+    /// Second rounds that this insertion may still grant.
+    rounds: u32,
+    /// The time of this insertion.
+    now_ms: u64,
+}
+
+impl Writer {
+    fn head(&mut self, which: Which) -> &mut u64 {
+        match which {
+            Which::Small => &mut self.small_head,
+            Which::Main => &mut self.main_head,
+            Which::Negative => &mut self.negative_head,
+        }
+    }
 }
 
 impl Store {
-    /// A store of at most `octets`; `None` when the system does not give so much.
-    pub(super) fn new(octets: usize) -> Option<Self> {
+    /// A store of at most `octets` that thinks entries worth keeping until `stale_ms` after their
+    /// time; `None` when the system does not give so much.
+    pub(super) fn new(octets: usize, stale_ms: u64) -> Option<Self> {
         let words = octets / 8;
         let slots = words / INDEX_SHARE / BUCKET_SLOTS * BUCKET_SLOTS;
         let small = (words - slots) / SMALL_SHARE;
+        let negative = (words - slots) / NEGATIVE_SHARE;
+        let writer = Writer {
+            small_head: 1,
+            main_head: 1,
+            negative_head: 1,
+            entry: Vec::new(),
+            rounds: 0,
+            now_ms: 0,
+        };
         let store = Self {
             index: bytemuck::allocation::try_zeroed_slice_box(slots).ok()?,
             small: Ring::new(small)?,
-            main: Ring::new(words - slots - small)?,
+            main: Ring::new(words - slots - small - negative)?,
+            negative: Ring::new(negative)?,
+            stale_ms,
             hasher: foldhash::quality::RandomState::default(),
-            writer: Mutex::new(Writer { small_head: 1, main_head: 1, entry: Vec::new() }),
+            writer: Mutex::new(writer),
             entries: AtomicUsize::new(0),
         };
-        store.small.free(1);
-        store.main.free(1);
+        for ring in [&store.small, &store.main, &store.negative] {
+            ring.free(1);
+        }
         Some(store)
     }
 
@@ -174,7 +112,7 @@ impl Store {
         hash: u64,
         to: &mut Vec<u64>,
         is_it: impl Fn(Head, &[u64]) -> bool,
-    ) -> Option<Head> {
+    ) -> Option<Found> {
         for cell in self.bucket(hash) {
             // Pairs with the store of the slot: who sees it sees the entry.
             let slot = Slot(cell.load(Ordering::Acquire));
@@ -189,7 +127,7 @@ impl Store {
                 let (relaxed, used) = (Ordering::Relaxed, slot.0 | Slot::USED);
                 let _lost = cell.compare_exchange(slot.0, used, relaxed, relaxed);
             }
-            return Some(head);
+            return Some(Found { head, standing: slot.standing() });
         }
         None
     }
@@ -208,16 +146,18 @@ impl Store {
         ring.holds(place).then_some(head)
     }
 
-    /// Puts `payload` under `hash`, in place of the entry that `is_it` knows. Gives false for one
-    /// that is too large.
+    /// Puts `payload` under `hash`, in place of the entry that `is_it` knows unless that one came
+    /// later. Gives false for one that is not kept: it is too large, or negative where all around is
+    /// worth more.
     pub(super) fn insert(
         &self,
         hash: u64,
         payload: &[u8],
         entry: NewEntry,
+        now_ms: u64,
         is_it: impl Fn(Head, &[u64]) -> bool,
     ) -> bool {
-        let NewEntry { mark, ttl_seconds, stored_ms } = entry;
+        let NewEntry { mark, ttl_seconds, stored_ms, is_negative, standing } = entry;
         let Some(payload_octets) =
             u32::try_from(payload.len()).ok().filter(|octets| *octets <= MAX_PAYLOAD_OCTETS)
         else {
@@ -225,73 +165,95 @@ impl Store {
         };
         let head = Head { payload_octets, mark, ttl_seconds, stored_ms, hash };
         let mut writer = self.lock();
-        // Asked for once more after its time, or after it fell out of the small ring.
-        let known = self.known(hash, &mut writer.entry, is_it);
-        let which = if known.is_some() { Which::Main } else { Which::Small };
+        let known = match self.known(hash, &mut writer.entry, is_it) {
+            Known::Whole(_, there) if there.stored_ms > stored_ms => return false,
+            Known::Whole(cell, _) | Known::Ghost(cell) => Some(cell),
+            Known::No => None,
+        };
+        let which = match (is_negative, known) {
+            (true, _) => Which::Negative,
+            // Asked for once more after its time, or after it fell out of the small ring.
+            (false, Some(_)) => Which::Main,
+            (false, None) if standing.main => Which::Main,
+            (false, None) => Which::Small,
+        };
         if head.words() as u64 > self.ring(which).capacity() {
             return false;
         }
-        let mut rounds = MAX_ROUNDS;
+        (writer.rounds, writer.now_ms) = (MAX_ROUNDS, now_ms);
         match which {
-            Which::Small => {
-                self.make_room_in_small(head.words(), stored_ms, &mut rounds, &mut writer)
-            }
-            Which::Main => {
-                self.make_room_in_main(head.words(), stored_ms, &mut rounds, &mut writer)
-            }
+            Which::Small => self.make_room_in_small(head.words(), &mut writer),
+            Which::Main | Which::Negative => self.make_room(which, head.words(), &mut writer),
         }
+        let vacant = || self.vacant(hash, is_negative, now_ms);
+        let Some(cell) = known.or_else(vacant) else { return false };
         writer.entry.clear();
         writer.entry.extend(head.write());
         writer.entry.extend(payload.chunks(8).map(word));
-        let Some(cell) = known.or_else(|| self.vacant(hash)) else { return false };
         let slot = self.append(which, tag(hash), &mut writer);
         if !self.is_whole(Slot(cell.load(Ordering::Relaxed))) {
             self.entries.fetch_add(1, Ordering::Relaxed);
         }
-        cell.store(slot.0, Ordering::Release);
+        let used = if standing.used { Slot::USED } else { 0 };
+        cell.store(slot.0 | used, Ordering::Release);
         true
     }
 
-    /// The cell of the entry that `is_it` knows, or of one that has lately fallen out of the small
-    /// ring and may have been it.
+    /// What is known of the entry that `is_it` knows.
     fn known(
         &self,
         hash: u64,
         scratch: &mut Vec<u64>,
         is_it: impl Fn(Head, &[u64]) -> bool,
-    ) -> Option<&AtomicU64> {
-        let mut ghost = None;
+    ) -> Known<'_> {
+        let mut known = Known::No;
         for cell in self.bucket(hash) {
             let slot = Slot(cell.load(Ordering::Relaxed));
             if slot.tag() != tag(hash) || slot == Slot::EMPTY {
                 continue;
             }
             if !self.is_whole(slot) {
-                ghost = ghost.or(Some(cell));
-            } else if self.copy(slot, hash, scratch).is_some_and(|head| is_it(head, scratch)) {
-                return Some(cell);
+                known = Known::Ghost(cell);
+            } else if let Some(head) = self.copy(slot, hash, scratch)
+                && is_it(head, scratch)
+            {
+                return Known::Whole(cell, head);
             }
         }
-        ghost
+        known
     }
 
-    /// A cell for a new entry: an empty one, one whose entry is gone, or the least worth keeping.
-    fn vacant(&self, hash: u64) -> Option<&AtomicU64> {
+    /// A cell for a new entry: an empty one, one whose entry is gone, or the least worth keeping;
+    /// for a negative entry none that a positive one has.
+    fn vacant(&self, hash: u64, is_negative: bool, now_ms: u64) -> Option<&AtomicU64> {
+        let slot_of = |cell: &AtomicU64| Slot(cell.load(Ordering::Relaxed));
+        let bucket = self.bucket(hash);
+        let free = bucket.iter().filter(|cell| !self.is_whole(slot_of(cell)));
+        if let Some(cell) = free.min_by_key(|cell| slot_of(cell).place()) {
+            return Some(cell);
+        }
         let worth = |cell: &&AtomicU64| {
-            let slot = Slot(cell.load(Ordering::Relaxed));
-            let rank = match (slot.is_used(), slot.which()) {
-                _ if !self.is_whole(slot) => u8::from(slot != Slot::EMPTY),
+            let slot = slot_of(cell);
+            let head = read_head(self.ring(slot.which()), slot.place());
+            let use_rank = match (slot.is_used(), slot.which()) {
+                _ if !head.is_alive_at(now_ms, self.stale_ms) => 0,
+                (false, Which::Negative) => 1,
                 (false, Which::Small) => 2,
                 (false, Which::Main) => 3,
-                (true, _) => 4,
+                (true, Which::Negative) => 4,
+                (true, _) => 5,
             };
-            (rank, slot.place())
+            (use_rank, head.is_alive_at(now_ms, 0), slot.place())
         };
-        self.bucket(hash).iter().min_by_key(worth)
+        let may_go = |cell: &&AtomicU64| {
+            let slot = slot_of(cell);
+            !is_negative || slot.which() == Which::Negative || worth(cell).0 == 0
+        };
+        bucket.iter().filter(may_go).min_by_key(worth)
     }
 
     /// Frees `words` in the small ring; what was used there moves to the main one.
-    fn make_room_in_small(&self, words: usize, now_ms: u64, rounds: &mut u32, writer: &mut Writer) {
+    fn make_room_in_small(&self, words: usize, writer: &mut Writer) {
         // While memory lies idle nothing has to go.
         let is_kept = |slot: Slot, head: Head, writer: &Writer| {
             slot.is_used() || has_room(&self.main, writer.main_head, head.words())
@@ -301,9 +263,10 @@ impl Store {
             let head = read_head(&self.small, place);
             let entry = self.cell_at(head.hash, Which::Small, place);
             let behind = place + head.words() as u64;
+            let is_alive = head.is_alive_at(writer.now_ms, self.stale_ms);
             match entry {
-                Some((cell, slot)) if head.holds_at(now_ms) && is_kept(slot, head, writer) => {
-                    self.make_room_in_main(head.words(), now_ms, rounds, writer);
+                Some((cell, slot)) if is_alive && is_kept(slot, head, writer) => {
+                    self.make_room(Which::Main, head.words(), writer);
                     writer.entry.clear();
                     self.small.copy(place, head.words(), &mut writer.entry);
                     let slot = self.append(Which::Main, slot.tag(), writer);
@@ -317,40 +280,41 @@ impl Store {
         }
     }
 
-    /// Frees `words` in the main ring; what was used goes another round, `rounds` entries at most.
-    fn make_room_in_main(&self, words: usize, now_ms: u64, rounds: &mut u32, writer: &mut Writer) {
-        while !has_room(&self.main, writer.main_head, words) {
-            let place = self.main.tail();
-            let head = read_head(&self.main, place);
-            let entry = self.cell_at(head.hash, Which::Main, place);
+    /// Frees `words` in the main or the negative ring; what was used goes another round, so many
+    /// entries as `writer.rounds` says at most.
+    fn make_room(&self, which: Which, words: usize, writer: &mut Writer) {
+        let ring = self.ring(which);
+        while !has_room(ring, *writer.head(which), words) {
+            let place = ring.tail();
+            let head = read_head(ring, place);
+            let entry = self.cell_at(head.hash, which, place);
             let behind = place + head.words() as u64;
+            let is_alive = head.is_alive_at(writer.now_ms, self.stale_ms);
             match entry {
-                Some((cell, slot)) if slot.is_used() && *rounds > 0 && head.holds_at(now_ms) => {
-                    *rounds -= 1;
+                Some((cell, slot)) if slot.is_used() && writer.rounds > 0 && is_alive => {
+                    writer.rounds -= 1;
                     writer.entry.clear();
-                    self.main.copy(place, head.words(), &mut writer.entry);
-                    self.main.free(behind);
-                    let slot = self.append(Which::Main, slot.tag(), writer);
+                    ring.copy(place, head.words(), &mut writer.entry);
+                    ring.free(behind);
+                    let slot = self.append(which, slot.tag(), writer);
                     cell.store(slot.0, Ordering::Release);
                 }
                 Some((cell, _)) => {
                     cell.store(Slot::EMPTY.0, Ordering::Relaxed);
                     self.forget_one();
-                    self.main.free(behind);
+                    ring.free(behind);
                 }
-                None => self.main.free(behind),
+                None => ring.free(behind),
             }
         }
     }
 
     /// Writes `writer.entry` into a ring, where room was made for it.
     fn append(&self, which: Which, tag: u64, writer: &mut Writer) -> Slot {
-        let head = match which {
-            Which::Small => &mut writer.small_head,
-            Which::Main => &mut writer.main_head,
-        };
+        let words = writer.entry.len() as u64;
+        let head = writer.head(which);
         let place = *head;
-        *head += writer.entry.len() as u64;
+        *head += words;
         self.ring(which).write(place, &writer.entry);
         Slot::new(tag, which, place)
     }
@@ -362,10 +326,42 @@ impl Store {
         slots.find(|(_, slot)| slot.which() == which && slot.place() == place)
     }
 
+    /// Shows `see` each entry that can be found, in the order of their coming in each ring. Holds
+    /// the lock for one look at each ring; what is written, moved or removed meanwhile may be
+    /// missing, or be shown twice.
+    pub(super) fn visit<E>(
+        &self,
+        mut see: impl FnMut(Found, &[u64]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut payload = Vec::new();
+        // What leaves the small ring meanwhile is met in the main one.
+        for which in [Which::Small, Which::Main, Which::Negative] {
+            let ring = self.ring(which);
+            let end = *self.lock().head(which);
+            let mut place = ring.tail();
+            while place < end {
+                let head = read_head(ring, place);
+                let Some(behind) = ring.holds(place).then(|| place + head.words() as u64) else {
+                    // Overtaken by the writer: on from what is still whole.
+                    place = ring.tail();
+                    continue;
+                };
+                if let Some((_, slot)) = self.cell_at(head.hash, which, place)
+                    && self.copy(slot, head.hash, &mut payload).is_some()
+                {
+                    see(Found { head, standing: slot.standing() }, &payload)?;
+                }
+                place = behind;
+            }
+        }
+        Ok(())
+    }
+
     fn ring(&self, which: Which) -> &Ring {
         match which {
             Which::Small => &self.small,
             Which::Main => &self.main,
+            Which::Negative => &self.negative,
         }
     }
 
@@ -384,9 +380,10 @@ impl Store {
 
     /// Forgets everything.
     pub(super) fn clear(&self) {
-        let writer = self.lock();
-        self.small.free(writer.small_head);
-        self.main.free(writer.main_head);
+        let mut writer = self.lock();
+        for which in [Which::Small, Which::Main, Which::Negative] {
+            self.ring(which).free(*writer.head(which));
+        }
         // Left alone, they would tell of names that had been here. What is zero is not touched, so
         // that it takes no memory.
         let slots = self.index.iter().filter(|cell| cell.load(Ordering::Relaxed) != 0);
@@ -402,9 +399,10 @@ impl Store {
     /// Octets of the index and of the entries, those included that were replaced and stand until
     /// their place is needed.
     pub(super) fn octets(&self) -> u64 {
-        let writer = self.lock();
-        let used = writer.small_head - self.small.tail() + writer.main_head - self.main.tail();
-        8 * (self.index.len() as u64 + used)
+        let mut writer = self.lock();
+        let rings = [Which::Small, Which::Main, Which::Negative];
+        let used = rings.map(|which| *writer.head(which) - self.ring(which).tail());
+        8 * (self.index.len() as u64 + used.iter().sum::<u64>())
     }
 
     fn bucket(&self, hash: u64) -> &[AtomicU64] {
@@ -416,9 +414,14 @@ impl Store {
     }
 }
 
-/// The bits of a hash that a slot keeps: the low ones, for the high ones choose the bucket.
-fn tag(hash: u64) -> u64 {
-    hash & (u64::MAX >> TAG_SHIFT)
+/// Where an entry is that is to be replaced.
+enum Known<'a> {
+    /// There, whole.
+    Whole(&'a AtomicU64, Head),
+    /// One has lately fallen out of the small ring that may have been it.
+    Ghost(&'a AtomicU64),
+    /// Nowhere.
+    No,
 }
 
 fn word(octets: &[u8]) -> u64 {

@@ -40,7 +40,7 @@ impl Snapshot {
             sites: config.sites.iter().map(|site| site.name.clone()).collect(),
             zones: Zones::new(&config.private_links),
             rules: Arc::new(rules),
-            cache: Arc::new(Cache::new(config.cache.size_octets)),
+            cache: Arc::new(Cache::new(config.cache.size_octets, config.cache.stale)),
             flights: Arc::new(Flights::new(config.limits.in_flight)),
             loops: Arc::new(LoopGuard::new()),
             limits: config.limits,

@@ -1,3 +1,7 @@
+mod failures;
+mod file;
+mod negatives;
+mod stale;
 mod store;
 
 use std::time::Duration;
@@ -31,11 +35,31 @@ fn soa(minimum: u32) -> Vec<u8> {
     [&[0, 0][..], &[0; 16], &minimum.to_be_bytes()].concat()
 }
 
+/// Puts an address for each of `names` into `cache`.
+fn keep_addresses(cache: &Cache, names: impl Iterator<Item = String>, now: Instant) {
+    for name in names {
+        let question = question(&name, Rtype::A);
+        cache.insert(&question, &reply(&question, 0, &[A]), false, now);
+    }
+}
+
+/// Keeps that there is no such name, for `ttl` seconds.
+fn keep_nxdomain(cache: &Cache, name: &str, ttl: u32, now: Instant) -> Option<u32> {
+    let question = question(name, Rtype::A);
+    let soa = soa(ttl);
+    let soa = (Section::Authority, Rtype::SOA, ttl, &soa[..]);
+    cache.insert(&question, &reply(&question, Rcode::NXDOMAIN.0, &[soa]), false, now)
+}
+
+fn finds(cache: &Cache, name: &str, now: Instant) -> bool {
+    cache.find(&question(name, Rtype::A).borrowed(), now).is_some()
+}
+
 /// How long a reply is kept, seconds.
 fn kept(flag_bits: u16, qtype: Rtype, records: &[(Section, Rtype, u32, &[u8])]) -> Option<u32> {
     let question = question("a.example", qtype);
     let answer = reply(&question, flag_bits, records);
-    Cache::new(1 << 20).insert(&question, &answer, false, Instant::now())
+    Cache::new(1 << 20, Duration::ZERO).insert(&question, &answer, false, Instant::now())
 }
 
 const A: (Section, Rtype, u32, &[u8]) = (Section::Answer, Rtype::A, 300, &[10, 0, 0, 1]);
@@ -80,7 +104,7 @@ fn truncated_failed_and_zero_ttl_answers_are_not_kept() {
 
 #[test]
 fn an_answer_ages_and_ends() {
-    let cache = Cache::new(1 << 20);
+    let cache = Cache::new(1 << 20, Duration::ZERO);
     let start = Instant::now();
     let question = question("a.example", Rtype::A);
     cache.insert(&question, &reply(&question, 0, &[A]), false, start);
@@ -96,7 +120,7 @@ fn an_answer_ages_and_ends() {
 
 #[test]
 fn the_key_is_name_type_class_do_and_cd() {
-    let cache = Cache::new(1 << 20);
+    let cache = Cache::new(1 << 20, Duration::ZERO);
     let now = Instant::now();
     let question = question("a.example", Rtype::A);
     cache.insert(&question, &reply(&question, 0, &[A]), false, now);
@@ -119,7 +143,7 @@ fn the_key_is_name_type_class_do_and_cd() {
 #[test]
 fn the_bound_in_octets_is_hard() {
     let bound = 1 << 20;
-    let cache = Cache::new(bound);
+    let cache = Cache::new(bound, Duration::ZERO);
     let now = Instant::now();
     let mut most = 0;
     for index in 0..20_000 {
@@ -135,7 +159,7 @@ fn the_bound_in_octets_is_hard() {
 
 #[test]
 fn size_zero_keeps_nothing() {
-    let cache = Cache::new(0);
+    let cache = Cache::new(0, Duration::ZERO);
     let question = question("a.example", Rtype::A);
     assert_eq!(cache.insert(&question, &reply(&question, 0, &[A]), false, Instant::now()), None);
     assert!(cache.find(&question.borrowed(), Instant::now()).is_none());
@@ -147,7 +171,7 @@ fn a_chain_to_us_is_kept_as_long_as_its_links_whatever_the_upstream_says_of_its_
     for rcode in [Rcode::NOERROR, Rcode::SERVFAIL] {
         let question = question("a.example", Rtype::A);
         let answer = reply(&question, rcode.0, &[cname]);
-        let cache = Cache::new(1 << 20);
+        let cache = Cache::new(1 << 20, Duration::ZERO);
         let now = Instant::now();
         assert_eq!(cache.insert(&question, &answer, false, now), None);
         assert_eq!(cache.insert(&question, &answer, true, now), Some(60));
@@ -155,7 +179,7 @@ fn a_chain_to_us_is_kept_as_long_as_its_links_whatever_the_upstream_says_of_its_
     }
     // One that is an answer of its own stays that.
     let question = question("a.example", Rtype::A);
-    let cache = Cache::new(1 << 20);
+    let cache = Cache::new(1 << 20, Duration::ZERO);
     let now = Instant::now();
     cache.insert(&question, &reply(&question, 0, &[cname, A]), true, now);
     assert!(cache.find(&question.borrowed(), now).is_some_and(|hit| !hit.needs_us));

@@ -1,0 +1,243 @@
+//! Kept answers in a file, so that a restart while no upstream can be reached still answers.
+//!
+//! A file that is written is whole or not there: it takes the old one's name when it is on the disk.
+//! A file that is read is believed in nothing: it may be cut off, damaged, of another version, of
+//! another configuration, or somebody else's. What a file cannot show is who wrote it, so one that
+//! others may write is not read.
+
+mod format;
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
+use std::time::{Instant, SystemTime};
+
+use ::ring::digest::{SHA256, digest};
+
+pub use self::format::{read_from, write_to};
+use super::Cache;
+
+/// Tells configurations apart whose answers may differ.
+pub type Tag = [u8; 32];
+
+/// The tag of a configuration from all that decides what its answers are, such as its rules and
+/// servers, written out in any way that is the same in each run.
+pub fn tag_of(configuration: &str) -> Tag {
+    let mut tag = Tag::default();
+    let digest = digest(&SHA256, configuration.as_bytes());
+    tag.iter_mut().zip(digest.as_ref()).for_each(|(to, octet)| *to = *octet);
+    tag
+}
+
+/// Owner only: names that somebody has asked for are nobody else's business.
+const MODE: u32 = 0o600;
+/// Group or others may write.
+const WRITABLE_BY_OTHERS: u32 = 0o022;
+/// Octets that are written at once.
+const WRITE_OCTETS: usize = 64 * 1_024;
+
+/// One moment by both clocks: the one that runs evenly, and the one that survives a restart.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// For the cache.
+    pub now: Instant,
+    /// For the file.
+    pub wall: SystemTime,
+}
+
+impl Moment {
+    /// This one.
+    pub fn now() -> Self {
+        Self { now: Instant::now(), wall: SystemTime::now() }
+    }
+}
+
+/// What was written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Saved {
+    /// Answers.
+    pub entries: u64,
+    /// The file's size.
+    pub octets: u64,
+}
+
+/// What was read.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Loaded {
+    /// Answers that are kept now.
+    pub entries: u64,
+    /// Those that are not: past their time for too long, already there and younger, without room, or
+    /// no answers.
+    pub left_out: u64,
+}
+
+/// Why the file could not be written. The one that was there before is as it was.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {step} {}: {source}", .path.display())]
+pub struct SaveError {
+    /// What was tried.
+    pub step: &'static str,
+    /// On what.
+    pub path: PathBuf,
+    /// What the system says.
+    pub source: io::Error,
+}
+
+/// Why nothing was read.
+#[derive(Debug, thiserror::Error)]
+#[error("the cache file {} {problem}", .path.display())]
+pub struct LoadError {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub problem: LoadProblem,
+}
+
+/// What is wrong with a cache file. None of it is worth more than a line in the log: the next save
+/// puts a good one in its place.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadProblem {
+    /// As at the first start.
+    #[error("is not there")]
+    Missing,
+    /// The system does not give it.
+    #[error("cannot be read: {0}")]
+    Unreadable(#[from] io::Error),
+    /// A symbolic link, a directory, a device.
+    #[error("is {0}, where a regular file should be; remove it")]
+    NotAFile(&'static str),
+    /// Others than its owner may write it.
+    #[error(
+        "can be written by others than its owner (mode {0:o}), and so is not believed; remove it"
+    )]
+    Exposed(u32),
+    /// It does not begin like one.
+    #[error("is no cache file")]
+    Foreign,
+    /// Another version of this program wrote it.
+    #[error("has format {found}, this version reads format {ours}", ours = format::VERSION)]
+    OtherVersion {
+        /// Its format.
+        found: u32,
+    },
+    /// Its answers came from other upstreams, or for other rules.
+    #[error("was written with another configuration, whose answers may be wrong now")]
+    OtherConfiguration,
+    /// It holds more than the cache may.
+    #[error("has {found} octets, more than cache.size ({most})")]
+    TooLarge {
+        /// Its size, octets.
+        found: u64,
+        /// The cache's, octets.
+        most: u64,
+    },
+    /// It was cut off, or something was appended.
+    #[error("has {found} octets where its header says {expected}")]
+    WrongLength {
+        /// Its size, octets.
+        found: u64,
+        /// The size that it should have, octets.
+        expected: u64,
+    },
+    /// Its checksum does not fit its content.
+    #[error("is damaged: its checksum is wrong")]
+    Damaged,
+}
+
+/// Writes what `cache` holds to `path`: to a file beside it (its name and `.new`), which takes its
+/// place when it is on the disk. Blocks as long as the disk does, nobody who uses the cache; a second
+/// save waits for the first.
+///
+/// # Errors
+/// The old file is untouched, and nothing else is left behind.
+pub fn save(cache: &Cache, path: &Path, tag: &Tag) -> Result<Saved, SaveError> {
+    save_at(cache, path, tag, Moment::now())
+}
+
+fn save_at(cache: &Cache, path: &Path, tag: &Tag, at: Moment) -> Result<Saved, SaveError> {
+    // Nothing is in there that a panic could leave half-way.
+    let _one = cache.saving.lock().unwrap_or_else(PoisonError::into_inner);
+    let failed = |step, path: &Path| {
+        let path = path.to_owned();
+        move |source| SaveError { step, path, source }
+    };
+    let other = fs::symlink_metadata(path).ok().filter(|there| !there.is_file());
+    if let Some(other) = other {
+        let what = format!("it is {}, where a regular file should be", kind(&other));
+        return Err(failed("replace", path)(io::Error::other(what)));
+    }
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let new = PathBuf::from(new);
+    // What a save left that was cut off; a link is removed, not followed.
+    let _absent = fs::remove_file(&new);
+    let options = OpenOptions::new().write(true).create_new(true).mode(MODE).to_owned();
+    let file = options.open(&new).map_err(failed("create", &new))?;
+    let put = || {
+        let mut to = BufWriter::with_capacity(WRITE_OCTETS, file);
+        let saved = write_to(cache, tag, at, &mut to).map_err(failed("write", &new))?;
+        to.get_ref().sync_all().map_err(failed("write", &new))?;
+        fs::rename(&new, path).map_err(failed("replace", path))?;
+        Ok(saved)
+    };
+    let saved = put().inspect_err(|_| {
+        // What failed is said already.
+        let _absent = fs::remove_file(&new);
+    })?;
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let directory = directory.unwrap_or(Path::new("."));
+    let synced = File::open(directory).and_then(|directory| directory.sync_all());
+    synced.map_err(failed("write to the disk", directory))?;
+    Ok(saved)
+}
+
+/// Puts into `cache` what [`save`] wrote of one at `path` with the same `tag`, as much older as it
+/// has become by the system's clock. Where that clock shows a time before the file was written,
+/// nobody knows its age, and all of it counts as past its time, of use only while nobody gives
+/// anything newer. What is in the cache already and younger stays, so that this may go on while
+/// queries are answered.
+///
+/// # Errors
+/// Nothing of a file that is not whole is kept; see [`read_from`].
+pub fn load(cache: &Cache, path: &Path, tag: &Tag) -> Result<Loaded, LoadError> {
+    load_at(cache, path, tag, Moment::now())
+}
+
+fn load_at(cache: &Cache, path: &Path, tag: &Tag, at: Moment) -> Result<Loaded, LoadError> {
+    let loaded = open(path).and_then(|mut file| read_from(cache, tag, at, &mut file));
+    loaded.map_err(|problem| LoadError { path: path.to_owned(), problem })
+}
+
+/// Opens a regular file that nobody else may write.
+fn open(path: &Path) -> Result<File, LoadProblem> {
+    // A pipe must not make us wait for its other end.
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(LoadProblem::Missing),
+        Err(error) if error.raw_os_error() == Some(libc::ELOOP) => {
+            return Err(LoadProblem::NotAFile("a symbolic link"));
+        }
+        opened => opened?,
+    };
+    let there = file.metadata()?;
+    if !there.is_file() {
+        return Err(LoadProblem::NotAFile(kind(&there)));
+    }
+    let mode = there.mode() & 0o7777;
+    if mode & WRITABLE_BY_OTHERS != 0 {
+        return Err(LoadProblem::Exposed(mode));
+    }
+    Ok(file)
+}
+
+fn kind(there: &fs::Metadata) -> &'static str {
+    if there.is_symlink() {
+        "a symbolic link"
+    } else if there.is_dir() {
+        "a directory"
+    } else {
+        "a device, a pipe or a socket"
+    }
+}
