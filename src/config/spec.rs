@@ -5,13 +5,14 @@ mod forward;
 mod private_link;
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
 use ipnet::IpNet;
 use toml::de::DeTable;
 
 use super::findings::{Findings, Path, Problem, Span};
 use super::limits;
-use super::model::{Limits, Log, LogFormat, LogLevel, LogQueries, Refused};
+use super::model::{CacheConfig, Limits, Log, LogFormat, LogLevel, LogQueries, Refused};
 use super::table::{Field, List, Listed, Table};
 use super::values;
 use crate::wire::{Name, Rtype};
@@ -31,20 +32,52 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ("private-link.endpoint", ENDPOINT),
     ("forward", FORWARD),
     ("cache", CACHE),
+    ("dnssec", DNSSEC),
     ("expect", EXPECT),
     ("log", LOG),
     ("limits", LIMITS),
 ];
-const TOP: &[&str] =
-    &["listen", "access", "site", "private-link", "forward", "cache", "expect", "log", "limits"];
+const TOP: &[&str] = &[
+    "listen",
+    "access",
+    "site",
+    "private-link",
+    "forward",
+    "cache",
+    "dnssec",
+    "expect",
+    "log",
+    "limits",
+];
 const LISTEN: &[&str] = &["dns", "admin"];
 const ACCESS: &[&str] = &["allow", "refused"];
 const SITE: &[&str] = &["name", "networks"];
-const PRIVATE_LINK: &[&str] =
-    &["service", "public-zone", "private-zone", "unlisted", "ttl", "negative-ttl", "endpoint"];
+const PRIVATE_LINK: &[&str] = &[
+    "service",
+    "public-zone",
+    "private-zone",
+    "unlisted",
+    "ttl",
+    "negative-ttl",
+    "require-private",
+    "endpoint",
+];
 const ENDPOINT: &[&str] = &["name", "sites", "addresses", "names"];
-const FORWARD: &[&str] = &["zones", "upstreams", "timeout"];
-const CACHE: &[&str] = &["size"];
+const FORWARD: &[&str] = &[
+    "zones",
+    "upstreams",
+    "policy",
+    "timeout",
+    "probe",
+    "require-private",
+    "rebind-protection",
+    "rebind-allow",
+    "dnssec",
+    "ca-file",
+    "pins",
+];
+const CACHE: &[&str] = &["size", "stale", "prefetch", "failure-ttl", "file"];
+const DNSSEC: &[&str] = &["trust-anchors", "negative-trust-anchors"];
 const EXPECT: &[&str] = &["client", "query", "answer"];
 const LOG: &[&str] = &["format", "level", "queries"];
 const LIMITS: &[&str] = &[
@@ -66,7 +99,8 @@ pub(super) struct Spec {
     pub(super) sites: Vec<SiteSpec>,
     pub(super) private_links: Vec<PrivateLinkSpec>,
     pub(super) forwards: Vec<ForwardSpec>,
-    pub(super) cache_octets: u64,
+    pub(super) cache: CacheConfig,
+    pub(super) dnssec: Option<DnssecSpec>,
     pub(super) expects: Vec<ExpectSpec>,
     pub(super) log: Log,
     pub(super) limits: Limits,
@@ -88,6 +122,12 @@ pub(super) struct AccessSpec {
 pub(super) struct SiteSpec {
     pub(super) name: Field<String>,
     pub(super) networks: List<IpNet>,
+}
+
+pub(super) struct DnssecSpec {
+    pub(super) trust_anchors: Field<PathBuf>,
+    pub(super) negative_trust_anchors: List<Name>,
+    pub(super) span: Span,
 }
 
 pub(super) struct ExpectSpec {
@@ -115,9 +155,8 @@ pub(super) fn read(root: &DeTable<'_>, findings: &mut Findings<'_>) -> Spec {
         sites: top.tables("site", "site", findings, read_site),
         private_links: top.tables("private-link", "private-link", findings, private_link::read),
         forwards: top.tables("forward", "forward", findings, forward::read),
-        cache_octets: top
-            .table("cache", findings, read_cache)
-            .unwrap_or(limits::CACHE_SIZE_DEFAULT),
+        cache: top.table("cache", findings, read_cache).unwrap_or_else(default_cache),
+        dnssec: top.table("dnssec", findings, read_dnssec),
         expects: top.tables("expect", "expect", findings, read_expect),
         log: top.table("log", findings, read_log).unwrap_or(Log {
             format: LogFormat::Text,
@@ -179,10 +218,64 @@ fn endpoint_addresses(at_least_one: bool) -> Listed<'static> {
     Listed { wanted: values::WANTED_ADDRESS, at_least_one, at_most: limits::MAX_ADDRESSES }
 }
 
-fn read_cache(table: &Table<'_>, findings: &mut Findings<'_>) -> u64 {
+fn default_cache() -> CacheConfig {
+    CacheConfig {
+        size_octets: limits::CACHE_SIZE_DEFAULT,
+        stale: limits::STALE.default,
+        prefetch: true,
+        failure_ttl: limits::FAILURE_TTL.default,
+        file: None,
+    }
+}
+
+fn read_cache(table: &Table<'_>, findings: &mut Findings<'_>) -> CacheConfig {
     table.only(CACHE, findings);
     let size = table.text("size", values::WANTED_SIZE, findings, values::cache_size);
-    size.or(limits::CACHE_SIZE_DEFAULT)
+    let mut time = |key, range: &limits::TimeRange, wanted: &str| {
+        let field = table.text(key, wanted, findings, |text| {
+            values::duration(text, range).map_err(|_| Problem::new(wanted))
+        });
+        field.or(range.default)
+    };
+    let wanted =
+        format!("write a duration such as \"24h\" ({}); \"0s\" turns it off", limits::STALE);
+    let stale = time("stale", &limits::STALE, &wanted);
+    let wanted = format!("write a duration such as \"2s\" ({})", limits::FAILURE_TTL);
+    let failure_ttl = time("failure-ttl", &limits::FAILURE_TTL, &wanted);
+    let prefetch = table.flag("prefetch", findings).or(true);
+    let wanted = "write the whole path, such as \"/var/lib/privatelinkd/cache\"; leave the key out \
+                  for systemd's state directory";
+    let file = table.text("file", wanted, findings, |text| values::file(text, wanted));
+    if let (Some(_), Some(at)) = (size.good().filter(|size| size.value == 0), file.good()) {
+        let problem = Problem::new("the cache is off (size = \"0\"): nothing is kept there");
+        findings.warn(table.path.key("file"), at.span, problem);
+    }
+    CacheConfig {
+        size_octets: size.or(limits::CACHE_SIZE_DEFAULT),
+        stale,
+        prefetch,
+        failure_ttl,
+        file: file.good().map(|at| at.value.clone()),
+    }
+}
+
+fn read_dnssec(table: &Table<'_>, findings: &mut Findings<'_>) -> DnssecSpec {
+    table.only(DNSSEC, findings);
+    let wanted = "write the whole path of a zone file, such as \"/etc/privatelinkd/root.key\"; leave \
+                  the key out for the root's own keys, which are built in";
+    let trust_anchors =
+        table.text("trust-anchors", wanted, findings, |text| values::file(text, wanted));
+    let wanted = "write a zone such as \"corp.example\"";
+    let listed = Listed { wanted, at_least_one: false, at_most: MANY };
+    let key = "negative-trust-anchors";
+    let negative_trust_anchors = table.list(key, &listed, findings, values::zone);
+    for at in &negative_trust_anchors.items {
+        if at.value.label_count() == 0 {
+            let problem = Problem::new("every name is below it: nothing would be validated");
+            findings.warn(table.path.key(key), at.span, problem);
+        }
+    }
+    DnssecSpec { trust_anchors, negative_trust_anchors, span: table.span }
 }
 
 fn read_expect(table: &Table<'_>, findings: &mut Findings<'_>) -> ExpectSpec {

@@ -3,8 +3,10 @@
 mod upstream;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use data_encoding::BASE64;
 use ipnet::IpNet;
 
 use super::findings::Problem;
@@ -227,6 +229,63 @@ pub(super) fn zone(text: &str) -> Result<Name, Problem> {
         )));
     }
     text.parse().map_err(|error| Problem::new(format!("{error}; {WANTED_ZONE}")))
+}
+
+/// What to write for a file.
+pub(super) const WANTED_FILE: &str = "write the whole path, such as \"/etc/privatelinkd/ca.pem\"";
+
+/// A file by its whole path: what a daemon's working directory is, nobody knows.
+pub(super) fn file(text: &str, wanted: &str) -> Result<PathBuf, Problem> {
+    let names_a_file = text.starts_with('/') && !text.contains('\0');
+    if !names_a_file {
+        return Err(Problem::new(wanted));
+    }
+    match Path::new(text).file_name() {
+        Some(_) if !text.ends_with('/') => Ok(PathBuf::from(text)),
+        _ => Err(Problem::new(format!("this is a directory; {wanted}"))),
+    }
+}
+
+/// What to write for a pin.
+pub(super) const WANTED_PIN: &str = "write \"sha256/\" and the SHA-256 of the public key in base64 \
+                                     (44 characters; docs/CONFIG.md says how to make one)";
+
+/// The SHA-256 of a SubjectPublicKeyInfo: `sha256/` and base64.
+pub(super) fn pin(text: &str) -> Result<[u8; 32], Problem> {
+    let octets = |text: &str| <[u8; 32]>::try_from(BASE64.decode(text.as_bytes()).ok()?).ok();
+    if let Some(pin) = text.strip_prefix("sha256/").and_then(octets) {
+        return Ok(pin);
+    }
+    // As curl, kdig and HPKP write it, or nothing in front of it.
+    let fronts = ["sha256//", "pin-sha256=", "sha256:", "SHA256/", ""];
+    let inside = |front: &&str| Some(text.strip_prefix(*front)?.trim_matches('"'));
+    let meant = fronts.iter().filter_map(inside).find(|rest| octets(rest).is_some());
+    let problem = Problem::new(WANTED_PIN);
+    Err(match meant {
+        Some(meant) => problem.help(format!("write \"sha256/{meant}\"")),
+        None => problem,
+    })
+}
+
+/// What to write for the question of a rule's probe.
+pub(super) const WANTED_PROBE: &str =
+    "write a name and a type of records, such as \". NS\" or \"corp.example SOA\"";
+
+/// A name and a type that a server can have records of.
+pub(super) fn probe(text: &str) -> Result<(Name, Rtype), Problem> {
+    let mut words = text.split_whitespace();
+    let (Some(name), Some(rtype), None) = (words.next(), words.next(), words.next()) else {
+        return Err(Problem::new(WANTED_PROBE));
+    };
+    // OPT, and the types that stand for a transaction, a transfer or several types (RFC 6895 §3.1).
+    let of_records = |rtype: &Rtype| !matches!(rtype.0, 0 | 41 | 128..=255);
+    let Some(rtype) = Rtype::parse(rtype).filter(of_records) else {
+        return Err(Problem::new(format!("no type that can be asked for; {WANTED_PROBE}")));
+    };
+    match name.parse() {
+        Ok(name) => Ok((name, rtype)),
+        Err(error) => Err(Problem::new(format!("{error}; {WANTED_PROBE}"))),
+    }
 }
 
 /// What to write for the query of an expectation.

@@ -20,6 +20,7 @@ pub(in crate::config) struct PrivateLinkSpec {
     pub(in crate::config) unlisted: Field<Unlisted>,
     pub(in crate::config) ttl_seconds: u32,
     pub(in crate::config) negative_ttl_seconds: u32,
+    pub(in crate::config) require_private: Field<bool>,
     pub(in crate::config) endpoints: Vec<EndpointSpec>,
     /// `endpoint` is there and not an empty list; a wrong one counts.
     pub(in crate::config) endpoints_given: bool,
@@ -103,6 +104,7 @@ pub(super) fn read(table: &Table<'_>, findings: &mut Findings<'_>) -> PrivateLin
     };
     let ttl_seconds = ttl("ttl", &limits::TTL, findings);
     let negative_ttl_seconds = ttl("negative-ttl", &limits::NEGATIVE_TTL, findings);
+    let require_private = table.flag("require-private", findings);
     let endpoints = table.tables("endpoint", "private-link.endpoint", findings, read_endpoint);
     PrivateLinkSpec {
         service,
@@ -111,6 +113,7 @@ pub(super) fn read(table: &Table<'_>, findings: &mut Findings<'_>) -> PrivateLin
         unlisted,
         ttl_seconds,
         negative_ttl_seconds,
+        require_private,
         endpoints,
         endpoints_given: table
             .entries
