@@ -113,7 +113,13 @@ fn the_packaged_file_shows_the_defaults_and_its_examples() {
     assert_eq!(packaged.log, bare.log);
     assert_eq!(packaged.cache, bare.cache);
     assert_same(&packaged.access, &bare.access);
-    assert_eq!(packaged.forwards.first().map(|f| f.timeout), Some(limits::TIMEOUT.default));
+    let forward = Forward {
+        zones: vec![Name::root()],
+        upstreams: packaged.forwards[0].upstreams.clone(),
+        ..forward_all()
+    };
+    assert_eq!(packaged.forwards, [forward]);
+    assert_eq!(packaged.dnssec, bare.dnssec);
 }
 
 #[test]
