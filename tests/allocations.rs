@@ -9,6 +9,7 @@ mod kinds;
 mod messages;
 
 use std::hint::black_box;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -26,13 +27,13 @@ const ROUNDS: usize = 1_000;
 /// Octets of the replies' buffer; workers keep one as large.
 const BUFFER_OCTETS: usize = 65_535;
 
-fn worker(snapshot: Snapshot) -> Worker {
+fn worker(snapshot: Snapshot) -> Rc<Worker> {
     let shared = Shared { snapshot: ArcSwap::from_pointee(snapshot) };
-    Worker::new(Arc::new(shared), Forwarder::new(), Arc::new(Counters::default()))
+    Rc::new(Worker::new(Arc::new(shared), Forwarder::new(), Arc::new(Counters::default())))
 }
 
 /// How many allocations `ROUNDS` of `kind` cost, and how many octets.
-fn allocations(worker: &Worker, kind: &Kind, out: &mut Vec<u8>) -> (u64, u64) {
+fn allocations(worker: &Rc<Worker>, kind: &Kind, out: &mut Vec<u8>) -> (u64, u64) {
     let asked = kind.asked(Instant::now());
     let info = measure(|| {
         for _ in 0..ROUNDS {

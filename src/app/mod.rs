@@ -6,6 +6,7 @@
 mod logging;
 mod network;
 mod state;
+mod warm;
 mod workers;
 
 use std::io;
@@ -19,7 +20,7 @@ use sd_notify::NotifyState;
 use tokio::runtime::{self, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{JoinSet, LocalSet, spawn_local};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, interval_at};
 use tracing::{error, info, warn};
 
 use crate::admin;
@@ -30,6 +31,7 @@ use crate::sys;
 use logging::Logging;
 use network::{Cause, Network, News};
 pub use state::{Unfit, build, prove};
+use warm::WarmCache;
 use workers::Workers;
 
 /// How often upstream files and suspects are looked at.
@@ -96,6 +98,8 @@ pub fn run(path: &Path, ready: impl FnOnce(&Running<'_>)) -> Result<(), RunError
     // Before any thread: nothing runs when an address cannot be had.
     let admin = config.listen.admin.map(admin::bind).transpose().map_err(RunError::Admin)?;
     let workers = Workers::start(&config, snapshot)?;
+    let mut warm = WarmCache::default();
+    warm.load(&config, &workers.shared().snapshot.load());
     let addresses = workers.addresses();
     let admin_address = admin.as_ref().map(|bound| bound.address);
     ready(&Running { addresses, admin: admin_address, config: &config });
@@ -108,6 +112,7 @@ pub fn run(path: &Path, ready: impl FnOnce(&Running<'_>)) -> Result<(), RunError
         logging,
         workers,
         network: Network::default(),
+        warm,
     };
     tasks.block_on(&runtime, daemon.steer(signals, admin))
 }
@@ -146,6 +151,7 @@ struct Daemon {
     logging: Logging,
     workers: Workers,
     network: Network,
+    warm: WarmCache,
 }
 
 impl Daemon {
@@ -157,6 +163,9 @@ impl Daemon {
     ) -> Result<(), RunError> {
         let mut housekeeping = interval(HOUSEKEEPING);
         housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut saving =
+            interval_at(tokio::time::Instant::now() + warm::SAVE_EVERY, warm::SAVE_EVERY);
+        saving.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let forwarder = Rc::new(Forwarder::within(Arc::clone(self.workers.epoch())));
         self.probe_for_loops(&forwarder);
         let mut news = News::listen();
@@ -172,6 +181,9 @@ impl Daemon {
                 _ = signals.terminate.recv() => break,
                 _ = signals.interrupt.recv() => break,
                 _ = signals.totals.recv() => self.log_totals(),
+                _ = saving.tick() => {
+                    self.warm.save(&self.config, &self.workers.shared().snapshot.load());
+                }
                 _ = housekeeping.tick() => self.keep_house(&forwarder),
                 cause = news.next() => self.look_at_network(cause),
                 () = self.workers.ended() => return Err(RunError::WorkerEnded),
@@ -204,6 +216,7 @@ impl Daemon {
         if snapshot.rules.refresh() {
             // What the old servers said may be wrong now.
             snapshot.cache.clear();
+            snapshot.failures.clear();
         }
         self.look_at_network(Cause::Housekeeping);
         let (forwarder, loops) = (Rc::clone(forwarder), Arc::clone(&snapshot.loops));
@@ -213,6 +226,10 @@ impl Daemon {
     /// The one place that hears of another network, and of a machine that slept.
     fn look_at_network(&mut self, cause: Cause) {
         let snapshot = self.workers.shared().snapshot.load_full();
+        if let Cause::Woke(asleep) = &cause {
+            // The clock of kept answers stood still.
+            snapshot.cache.advance(*asleep);
+        }
         if cause.concerns_addresses()
             && let Ok(local) = sys::local_addresses()
         {
@@ -220,6 +237,8 @@ impl Daemon {
         }
         if self.network.look(cause, &snapshot.rules) {
             self.workers.epoch().advance();
+            // What failed over the old way may be had over the new one.
+            snapshot.failures.clear();
         }
     }
 
@@ -277,7 +296,9 @@ impl Daemon {
         let budget = self.config.forwards.iter().map(|forward| forward.timeout).max();
         let deadline = tokio::time::Instant::now() + budget.unwrap_or_default() + STOP_SLACK;
         info!("stopping: finishing what is under way");
+        let snapshot = self.workers.shared().snapshot.load_full();
         let totals = self.workers.stop(deadline)?;
+        self.warm.save_last(&self.config, &snapshot);
         info!("stopped; {totals}");
         Ok(())
     }

@@ -72,6 +72,7 @@ pub fn build(
         if same_servers {
             snapshot.flights = Arc::clone(&old.flights);
             snapshot.flights.set_limit(config.limits.in_flight);
+            snapshot.failures = Arc::clone(&old.failures);
         }
         if same_servers && old_config.cache == config.cache {
             snapshot.cache = Arc::clone(&old.cache);

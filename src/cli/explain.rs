@@ -140,14 +140,20 @@ fn step_in_words(step: &Step, live: bool) -> String {
             format!("endpoint  {endpoint}, {because}, {how}: {}", addresses.join(", "))
         }
         Step::Cut { at } => format!("chain     leads to {at}, which is ours, and is cut there"),
-        Step::Cache { hit, age_seconds, left_seconds } => {
+        Step::Cache { hit, age_seconds, left_seconds, expired_seconds } => {
             let kept = match (hit, live) {
                 (true, _) => format!(
                     "kept answer, {} s old, holds for {} s more",
                     age_seconds.unwrap_or(0),
                     left_seconds.unwrap_or(0)
                 ),
-                (false, true) => "no kept answer".to_owned(),
+                (false, true) => match expired_seconds {
+                    Some(since) => format!(
+                        "no kept answer that holds; one that ended {since} s ago, for when no \
+                         upstream answers"
+                    ),
+                    None => "no kept answer".to_owned(),
+                },
                 (false, false) => "unknown from the file; --live asks the daemon".to_owned(),
             };
             format!("cache     {kept}")

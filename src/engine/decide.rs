@@ -2,7 +2,7 @@
 
 use super::private::{self, Owner, Want};
 use super::recorder::{Recorder, Silent, Step, UpstreamState};
-use super::reply::{self, Reply};
+use super::reply::{self, Age, Reply};
 use super::snapshot::Snapshot;
 use super::splice::{self, Chain};
 use super::{Asked, Outcome, Silence, Transport, Verdict};
@@ -66,13 +66,27 @@ pub fn decide<R: Recorder>(
             hit: true,
             age_seconds: Some(hit.age_seconds),
             left_seconds: Some(hit.left_seconds),
+            expired_seconds: None,
         });
         let want = want(client, asked, query);
         let waiting = Waiting { query, transport: asked.transport, want };
-        let outcome = waiting.answer(&answer, chain.as_ref(), hit.age_seconds, out, recorder);
+        let age = Age::Seconds(hit.age_seconds);
+        let outcome = waiting.answer(&answer, chain.as_ref(), age, out, recorder);
+        if snapshot.prefetch && hit.wants_refresh() {
+            recorder.note_end_is_near();
+        }
         return Verdict::Reply(outcome.unwrap_or(Outcome::Cached));
     }
-    recorder.note(|| Step::Cache { hit: false, age_seconds: None, left_seconds: None });
+    recorder.note(|| Step::Cache {
+        hit: false,
+        age_seconds: None,
+        left_seconds: None,
+        expired_seconds: snapshot
+            .cache
+            .find_stale(&query.as_question(), asked.now)
+            .filter(Hit::is_stale)
+            .map(|hit| hit.expired_seconds()),
+    });
     let Some(rule) = snapshot.rules.find(&query.qname) else {
         let because = "no forward rule covers this name";
         return refuse(query, asked.transport, Ede::NotAuthoritative, because, out, recorder);
@@ -159,39 +173,41 @@ impl Waiting<'_> {
         &self,
         answer: &AnswerRef<'_>,
         chain: Option<&Chain<'_>>,
-        age_seconds: u32,
+        age: Age,
         out: &mut Vec<u8>,
         recorder: &mut R,
     ) -> Option<Outcome> {
         let Self { query, transport, want } = self;
         match chain {
             None | Some(Chain::Elsewhere(_)) => {
-                reply::from_answer(Reply::begin(query, *transport, out), answer, age_seconds);
+                reply::from_answer(Reply::begin(query, *transport, out), answer, age);
                 None
             }
             Some(Chain::Ours { links, target, found }) => {
                 let reply = Reply::begin(query, *transport, out);
                 let cut = (*links, target, *found);
-                splice::write(reply, answer, age_seconds, cut, *want, recorder);
+                splice::write(reply, answer, age, cut, *want, recorder);
                 Some(Outcome::Private)
             }
         }
     }
 }
 
-/// Writes an answer that an upstream has just given, for the client that waited for it.
-pub(super) fn answer_now(
+/// Writes an answer for a client that waited for it: one that an upstream has just given, or a stale
+/// one.
+pub(super) fn answer_late(
     snapshot: &Snapshot,
     asked: &Asked,
     query: &Query<'_>,
-    answer: &AnswerRef<'_>,
+    (answer, age): (&AnswerRef<'_>, Age),
     out: &mut Vec<u8>,
 ) -> Outcome {
     let client = snapshot.clients.client(asked.client);
     let want = want(client, asked, query);
     let waiting = Waiting { query, transport: asked.transport, want };
     let chain = splice::chain(&snapshot.zones, query.qtype, answer);
-    waiting.answer(answer, chain.as_ref(), 0, out, &mut Silent).unwrap_or(Outcome::Forwarded)
+    let otherwise = if age == Age::Stale { Outcome::Stale } else { Outcome::Forwarded };
+    waiting.answer(answer, chain.as_ref(), age, out, &mut Silent).unwrap_or(otherwise)
 }
 
 fn rule_step(rule: &Rule) -> Step {

@@ -13,6 +13,7 @@ mod expect;
 mod explain;
 mod private;
 mod recorder;
+mod refreshes;
 mod reply;
 mod shown;
 mod snapshot;
@@ -72,6 +73,8 @@ pub enum Outcome {
     Private,
     /// From the cache.
     Cached,
+    /// From the cache, past its time: no upstream gave a newer one (RFC 8767).
+    Stale,
     /// From an upstream, just now.
     Forwarded,
     /// By policy.

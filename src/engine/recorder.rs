@@ -11,6 +11,9 @@ use crate::zones::Preference;
 pub trait Recorder {
     /// Takes a step; `step` builds it only for those who listen.
     fn note(&mut self, step: impl FnOnce() -> Step);
+
+    /// The kept answer that was used is asked for often and ends soon: time to fetch it anew.
+    fn note_end_is_near(&mut self) {}
 }
 
 /// Listens to nothing, at no cost.
@@ -79,6 +82,10 @@ pub enum Step {
         age_seconds: Option<u32>,
         /// For how long it still holds, seconds.
         left_seconds: Option<u32>,
+        /// Where none holds: for how long one has been past its time, seconds, that serves when no
+        /// upstream answers.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expired_seconds: Option<u32>,
     },
     /// A forward rule covers the name.
     Rule {

@@ -12,6 +12,36 @@ const CLASSIC_UDP_OCTETS: usize = 512;
 /// An OPT record without options.
 const OPT_OCTETS: usize = 11;
 
+/// What every record of a stale answer says (RFC 8767 §4).
+const STALE_TTL_SECONDS: u32 = 30;
+
+/// What time has made of an answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Age {
+    /// It holds; so many seconds are to be taken off its TTLs.
+    Seconds(u32),
+    /// It is past its time.
+    Stale,
+}
+
+impl Age {
+    /// An upstream's answer of this moment.
+    pub(super) const NEW: Self = Self::Seconds(0);
+
+    pub(super) fn ttl(self, ttl: u32) -> u32 {
+        match self {
+            Self::Seconds(age) => ttl.saturating_sub(age),
+            Self::Stale => STALE_TTL_SECONDS,
+        }
+    }
+
+    /// The extended error that goes with it.
+    pub(super) fn why(self, rcode: Rcode) -> Option<(Ede, &'static str)> {
+        let code = if rcode == Rcode::NXDOMAIN { Ede::StaleNxdomain } else { Ede::StaleAnswer };
+        (self == Self::Stale).then_some((code, "no upstream gave a newer answer"))
+    }
+}
+
 /// A reply to a well-formed query, under way.
 pub(super) struct Reply<'a> {
     pub(super) writer: MessageWriter<'a>,
@@ -145,25 +175,21 @@ fn error_flags(header: &Header, rcode: Rcode) -> u16 {
     flags::QR | flags::RA | echoed | (rcode.0 & flags::RCODE)
 }
 
-/// Writes an upstream's answer with `age_seconds` off its TTLs.
-pub(super) fn from_answer(mut reply: Reply<'_>, answer: &AnswerRef<'_>, age_seconds: u32) {
+/// Writes an upstream's answer, its TTLs as time has left them.
+pub(super) fn from_answer(mut reply: Reply<'_>, answer: &AnswerRef<'_>, age: Age) {
     let header = answer.header();
     let asks_ad = reply.query.dnssec_ok() || reply.query.header.has(flags::AD);
     let mut bits = if asks_ad { header.flags & flags::AD } else { 0 };
-    if copy_records(&mut reply, answer, age_seconds).is_err() {
+    if copy_records(&mut reply, answer, age).is_err() {
         reply.truncate();
         bits = flags::TC;
     }
-    reply.finish(bits, answer.rcode(), None, answer.ede_options());
+    reply.finish(bits, answer.rcode(), age.why(answer.rcode()), answer.ede_options());
 }
 
 /// Copies the records; without the authority section where that is what does not fit and nobody
 /// needs it (RFC 2181 §9).
-fn copy_records(
-    reply: &mut Reply<'_>,
-    answer: &AnswerRef<'_>,
-    age_seconds: u32,
-) -> Result<(), Full> {
+fn copy_records(reply: &mut Reply<'_>, answer: &AnswerRef<'_>, age: Age) -> Result<(), Full> {
     let message = answer.message();
     let from = answer.question_end();
     let all = message.get(from..).ok_or(Full)?;
@@ -177,12 +203,12 @@ fn copy_records(
         reply.writer.raw(message.get(from..answer.answers_end()).ok_or(Full)?)?;
         reply.authorities = 0;
     }
-    if age_seconds > 0 {
+    if age != Age::NEW {
         let end = reply.writer.len();
         for place in answer.ttl_places() {
             if place < end {
                 let ttl = u32_at(message, place).unwrap_or(0);
-                reply.writer.set_u32(place, ttl.saturating_sub(age_seconds));
+                reply.writer.set_u32(place, age.ttl(ttl));
             }
         }
     }

@@ -1,11 +1,12 @@
 //! A configuration in force: everything a decision reads, built whole and swapped whole.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::access::Clients;
-use crate::cache::Cache;
+use crate::cache::{Cache, Failures};
 use crate::config::{Config, Limits, LogQueries, Refused};
-use crate::forward::{Flights, LoopGuard, Rules};
+use crate::forward::{Failure, Flights, LoopGuard, Rules};
 use crate::wire::Answer;
 use crate::zones::Zones;
 
@@ -22,6 +23,12 @@ pub struct Snapshot {
     pub cache: Arc<Cache>,
     /// Questions under way: those of one set of rules only, so that nobody of a new one joins them.
     pub flights: Arc<Flights<Arc<Answer>>>,
+    /// Questions whose resolution failed lately; those of one set of rules only.
+    pub failures: Arc<Failures<Failure>>,
+    /// For how long they are remembered.
+    pub(super) failure_ttl: Duration,
+    /// Whether kept answers are fetched anew before their end.
+    pub(super) prefetch: bool,
     /// Knows our own probes when they come back; outlives the snapshot.
     pub loops: Arc<LoopGuard>,
     /// Bounds.
@@ -42,6 +49,9 @@ impl Snapshot {
             rules: Arc::new(rules),
             cache: Arc::new(Cache::new(config.cache.size_octets, config.cache.stale)),
             flights: Arc::new(Flights::new(config.limits.in_flight)),
+            failures: Arc::new(Failures::new()),
+            failure_ttl: config.cache.failure_ttl,
+            prefetch: config.cache.prefetch,
             loops: Arc::new(LoopGuard::new()),
             limits: config.limits,
             log_queries: config.log.queries,

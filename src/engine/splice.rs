@@ -3,7 +3,7 @@
 
 use super::private::{self, Owner, Want};
 use super::recorder::{Recorder, Step};
-use super::reply::Reply;
+use super::reply::{Age, Reply};
 use crate::wire::{AnswerRef, CLASS_IN, Full, HEADER_OCTETS, Link, QName, Rcode, Rtype, flags};
 use crate::zones::{Found, Zones};
 
@@ -41,19 +41,19 @@ pub(super) fn follow<'z>(zones: &'z Zones, answer: &AnswerRef<'_>) -> Chain<'z> 
 pub(super) fn write<R: Recorder>(
     mut reply: Reply<'_>,
     answer: &AnswerRef<'_>,
-    age_seconds: u32,
+    age: Age,
     cut: (usize, &QName, Found<'_>),
     want: Want,
     recorder: &mut R,
 ) {
     let (links, target, found) = cut;
     recorder.note(|| Step::Cut { at: target.to_string() });
-    let written = copy_links(&mut reply, answer, age_seconds, links).and_then(|at| {
+    let written = copy_links(&mut reply, answer, age, links).and_then(|at| {
         let above = target.as_wire().get(..target.label_offset(found.labels)).unwrap_or(&[]);
         private::append(&mut reply, &Owner { at, above_apex: above, found }, want, recorder)
     });
     match written {
-        Ok(rcode) => reply.finish(0, rcode, private::why(rcode), &[]),
+        Ok(rcode) => reply.finish(0, rcode, age.why(rcode).or(private::why(rcode)), &[]),
         Err(Full) => {
             reply.truncate();
             reply.finish(flags::TC, Rcode::NOERROR, None, &[]);
@@ -65,21 +65,21 @@ pub(super) fn write<R: Recorder>(
 fn copy_links(
     reply: &mut Reply<'_>,
     answer: &AnswerRef<'_>,
-    age_seconds: u32,
+    age: Age,
     links: usize,
 ) -> Result<usize, Full> {
     let mut owner_at = HEADER_OCTETS;
     for Link { cname, signature, target } in answer.links().take(links) {
         let pointer = private::pointer(owner_at)?;
         let writer = &mut reply.writer;
-        let ttl = cname.ttl.saturating_sub(age_seconds);
+        let ttl = age.ttl(cname.ttl);
         writer.record(pointer, Rtype::CNAME, CLASS_IN, ttl, target.as_wire().len())?;
         owner_at = writer.len();
         writer.raw(target.as_wire())?;
         reply.answers += 1;
         if let Some(signature) = signature {
             // Names in it are never compressed (RFC 4034 §3.1.7).
-            let ttl = signature.ttl.saturating_sub(age_seconds);
+            let ttl = age.ttl(signature.ttl);
             writer.record(pointer, Rtype::RRSIG, CLASS_IN, ttl, signature.rdata.len())?;
             writer.raw(signature.rdata)?;
             reply.answers += 1;

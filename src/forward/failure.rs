@@ -28,6 +28,17 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// Whether to say the same again for a while without asking (RFC 9520 §3.1): not of what is our
+    /// own state, which may be another one in a moment.
+    pub fn is_worth_remembering(&self) -> bool {
+        !matches!(self, Self::Overloaded | Self::Looping | Self::NoUpstream)
+    }
+
+    /// Whether upstreams answered and the answer must not be used: an older one is no better.
+    pub fn is_verdict(&self) -> bool {
+        false
+    }
+
     /// The extended error (RFC 8914 §4) that tells the client.
     pub fn ede(&self) -> Ede {
         match self {

@@ -1,6 +1,7 @@
 //! What the listeners need of an engine, so that tests can put a small one in its place.
 
 use std::ops::Deref;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::config::Limits;
@@ -19,8 +20,8 @@ pub trait Answer: 'static {
 
     /// Decides at once; appends a reply to `out` when the verdict is one.
     fn answer(
-        &self,
-        snapshot: &Self::Snapshot,
+        self: &Rc<Self>,
+        snapshot: &Arc<Self::Snapshot>,
         asked: &Asked,
         request: &[u8],
         out: &mut Vec<u8>,
@@ -29,8 +30,8 @@ pub trait Answer: 'static {
     /// Finishes what `answer` said to forward: appends a reply to `out`. Ends by itself in bounded
     /// time; the listeners never cut it short.
     fn resolve(
-        &self,
-        snapshot: &Self::Snapshot,
+        self: &Rc<Self>,
+        snapshot: &Arc<Self::Snapshot>,
         asked: &Asked,
         request: &[u8],
         out: &mut Vec<u8>,
@@ -49,22 +50,22 @@ impl Answer for Worker {
     }
 
     fn answer(
-        &self,
-        snapshot: &Snapshot,
+        self: &Rc<Self>,
+        snapshot: &Arc<Snapshot>,
         asked: &Asked,
         request: &[u8],
         out: &mut Vec<u8>,
     ) -> Verdict {
-        self.answer(snapshot, asked, request, out)
+        Worker::answer(self, snapshot, asked, request, out)
     }
 
     fn resolve(
-        &self,
-        snapshot: &Snapshot,
+        self: &Rc<Self>,
+        snapshot: &Arc<Snapshot>,
         asked: &Asked,
         request: &[u8],
         out: &mut Vec<u8>,
     ) -> impl Future<Output = ()> {
-        self.resolve(snapshot, asked, request, out)
+        Worker::resolve(self, snapshot, asked, request, out)
     }
 }

@@ -144,7 +144,7 @@ impl Drop for Late {
 /// A framed answer that takes no more memory than it has octets.
 async fn resolve<A: Answer>(
     context: &Context<A>,
-    snapshot: &A::Snapshot,
+    snapshot: &Arc<A::Snapshot>,
     asked: &Asked,
     request: &[u8],
 ) -> Vec<u8> {

@@ -16,12 +16,16 @@ pub enum Event {
     Private,
     /// Answered from the cache.
     Cached,
+    /// Answered from the cache, past its time.
+    Stale,
     /// Answered by an upstream.
     Forwarded,
     /// Refused by policy.
     Refused,
     /// Answered with FORMERR, NOTIMP or BADVERS.
     Fault,
+    /// Fetched anew before its end.
+    Prefetched,
     /// Answered with our own SERVFAIL: no upstream gave an answer.
     Failed,
     /// A query of our own that came back to us.
@@ -33,14 +37,16 @@ pub enum Event {
 }
 
 /// Every event with the label under which it is shown.
-const LABELS: [(Event, &str); 11] = [
+const LABELS: [(Event, &str); 13] = [
     (Event::Udp, "udp"),
     (Event::Tcp, "tcp"),
     (Event::Private, "private"),
     (Event::Cached, "cached"),
+    (Event::Stale, "stale"),
     (Event::Forwarded, "forwarded"),
     (Event::Refused, "refused"),
     (Event::Fault, "fault"),
+    (Event::Prefetched, "prefetched"),
     (Event::Failed, "failed"),
     (Event::Loop, "loop"),
     (Event::DroppedAccess, "dropped-access"),

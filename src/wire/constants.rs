@@ -179,10 +179,14 @@ impl fmt::Debug for Rtype {
 pub enum Ede {
     /// None of the others; the text says what.
     Other = 0,
+    /// Its time is over, and no upstream gave a new one (RFC 8767).
+    StaleAnswer = 3,
     /// The upstream answers that this is not available now.
     NotReady = 14,
     /// The client is not allowed here.
     Prohibited = 18,
+    /// As [`Self::StaleAnswer`], for a name that did not exist.
+    StaleNxdomain = 19,
     /// Not our zone, and no forward rule covers it.
     NotAuthoritative = 20,
     /// The operation or type is deliberately not supported.

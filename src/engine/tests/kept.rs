@@ -3,7 +3,7 @@
 use super::*;
 
 /// Puts an upstream's reply into the cache: answers as (owner, ttl, type, rdata).
-fn keep(
+pub(super) fn keep(
     snapshot: &Snapshot,
     name: &str,
     qtype: Rtype,
@@ -29,7 +29,7 @@ fn keep(
     snapshot.cache.insert(&question, &answer, false, stored).expect("kept");
 }
 
-fn wire(name: &str) -> Vec<u8> {
+pub(super) fn wire(name: &str) -> Vec<u8> {
     name.parse::<Name>().expect("a name").as_wire().to_vec()
 }
 

@@ -2,6 +2,7 @@
 
 mod kept;
 mod ours;
+mod stale;
 
 use std::time::Duration;
 

@@ -94,7 +94,13 @@ impl Answer for Fake {
         *snapshot
     }
 
-    fn answer(&self, _: &Limits, asked: &Asked, request: &[u8], out: &mut Vec<u8>) -> Verdict {
+    fn answer(
+        self: &Rc<Self>,
+        _: &Arc<Limits>,
+        asked: &Asked,
+        request: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Verdict {
         self.seen.borrow_mut().push(*asked);
         match request.first() {
             Some(b'e') => out.extend_from_slice(request),
@@ -113,7 +119,13 @@ impl Answer for Fake {
         Verdict::Reply(Outcome::Private)
     }
 
-    async fn resolve(&self, _: &Limits, _: &Asked, request: &[u8], out: &mut Vec<u8>) {
+    async fn resolve(
+        self: &Rc<Self>,
+        _: &Arc<Limits>,
+        _: &Asked,
+        request: &[u8],
+        out: &mut Vec<u8>,
+    ) {
         if !self.is_open.get() {
             let (release, released) = oneshot::channel();
             self.waiting.borrow_mut().push((request.to_vec(), release));
