@@ -67,14 +67,16 @@ pub fn build(
     // Answers of other upstreams, or for other rules, may be wrong now, and so may those under way.
     if let Some((old_config, old)) = old {
         snapshot.loops = Arc::clone(&old.loops);
-        let same_servers =
-            old_config.forwards == config.forwards && snapshot.rules.has_servers_of(&old.rules);
+        let same_servers = old_config.forwards == config.forwards
+            && old_config.dnssec == config.dnssec
+            && snapshot.rules.has_servers_of(&old.rules);
         if same_servers {
             snapshot.flights = Arc::clone(&old.flights);
             snapshot.flights.set_limit(config.limits.in_flight);
             snapshot.failures = Arc::clone(&old.failures);
         }
-        if same_servers && old_config.cache == config.cache {
+        let size = |config: &Config| (config.cache.size_octets, config.cache.stale);
+        if same_servers && size(old_config) == size(config) {
             snapshot.cache = Arc::clone(&old.cache);
         }
     }

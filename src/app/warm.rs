@@ -104,7 +104,7 @@ fn load(cache: &Cache, Place { path, tag }: &Place) {
     let begun = Instant::now();
     match file::load(cache, path, tag) {
         Ok(file::Loaded { entries, left_out }) => info!(
-            "{entries} answers of before the restart are kept, {left_out} are too old, in {:?}",
+            "answers kept from before the restart: {entries}; left out: {left_out}; in {:?}",
             begun.elapsed()
         ),
         Err(file::LoadError { problem: file::LoadProblem::Missing, .. }) => {
@@ -118,7 +118,7 @@ fn save(cache: &Cache, Place { path, tag }: &Place) {
     let begun = Instant::now();
     match file::save(cache, path, tag) {
         Ok(file::Saved { entries, octets }) => debug!(
-            "{entries} answers stand in {} ({octets} octets), in {:?}",
+            "answers written to {}: {entries}, {octets} octets, in {:?}",
             path.display(),
             begun.elapsed()
         ),

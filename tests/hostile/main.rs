@@ -7,5 +7,6 @@ mod floods;
 mod load;
 mod loops;
 mod reloads;
+mod restarts;
 mod starts;
 mod upstream;

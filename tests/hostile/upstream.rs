@@ -23,11 +23,16 @@ pub(crate) fn closed() -> SocketAddr {
 
 /// The reply to `query` with `address`, TTL 0; `None` when it is no query.
 pub(crate) fn answer(query: &[u8], address: Ipv4Addr) -> Option<Vec<u8>> {
+    answer_for(query, address, 0)
+}
+
+/// As [`answer`], to be kept for `ttl` seconds.
+fn answer_for(query: &[u8], address: Ipv4Addr, ttl: u32) -> Option<Vec<u8>> {
     let mut message = Message::from_vec(query).ok()?;
     let name = message.queries.first()?.name().clone();
     message.metadata.message_type = MessageType::Response;
     message.metadata.recursion_available = true;
-    message.answers.push(Record::from_rdata(name, 0, RData::A(A(address))));
+    message.answers.push(Record::from_rdata(name, ttl, RData::A(A(address))));
     Some(message.to_vec().expect("encodable"))
 }
 
@@ -44,4 +49,41 @@ pub(crate) fn answering(socket: UdpSocket, address: Ipv4Addr, delay: Duration) -
         }
     });
     told
+}
+
+/// Answers every query with `address`, TTL five minutes, for as long as it is held.
+pub(crate) struct Keeping {
+    address: SocketAddr,
+    socket: UdpSocket,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Keeping {
+    pub(crate) fn start(address: Ipv4Addr) -> Self {
+        let (socket, at) = silent();
+        let ours = socket.try_clone().expect("a second handle");
+        let thread = thread::spawn(move || {
+            let mut buffer = [0; 4_096];
+            // An empty datagram is the end.
+            while let Ok((octets @ 1.., client)) = ours.recv_from(&mut buffer) {
+                let Some(reply) = answer_for(&buffer[..octets], address, 300) else { continue };
+                let _lost = ours.send_to(&reply, client);
+            }
+        });
+        Self { address: at, socket, thread: Some(thread) }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// Closes the port: whoever asks there from now on is refused.
+impl Drop for Keeping {
+    fn drop(&mut self) {
+        self.socket.send_to(&[], self.address).expect("sent");
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("ended");
+        }
+    }
 }
