@@ -1,0 +1,259 @@
+"""The faults: what is broken and when, what is asked meanwhile, and what must hold.
+
+Every trial begins with BEGINS seconds of health, which bring names into caches and give the healthy
+round trip that waits are held against.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from rivals import PLAIN, TCP, TLS
+from world import DELAY_MS
+
+BEGINS = 3.0
+# What a server may take to notice (the issue's words: "after the first 5 s").
+NOTICED_SECONDS = 5.0
+ENDS = 15.0
+LOST_SHARE = 0.3
+SLOW_MS = 800
+FLAP_SECONDS = 3
+# Reordering: a packet takes up to this much longer than the one before it.
+JITTER_MS = 60
+# Of names that all clients ask: long-lived, and such that expire within every trial.
+HOT_TTL, SHORT_TTL = 300, 5
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of question, asked at a steady rate."""
+
+    a_second: int
+    names: int | None = None  # asked in turn; None: each is new
+    ttl: int = 60
+
+
+NEW, HOT, SHORT, AGED, PRIVATE = "new", "hot", "short", "aged", "private"
+KINDS = {
+    NEW: Kind(100),
+    HOT: Kind(50, 50, HOT_TTL),
+    SHORT: Kind(50, 20, SHORT_TTL),
+    # Asked once while all is well, and once long after they expired.
+    AGED: Kind(80, ttl=SHORT_TTL),
+    PRIVATE: Kind(50, 50),
+}
+# Names that the server has had an answer for: a fault of the upstreams need not be seen in them.
+SEEN = (HOT, SHORT, AGED)
+USUAL = (NEW, HOT, SHORT)
+REVISITING = (HOT, SHORT, AGED)
+
+
+@dataclass(frozen=True)
+class Step:
+    at: float
+    act: Callable  # of the trial
+
+
+@dataclass(frozen=True)
+class Fault:
+    name: str
+    says: str
+    steps: list = field(default_factory=list)
+    lasts: float = ENDS
+    # When everything is well again, seconds from the start; None: never.
+    back: float | None = None
+    kinds: tuple = USUAL
+    transport: str = PLAIN
+    # Nothing is asked in this span.
+    quiet: tuple = (0.0, 0.0)
+    keeps_cache: bool = False
+    # Bars of this fault, by name; those that hold everywhere stand in `verdicts`.
+    bars: tuple = ()
+    # Its bars hold with a wide margin on a busy machine.
+    is_quick: bool = False
+
+
+def on(act):
+    """A step on the network."""
+    return lambda trial: act(trial.world)
+
+
+def first_drops(world):
+    world.drop(world.a)
+
+
+def all_drop(world):
+    world.drop(*world.both)
+
+
+def all_return(world):
+    world.restore(*world.both)
+
+
+def flaps(addresses, until):
+    """Away for FLAP_SECONDS, back for as long, again and again."""
+    steps, at = [], BEGINS
+    while at < until:
+        steps.append(Step(at, on(lambda world: world.drop(*addresses(world)))))
+        steps.append(Step(at + FLAP_SECONDS, on(lambda world: world.restore(*addresses(world)))))
+        at += 2 * FLAP_SECONDS
+    return steps
+
+
+def lines_of(addresses, **values):
+    delay_ms = values.pop("delay_ms", DELAY_MS)
+    return [Step(BEGINS, on(lambda world: world.line(delay_ms, addresses(world), **values)))]
+
+
+def first(world):
+    return (world.a,)
+
+
+def both(world):
+    return world.both
+
+
+NONE_LOST, UNNOTICED, ANSWERS_SEEN, RECOVERS, SAYS_SO = (
+    "none lost", "unnoticed", "answers seen", "recovers", "says so"
+)
+LIES = {
+    "wrong-id": "answers with another identity",
+    "wrong-question": "answers another question",
+    "tc-loop": "says truncated over UDP and over TCP",
+    "tc-close": "says truncated, then closes TCP",
+    "tc-rst": "says truncated, then resets TCP",
+    "tc-half-length": "says truncated, then sends half a TCP length",
+    "tc-short": "says truncated, then sends half a message over TCP",
+    "garbage": "answers with octets that are no DNS",
+    "servfail": "answers SERVFAIL",
+    "refused": "answers REFUSED",
+}
+
+
+def lying(mode, addresses):
+    return [Step(BEGINS, on(lambda world: world.upstream(mode, *addresses(world))))]
+
+
+def catalogue():
+    slow = (SLOW_MS - 2 * DELAY_MS) / 2
+    found = [
+        Fault("healthy", "nothing is broken", bars=(NONE_LOST,), lasts=10, is_quick=True),
+        Fault(
+            "black-hole-first", "the first upstream is silent: its packets are dropped",
+            [Step(BEGINS, on(first_drops))], bars=(NONE_LOST, UNNOTICED), is_quick=True,
+        ),
+        Fault(
+            "black-hole-all", "both upstreams are silent for 10 s",
+            [Step(BEGINS, on(all_drop)), Step(13, on(all_return))], back=13, lasts=20,
+            bars=(ANSWERS_SEEN, RECOVERS), is_quick=True,
+        ),
+        Fault(
+            "all-gone", "both upstreams stay silent; names that were asked once, or expired, are "
+            "asked again", [Step(BEGINS, on(all_drop))], kinds=REVISITING,
+            bars=(ANSWERS_SEEN,), is_quick=True, lasts=18,
+        ),
+        Fault(
+            "restart", "both upstreams are silent and the server is restarted (3 s to 5 s)",
+            [Step(BEGINS, on(all_drop)), Step(BEGINS, lambda trial: trial.restart())],
+            kinds=REVISITING, quiet=(BEGINS, BEGINS + 2), keeps_cache=True, bars=(ANSWERS_SEEN,),
+        ),
+        Fault(
+            "closed-first", "the first upstream's ports are closed: ICMP unreachable, RST",
+            lying("closed", first), bars=(NONE_LOST, UNNOTICED), is_quick=True,
+        ),
+        Fault(
+            "loss-first", "30 % of the first upstream's packets are lost, each way",
+            lines_of(first, loss=LOST_SHARE), bars=(NONE_LOST,),
+        ),
+        Fault(
+            "loss-all", "30 % of both upstreams' packets are lost, each way",
+            lines_of(both, loss=LOST_SHARE),
+        ),
+        Fault(
+            "slow-first", f"the first upstream answers after {SLOW_MS} ms",
+            lines_of(first, delay_ms=slow), bars=(NONE_LOST,),
+        ),
+        Fault(
+            "slow-all", f"both upstreams answer after {SLOW_MS} ms",
+            lines_of(both, delay_ms=slow), bars=(NONE_LOST,),
+        ),
+        Fault(
+            "reordering", f"packets overtake each other, by up to {JITTER_MS} ms",
+            lines_of(both, jitter_ms=JITTER_MS), bars=(NONE_LOST,),
+        ),
+        Fault(
+            "flapping-first", f"the first upstream goes and comes every {FLAP_SECONDS} s",
+            flaps(first, 18), lasts=21, bars=(NONE_LOST,),
+        ),
+        Fault(
+            "flapping-all", f"both upstreams go and come every {FLAP_SECONDS} s",
+            flaps(both, 18), lasts=24, back=18, bars=(ANSWERS_SEEN, RECOVERS),
+        ),
+        Fault(
+            "link-down", "the tunnel's device is down for 5 s",
+            [Step(BEGINS, on(lambda world: world.link("down"))),
+             Step(8, on(lambda world: world.link("up")))],
+            back=8, lasts=16, bars=(ANSWERS_SEEN, RECOVERS),
+        ),
+        Fault(
+            "address-change", "the tunnel's address goes; a second later it has another",
+            [Step(BEGINS, on(lambda world: world.address(None))),
+             Step(BEGINS + 1, on(new_address))],
+            back=BEGINS + 1, lasts=13, bars=(ANSWERS_SEEN, RECOVERS), is_quick=True,
+        ),
+        Fault(
+            "black-hole-route", "black-hole routes to both upstreams for 5 s",
+            [Step(BEGINS, on(lambda world: world.black_hole_routes("add", *world.both))),
+             Step(8, on(lambda world: world.black_hole_routes("delete", *world.both)))],
+            back=8, lasts=16, bars=(ANSWERS_SEEN, RECOVERS),
+        ),
+        Fault(
+            "udp-dropped", "all UDP to both upstreams is dropped, TCP goes through; they are "
+            "configured for UDP", [Step(BEGINS, on(drop_udp))],
+            bars=(ANSWERS_SEEN,),
+        ),
+        Fault(
+            "tcp-black-hole-first", "configured for TCP alone, UDP is dropped; the first upstream "
+            "falls silent under open connections",
+            [Step(0, on(drop_udp)), Step(BEGINS, on(first_drops))],
+            transport=TCP, bars=(NONE_LOST, UNNOTICED),
+        ),
+        Fault(
+            "tls-black-hole-first", "DNS over TLS; the first upstream falls silent under open "
+            "connections", [Step(BEGINS, on(first_drops))],
+            transport=TLS, bars=(NONE_LOST, UNNOTICED),
+        ),
+        Fault(
+            "tls-black-hole-all", "DNS over TLS; both upstreams are silent for 10 s under open "
+            "connections", [Step(BEGINS, on(all_drop)), Step(13, on(all_return))],
+            transport=TLS, back=13, lasts=20, bars=(ANSWERS_SEEN, RECOVERS),
+        ),
+        Fault(
+            "tls-garbage-first", "DNS over TLS; the first upstream speaks no TLS any more",
+            lying("garbage", first), transport=TLS, bars=(NONE_LOST, UNNOTICED),
+        ),
+        Fault(
+            "64k", "every answer is 64 KiB, over TCP", lying("64k", both), bars=(NONE_LOST,),
+        ),
+    ]
+    for mode, says in LIES.items():
+        found.append(Fault(
+            f"{mode}-first", f"the first upstream {says}", lying(mode, first), lasts=12,
+            bars=(NONE_LOST,), is_quick=mode == "tc-loop",
+        ))
+        found.append(Fault(
+            f"{mode}-all", f"every upstream {says}", lying(mode, both), lasts=10,
+            bars=(SAYS_SO,), is_quick=mode == "wrong-id",
+        ))
+    return {one.name: one for one in found}
+
+
+def new_address(world):
+    world.address(world.later)
+    world.route()
+
+
+def drop_udp(world):
+    world.drop(*world.both, of="meta l4proto udp")
+
+
+ALL = catalogue()

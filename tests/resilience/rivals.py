@@ -1,0 +1,145 @@
+"""The servers under test: privatelinkd and its peers, each configured as its own manual advises for
+bad upstreams, asking two upstreams of which the first is preferred.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import message
+from facts import PRIVATE_ADDRESS
+
+PORT = 53
+OURS = "privatelinkd"
+PLAIN, TCP, TLS = "plain", "tcp", "tls"
+DOT = 853
+# What the upstreams' certificate says.
+TLS_NAME = "upstream.names.example"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one server stands, and what it forwards to."""
+
+    folder: Path
+    address: str
+    upstreams: tuple
+    transport: str
+    authority: Path  # the certificate that signed the upstreams'
+    keeps_cache: bool = False  # over a restart, where the server can
+
+    def write(self, name, text):
+        path = self.folder / name
+        path.write_text(text)
+        return path
+
+
+@dataclass(frozen=True)
+class Server:
+    name: str
+    program: str
+    command: Callable[[Place], list]
+    version: tuple
+    package: str | None = None
+
+
+def privatelinkd(binary):
+    def command(place):
+        before, behind = {
+            PLAIN: ("", ""), TCP: ("tcp://", ""), TLS: ("tls://", f"#{TLS_NAME}"),
+        }[place.transport]
+        upstreams = ", ".join(f'"{before}{one}{behind}"' for one in place.upstreams)
+        trust = f'ca-file   = "{place.authority}"' if place.transport == TLS else ""
+        cache = f'[cache]\nfile = "{place.folder}/cache"' if place.keeps_cache else ""
+        config = place.write("privatelinkd.toml", f"""
+[listen]
+dns = ["{place.address}:{PORT}"]
+
+[[private-link]]
+service = "defender-for-containers"
+
+[[private-link.endpoint]]
+name      = "hub"
+addresses = ["{PRIVATE_ADDRESS}"]
+
+[[forward]]
+zones     = ["."]
+upstreams = [{upstreams}]
+{trust}
+
+{cache}
+""")
+        return [binary, "run", "--config", config]
+
+    return command
+
+
+def unbound(place):
+    """Stale as its manual recommends; without infra-keep-probing a forwarder that was down is asked
+    again after 15 minutes only."""
+    port = {PLAIN: "", TCP: "", TLS: f"@{DOT}#{TLS_NAME}"}[place.transport]
+    transport = {
+        PLAIN: "",
+        TCP: "  forward-tcp-upstream: yes\n",
+        TLS: "  forward-tls-upstream: yes\n",
+    }[place.transport]
+    forwarders = "".join(f"  forward-addr: {one}{port}\n" for one in place.upstreams)
+    config = place.write("unbound.conf", f"""
+server:
+  interface: {place.address}
+  access-control: 0.0.0.0/0 allow
+  chroot: ""
+  username: ""
+  pidfile: ""
+  directory: "{place.folder}"
+  use-syslog: no
+  num-threads: 2
+  module-config: "iterator"
+  tls-cert-bundle: "{place.authority}"
+  prefetch: yes
+  serve-expired: yes
+  serve-expired-ttl: 86400
+  serve-expired-client-timeout: 1800
+  infra-keep-probing: yes
+forward-zone:
+  name: .
+{transport}{forwarders}
+remote-control:
+  control-enable: no
+""")
+    return ["/usr/sbin/unbound", "-d", "-c", config]
+
+
+def dnsdist(place):
+    """In order, a health check every second (its default, and its shortest), stale answers while no
+    upstream is up."""
+    transport = {
+        PLAIN: "",
+        TCP: ", tcpOnly=true",
+        TLS: f', tls="openssl", subjectName="{TLS_NAME}", caStore="{place.authority}", '
+             "validateCertificates=true",
+    }[place.transport]
+    port = DOT if place.transport == TLS else PORT
+    servers = "".join(
+        f'newServer({{address="{one}:{port}", order={order}, checkName="check.{message.ZONE}.", '
+        f"mustResolve=true{transport}}})\n"
+        for order, one in enumerate(place.upstreams, 1)
+    )
+    config = place.write("dnsdist.conf", f"""
+setLocal("{place.address}:{PORT}")
+setACL("0.0.0.0/0")
+setSecurityPollSuffix("")
+{servers}
+setServerPolicy(firstAvailable)
+setStaleCacheEntriesTTL(86400)
+getPool(""):setCache(newPacketCache(100000, {{maxTTL=86400, staleTTL=30, keepStaleData=true}}))
+""")
+    return ["/usr/bin/dnsdist", "--supervised", "--disable-syslog", "-C", config]
+
+
+def all_of(binary):
+    return [
+        Server(OURS, str(binary), privatelinkd(binary), (str(binary), "--version")),
+        Server("Unbound", "/usr/sbin/unbound", unbound, ("unbound", "-V"), "unbound"),
+        Server("dnsdist", "/usr/bin/dnsdist", dnsdist, ("dnsdist", "--version"), "dnsdist"),
+    ]
