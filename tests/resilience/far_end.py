@@ -54,11 +54,12 @@ class Upstream:
         self.tls = tls
         self.mode = "honest"
         self.open = []  # transports and servers
+        self.datagrams = None
         self.streams = set()
 
     async def listen(self):
         loop = asyncio.get_running_loop()
-        transport, _ = await loop.create_datagram_endpoint(
+        transport, self.datagrams = await loop.create_datagram_endpoint(
             lambda: Datagrams(self), local_addr=(self.address, DNS)
         )
         self.open.append(transport)
@@ -77,6 +78,9 @@ class Upstream:
             one.close()
         for writer in list(self.streams):
             writer.transport.abort()
+        if self.open:
+            # The next one binds to the same port.
+            await self.datagrams.closed.wait()
         self.open = []
         if mode != "closed":
             await self.listen()
@@ -155,9 +159,14 @@ class Upstream:
 class Datagrams(asyncio.DatagramProtocol):
     def __init__(self, upstream):
         self.upstream = upstream
+        self.closed = asyncio.Event()
 
     def connection_made(self, transport):
         self.transport = transport
+
+    def connection_lost(self, _):
+        # Told before the socket is closed, in the same turn of the loop.
+        asyncio.get_running_loop().call_soon(self.closed.set)
 
     def datagram_received(self, octets, asker):
         try:

@@ -242,7 +242,7 @@ def catalogue():
         ))
         found.append(Fault(
             f"{mode}-all", f"every upstream {says}", lying(mode, both), lasts=10,
-            bars=(SAYS_SO,), is_quick=mode == "wrong-id",
+            bars=(SAYS_SO, ANSWERS_SEEN), is_quick=mode == "wrong-id",
         ))
     return {one.name: one for one in found}
 

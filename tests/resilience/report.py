@@ -59,7 +59,7 @@ def bar_table(trials):
         }
         bars = list(dict.fromkeys(bar for one in judged.values() for bar in one))
         for bar in bars:
-            if all(bar in one and one[bar].met for one in judged.values()) and is_common(bar):
+            if is_common(bar) and all(one[bar].met for one in judged.values() if bar in one):
                 continue
             cells = [cell_of(judged.get(server, {}).get(bar)) for server in servers]
             lines.append(f"| {name} | {bar} | {' | '.join(cells)} |")
@@ -68,7 +68,7 @@ def bar_table(trials):
 
 def is_common(bar):
     """Bars of every trial: shown only where somebody misses one."""
-    return bar in ("no wrong answer", "stays up")
+    return bar in verdicts.EVERYWHERE
 
 
 def cell_of(judged):
@@ -116,14 +116,16 @@ def number(value, digits=0, none="–"):
 
 def private_table(trials):
     lines = ["### Private names of privatelinkd, under the same faults", "",
-             "| fault | sent | lost | p50 ms | p99 ms | max ms |", "|---|---:|---:|---:|---:|---:|"]
+             "| fault | sent | lost | p50 ms | p99 ms | max ms | bar |",
+             "|---|---:|---:|---:|---:|---:|---|"]
     for name, of_servers in trials.items():
         found = of_servers.get(rivals.OURS, {}).get("private")
         if not found:
             continue
         times = [number(found[key], 2) for key in ("p50_ms", "p99_ms", "max_ms")]
         lost = found["failed"] + found["wrong"]
-        lines.append(f"| {name} | {found['sent']:,} | {lost} | {' | '.join(times)} |")
+        word = "met" if verdicts.private_names(found).met else "**missed**"
+        lines.append(f"| {name} | {found['sent']:,} | {lost} | {' | '.join(times)} | {word} |")
     return "\n".join(lines) if len(lines) > 4 else ""
 
 

@@ -112,7 +112,8 @@ remote-control:
 
 def dnsdist(place):
     """In order, a health check every second (its default, and its shortest), stale answers while no
-    upstream is up."""
+    upstream is up; new sockets when an upstream comes back, which its manual has for interfaces that
+    come and go."""
     transport = {
         PLAIN: "",
         TCP: ", tcpOnly=true",
@@ -122,7 +123,7 @@ def dnsdist(place):
     port = DOT if place.transport == TLS else PORT
     servers = "".join(
         f'newServer({{address="{one}:{port}", order={order}, checkName="check.{message.ZONE}.", '
-        f"mustResolve=true{transport}}})\n"
+        f"mustResolve=true, reconnectOnUp=true{transport}}})\n"
         for order, one in enumerate(place.upstreams, 1)
     )
     config = place.write("dnsdist.conf", f"""

@@ -85,6 +85,12 @@ def recovery(queries, back):
     }
 
 
+NO_WRONG, STAYS_UP = "no wrong answer", "stays up"
+AT_ONCE = f"private names within {MOST_PRIVATE_MS} ms (p99), none lost"
+# Bars of every trial.
+EVERYWHERE = (NO_WRONG, STAYS_UP, AT_ONCE)
+
+
 @dataclass(frozen=True)
 class Judged:
     """One bar at one trial."""
@@ -100,8 +106,8 @@ def judged(fault, found, is_quick=False):
     most = "p99_ms" if is_quick else "max_ms"
     of_all, later, seen = found["all"], found["later"], found["seen"]
     results = [
-        Judged("no wrong answer", of_all["wrong"] == 0, f"{of_all['wrong']}"),
-        Judged("stays up", found["alive"], "yes" if found["alive"] else "ended"),
+        Judged(NO_WRONG, of_all["wrong"] == 0, f"{of_all['wrong']}"),
+        Judged(STAYS_UP, found["alive"], "yes" if found["alive"] else "ended"),
     ]
     if found["private"]["sent"]:
         results.append(private_names(found["private"]))
@@ -140,7 +146,7 @@ def judged(fault, found, is_quick=False):
 def private_names(private):
     """By the 99th percentile: five milliseconds are less than the kernel's time slices."""
     return Judged(
-        f"private names within {MOST_PRIVATE_MS} ms (p99), none lost",
+        AT_ONCE,
         private["failed"] + private["wrong"] == 0 and private["p99_ms"] <= MOST_PRIVATE_MS,
         f"{private['failed'] + private['wrong']} lost, {private['p99_ms']:.1f} ms",
     )

@@ -84,6 +84,10 @@ class World:
         return self.folder / f"{name}.socket"
 
     def remove(self):
+        # The kernel takes a namespace's links away in its own time; the next trial uses their names.
+        subprocess.run(
+            ["ip", "link", "delete", f"ask{self.number}"], check=False, timeout=10
+        )
         for space in (self.server_space, self.far_space):
             subprocess.run(["ip", "netns", "delete", space], check=False, timeout=10)
 
