@@ -1,7 +1,7 @@
 """The asking clients: many stubs on one loop, each query sent once and waited for.
 
-Nobody sends a query again here: what a client sees of a lost query is what is counted. Times are the
-kernel's: an answer's is taken where the datagram arrives, so that a busy run looks no slower.
+Nobody sends a query again here: what a client sees of a lost query is what is counted. Times are
+the kernel's: an answer's is taken where the datagram arrives, so that a busy run looks no slower.
 """
 
 import asyncio
@@ -17,7 +17,8 @@ WAIT_SECONDS = 5.0
 # As many source ports as a small site's clients show.
 SOCKETS = 16
 MOST_OCTETS = 4096
-# Linux' SO_TIMESTAMPNS (asm-generic/socket.h), also the ancillary message's type; Python has no name.
+# Linux' SO_TIMESTAMPNS (asm-generic/socket.h), also the ancillary message's type; Python has no
+# name for it.
 TIMESTAMP_NS = 35
 TIMESPEC = struct.Struct("qq")
 # Datagrams taken at a time, so that sending is not held up.

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The upstreams: two DNS servers at the tunnel's far end that answer every name, and lie if told to.
+"""The upstreams: DNS servers at the tunnel's far end that answer every name, and lie if told to.
 
     far_end.py CONTROL CERTIFICATE KEY ADDRESS…
 

@@ -1,5 +1,5 @@
-"""DNS messages as far as the asking client and the upstreams need them (RFC 1035 section 4), and the
-zone that both know: every name exists, has an address of its own and says its TTL itself.
+"""DNS messages as far as the asking client and the upstreams need them (RFC 1035 section 4), and
+the zone that both know: every name exists, has an address of its own and says its TTL itself.
 
     ttl60.new-17.names.example  A  198.18.….…   TTL 60
 """
@@ -25,7 +25,6 @@ UDP_OCTETS = 1232
 OPT_RECORD = struct.pack("!BHHIH", 0, OPT, UDP_OCTETS, 0, 0)
 POINTER_TO_QUESTION = b"\xc0\x0c"
 DEFAULT_TTL = 60
-NOT_FOUND_TTL = 5
 
 
 class Malformed(Exception):
@@ -34,7 +33,8 @@ class Malformed(Exception):
 
 def address_of(name):
     """The one right address of a name in the zone."""
-    return str(ipaddress.IPv4Address(NETWORK + (zlib.crc32(name.lower().encode()) >> 32 - HOST_BITS)))
+    host = zlib.crc32(name.lower().encode()) >> 32 - HOST_BITS
+    return str(ipaddress.IPv4Address(NETWORK + host))
 
 
 def ttl_of(name):
@@ -97,7 +97,7 @@ def addresses(message):
 
 
 def answer(asked, rcode=NOERROR, flags=0, address=None, more=b"", more_count=0, identity=None):
-    """The answer to the query `asked`: the name's own address, or the one given, unless it fails."""
+    """The answer to `asked`: the name's own address, or the one given, unless it fails."""
     name, qtype, end = question(asked)
     own_identity, asked_flags, _, _, _, additional = HEADER.unpack_from(asked)
     records = b""

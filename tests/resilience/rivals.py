@@ -112,8 +112,8 @@ remote-control:
 
 def dnsdist(place):
     """In order, a health check every second (its default, and its shortest), stale answers while no
-    upstream is up; new sockets when an upstream comes back, which its manual has for interfaces that
-    come and go."""
+    upstream is up and SERVFAIL where there is none, not silence; new sockets when an upstream comes
+    back, which its manual has for interfaces that come and go."""
     transport = {
         PLAIN: "",
         TCP: ", tcpOnly=true",
@@ -132,6 +132,7 @@ setACL("0.0.0.0/0")
 setSecurityPollSuffix("")
 {servers}
 setServerPolicy(firstAvailable)
+setServFailWhenNoServer(true)
 setStaleCacheEntriesTTL(86400)
 getPool(""):setCache(newPacketCache(100000, {{maxTTL=86400, staleTTL=30, keepStaleData=true}}))
 """)

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """privatelinkd, Unbound and dnsdist while their upstreams and the way there break.
 
-Installs what lacks from Debian's packages (as root), builds networks of its own, breaks them in each
-way that the list below has, asks some 200 questions a second meanwhile and counts what the clients
+Installs what lacks from Debian's packages (as root), builds networks of its own, breaks them in
+each way that --list names, asks some 200 questions a second meanwhile and counts what the clients
 see. Tables go to stdout, progress to stderr; exit code 1 when privatelinkd misses a bar.
 
 examples:

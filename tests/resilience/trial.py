@@ -34,7 +34,7 @@ class Trial:
         self.done = []  # when each step was done, seconds from the load's start
 
     def run(self):
-        """Gives the figures; raises Missing or OSError where the server or the network cannot be."""
+        """Gives the figures; raises Missing or OSError where server or network cannot be had."""
         try:
             self.world.build()
             self.start(self.answers)

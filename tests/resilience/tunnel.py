@@ -3,10 +3,11 @@
 
     tunnel.py CONTROL NEAR FAR ADDRESS…
 
-Makes two TUN devices, NEAR and FAR, and carries every IPv4 packet from one to the other; who made
-them moves them into network namespaces. Each ADDRESS is an upstream at the far end with a path of its
-own: how long a packet takes, how much longer at random (which reorders), how many get lost, each way
-alike. CONTROL is a datagram socket that takes {"ADDRESS": {"delay_ms": …, "jitter_ms": …, "loss": …}}.
+Makes two TUN devices, NEAR and FAR, and carries every IPv4 packet from one to the other; who
+started it moves them into network namespaces. Each ADDRESS is an upstream at the far end with a
+path of its own: how long a packet takes, how much longer at random (which reorders), how many get
+lost, each way alike. CONTROL is a socket that takes
+{"ADDRESS": {"delay_ms": …, "jitter_ms": …, "loss": …}}.
 
 It works on packets, so TCP retransmits and reorders, ICMP is lost and TLS stalls as on a real line.
 """

@@ -84,10 +84,8 @@ class World:
         return self.folder / f"{name}.socket"
 
     def remove(self):
-        # The kernel takes a namespace's links away in its own time; the next trial uses their names.
-        subprocess.run(
-            ["ip", "link", "delete", f"ask{self.number}"], check=False, timeout=10
-        )
+        # The kernel takes a namespace's links away in its own time; the next trial has their names.
+        subprocess.run(["ip", "link", "delete", f"ask{self.number}"], check=False, timeout=10)
         for space in (self.server_space, self.far_space):
             subprocess.run(["ip", "netns", "delete", space], check=False, timeout=10)
 
