@@ -7,7 +7,7 @@ round trip that waits are held against.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from rivals import PLAIN, TCP, TLS
+from rivals import HTTPS, PLAIN, TCP, TLS
 from world import DELAY_MS
 
 BEGINS = 3.0
@@ -81,6 +81,10 @@ def first_drops(world):
     world.drop(world.a)
 
 
+def second_drops(world):
+    world.drop(world.b)
+
+
 def all_drop(world):
     world.drop(*world.both)
 
@@ -145,6 +149,16 @@ def catalogue():
             "black-hole-all", "both upstreams are silent for 10 s",
             [Step(BEGINS, on(all_drop)), Step(13, on(all_return))], back=13, lasts=20,
             bars=(ANSWERS_SEEN, RECOVERS), is_quick=True,
+        ),
+        Fault(
+            "black-hole-minute", "both upstreams are silent for a minute: probes that wait ever "
+            "longer must not wait too long", [Step(BEGINS, on(all_drop)), Step(63, on(all_return))],
+            back=63, lasts=70, bars=(ANSWERS_SEEN, RECOVERS),
+        ),
+        Fault(
+            "black-hole-turns", "the first upstream is silent from 3 s to 8 s, the second from 13 s "
+            "on", [Step(BEGINS, on(first_drops)), Step(8, on(all_return)),
+                   Step(13, on(second_drops))], lasts=20, bars=(NONE_LOST, UNNOTICED),
         ),
         Fault(
             "all-gone", "both upstreams stay silent; names that were asked once, or expired, are "
@@ -226,6 +240,16 @@ def catalogue():
             "tls-black-hole-all", "DNS over TLS; both upstreams are silent for 10 s under open "
             "connections", [Step(BEGINS, on(all_drop)), Step(13, on(all_return))],
             transport=TLS, back=13, lasts=20, bars=(ANSWERS_SEEN, RECOVERS),
+        ),
+        Fault(
+            "https-black-hole-first", "DNS over HTTPS; the first upstream falls silent under open "
+            "connections", [Step(BEGINS, on(first_drops))],
+            transport=HTTPS, bars=(NONE_LOST, UNNOTICED),
+        ),
+        Fault(
+            "https-black-hole-all", "DNS over HTTPS; both upstreams are silent for 10 s under open "
+            "connections", [Step(BEGINS, on(all_drop)), Step(13, on(all_return))],
+            transport=HTTPS, back=13, lasts=20, bars=(ANSWERS_SEEN, RECOVERS),
         ),
         Fault(
             "tls-garbage-first", "DNS over TLS; the first upstream speaks no TLS any more",

@@ -6,13 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import machine
 import message
 from facts import PRIVATE_ADDRESS
 
 PORT = 53
 OURS = "privatelinkd"
-PLAIN, TCP, TLS = "plain", "tcp", "tls"
-DOT = 853
+PLAIN, TCP, TLS, HTTPS = "plain", "tcp", "tls", "https"
+DOT, DOH = 853, 443
+DOH_PATH = "/dns-query"
+# Where the upstreams' dnsdist takes plain DNS, which nobody asks it.
+DOH_FRONT_PORT = 5300
 # What the upstreams' certificate says.
 TLS_NAME = "upstream.names.example"
 
@@ -47,9 +51,10 @@ def privatelinkd(binary):
     def command(place):
         before, behind = {
             PLAIN: ("", ""), TCP: ("tcp://", ""), TLS: ("tls://", f"#{TLS_NAME}"),
+            HTTPS: ("https://", f"{DOH_PATH}#{TLS_NAME}"),
         }[place.transport]
         upstreams = ", ".join(f'"{before}{one}{behind}"' for one in place.upstreams)
-        trust = f'ca-file   = "{place.authority}"' if place.transport == TLS else ""
+        trust = f'ca-file   = "{place.authority}"' if place.transport in (TLS, HTTPS) else ""
         cache = f'[cache]\nfile = "{place.folder}/cache"' if place.keeps_cache else ""
         config = place.write("privatelinkd.toml", f"""
 [listen]
@@ -77,6 +82,8 @@ upstreams = [{upstreams}]
 def unbound(place):
     """Stale as its manual recommends; without infra-keep-probing a forwarder that was down is asked
     again after 15 minutes only."""
+    if place.transport == HTTPS:
+        raise machine.Missing("it asks no upstream over HTTPS")
     port = {PLAIN: "", TCP: "", TLS: f"@{DOT}#{TLS_NAME}"}[place.transport]
     transport = {
         PLAIN: "",
@@ -114,13 +121,12 @@ def dnsdist(place):
     """In order, a health check every second (its default, and its shortest), stale answers while no
     upstream is up and SERVFAIL where there is none, not silence; new sockets when an upstream comes
     back, which its manual has for interfaces that come and go."""
-    transport = {
-        PLAIN: "",
-        TCP: ", tcpOnly=true",
-        TLS: f', tls="openssl", subjectName="{TLS_NAME}", caStore="{place.authority}", '
-             "validateCertificates=true",
+    tls = (f', tls="openssl", subjectName="{TLS_NAME}", caStore="{place.authority}", '
+           "validateCertificates=true")
+    transport, port = {
+        PLAIN: ("", PORT), TCP: (", tcpOnly=true", PORT), TLS: (tls, DOT),
+        HTTPS: (f'{tls}, dohPath="{DOH_PATH}"', DOH),
     }[place.transport]
-    port = DOT if place.transport == TLS else PORT
     servers = "".join(
         f'newServer({{address="{one}:{port}", order={order}, checkName="check.{message.ZONE}.", '
         f"mustResolve=true, reconnectOnUp=true{transport}}})\n"
@@ -135,6 +141,22 @@ setServerPolicy(firstAvailable)
 setServFailWhenNoServer(true)
 setStaleCacheEntriesTTL(86400)
 getPool(""):setCache(newPacketCache(100000, {{maxTTL=86400, staleTTL=30, keepStaleData=true}}))
+""")
+    return ["/usr/bin/dnsdist", "--supervised", "--disable-syslog", "-C", config]
+
+
+def doh_front(place, certificate, key, behind):
+    """dnsdist once more, as the upstreams' side of DNS over HTTPS."""
+    binds = "".join(
+        f'addDOHLocal("{one}:{DOH}", "{certificate}", "{key}", "{DOH_PATH}")\n'
+        for one in place.upstreams
+    )
+    config = place.write("doh-front.conf", f"""
+setLocal("{behind}:{DOH_FRONT_PORT}")
+setACL("0.0.0.0/0")
+setSecurityPollSuffix("")
+{binds}
+newServer({{address="{behind}:{PORT}", healthCheckMode="up"}})
 """)
     return ["/usr/bin/dnsdist", "--supervised", "--disable-syslog", "-C", config]
 

@@ -37,6 +37,8 @@ class Trial:
         """Gives the figures; raises Missing or OSError where server or network cannot be had."""
         try:
             self.world.build()
+            if self.fault.transport == rivals.HTTPS:
+                self.front()
             self.start(self.answers)
             load = client.Load(self.at, queries(self.fault, self.server.name == rivals.OURS))
             asyncio.run(self.act_and_ask(load))
@@ -50,12 +52,21 @@ class Trial:
     def at(self):
         return self.world.served, rivals.PORT
 
-    def start(self, ready):
-        place = rivals.Place(
+    @property
+    def place(self):
+        return rivals.Place(
             self.folder, self.world.served, self.world.both, self.fault.transport,
             self.authority, self.fault.keeps_cache,
         )
-        command = network.within(self.world.server_space) + self.server.command(place)
+
+    def front(self):
+        """What speaks HTTPS for the upstreams; it is ready when the server has its first answer."""
+        command = rivals.doh_front(self.place, *self.world.certificate, self.world.behind)
+        inside = network.within(self.world.far_space)
+        self.processes.start("doh-front", inside + command, lambda: True)
+
+    def start(self, ready):
+        command = network.within(self.world.server_space) + self.server.command(self.place)
         self.processes.start(self.server.name, command, ready, seconds=READY_SECONDS)
 
     def answers(self):

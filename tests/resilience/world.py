@@ -37,6 +37,8 @@ class World:
         self.gateway, self.near, self.later = f"{net}.1.1", f"{net}.1.2", f"{net}.1.3"
         self.a, self.b = f"{net}.2.1", f"{net}.3.1"
         self.both = (self.a, self.b)
+        # Always honest and never dropped, for what stands beside the upstreams.
+        self.behind = "127.0.0.1"
         self.server_space, self.far_space = f"server{number}", f"far{number}"
         self.near_link, self.far_link = f"near{number}", f"far{number}"
         self.source = self.near
@@ -68,7 +70,7 @@ class World:
         )
         self.address(self.near)
         self.link("up")
-        self.program("far_end", [*self.certificate, *self.both], self.far_space)
+        self.program("far_end", [*self.certificate, *self.both, self.behind], self.far_space)
         self.line(DELAY_MS, self.both)
 
     def program(self, name, words, space=None):
