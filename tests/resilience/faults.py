@@ -93,6 +93,11 @@ def all_return(world):
     world.restore(*world.both)
 
 
+def outage(until):
+    """Both upstreams fall silent, and are back at `until`."""
+    return [Step(BEGINS, on(all_drop)), Step(until, on(all_return))]
+
+
 def flaps(addresses, until):
     """Away for FLAP_SECONDS, back for as long, again and again."""
     steps, at = [], BEGINS
@@ -108,6 +113,10 @@ def lines_of(addresses, **values):
     return [Step(BEGINS, on(lambda world: world.line(delay_ms, addresses(world), **values)))]
 
 
+def lying(mode, addresses):
+    return [Step(BEGINS, on(lambda world: world.upstream(mode, *addresses(world))))]
+
+
 def first(world):
     return (world.a,)
 
@@ -116,64 +125,77 @@ def both(world):
     return world.both
 
 
+def new_address(world):
+    world.address(world.later)
+    world.route()
+
+
+def drop_udp(world):
+    world.drop(*world.both, of="meta l4proto udp")
+
+
+# Bars that some faults have.
 NONE_LOST, UNNOTICED, ANSWERS_SEEN, RECOVERS, SAYS_SO = (
     "none lost", "unnoticed", "answers seen", "recovers", "says so"
 )
-LIES = {
-    "wrong-id": "answers with another identity",
-    "wrong-question": "answers another question",
-    "tc-loop": "says truncated over UDP and over TCP",
-    "tc-close": "says truncated, then closes TCP",
-    "tc-rst": "says truncated, then resets TCP",
-    "tc-half-length": "says truncated, then sends half a TCP length",
-    "tc-short": "says truncated, then sends half a message over TCP",
-    "garbage": "answers with octets that are no DNS",
-    "servfail": "answers SERVFAIL",
-    "refused": "answers REFUSED",
-}
+# The second upstream is good, and nobody needs the first.
+LEFT_ONE = (NONE_LOST, UNNOTICED)
+COMES_BACK = (ANSWERS_SEEN, RECOVERS)
 
 
-def lying(mode, addresses):
-    return [Step(BEGINS, on(lambda world: world.upstream(mode, *addresses(world))))]
-
-
-def catalogue():
-    slow = (SLOW_MS - 2 * DELAY_MS) / 2
-    found = [
+def silence():
+    return [
         Fault("healthy", "nothing is broken", bars=(NONE_LOST,), lasts=10, is_quick=True),
         Fault(
             "black-hole-first", "the first upstream is silent: its packets are dropped",
-            [Step(BEGINS, on(first_drops))], bars=(NONE_LOST, UNNOTICED), is_quick=True,
+            [Step(BEGINS, on(first_drops))], bars=LEFT_ONE, is_quick=True,
+        ),
+        Fault(
+            "black-hole-turns",
+            "the first upstream is silent from 3 s to 8 s, the second from 13 s on",
+            [Step(BEGINS, on(first_drops)), Step(8, on(all_return)), Step(13, on(second_drops))],
+            lasts=20, bars=LEFT_ONE,
         ),
         Fault(
             "black-hole-all", "both upstreams are silent for 10 s",
-            [Step(BEGINS, on(all_drop)), Step(13, on(all_return))], back=13, lasts=20,
-            bars=(ANSWERS_SEEN, RECOVERS), is_quick=True,
+            outage(13), back=13, lasts=20, bars=COMES_BACK, is_quick=True,
         ),
         Fault(
-            "black-hole-minute", "both upstreams are silent for a minute: probes that wait ever "
-            "longer must not wait too long", [Step(BEGINS, on(all_drop)), Step(63, on(all_return))],
-            back=63, lasts=70, bars=(ANSWERS_SEEN, RECOVERS),
+            "black-hole-minute",
+            "both upstreams are silent for a minute: what waits longer from try to try must not "
+            "wait too long",
+            outage(63), back=63, lasts=78, bars=COMES_BACK,
         ),
         Fault(
-            "black-hole-turns", "the first upstream is silent from 3 s to 8 s, the second from 13 s "
-            "on", [Step(BEGINS, on(first_drops)), Step(8, on(all_return)),
-                   Step(13, on(second_drops))], lasts=20, bars=(NONE_LOST, UNNOTICED),
+            "all-gone",
+            "both upstreams stay silent; names that were asked once, and have expired, are asked "
+            "again",
+            [Step(BEGINS, on(all_drop))], kinds=REVISITING, bars=(ANSWERS_SEEN,), is_quick=True,
+            lasts=18,
         ),
         Fault(
-            "all-gone", "both upstreams stay silent; names that were asked once, or expired, are "
-            "asked again", [Step(BEGINS, on(all_drop))], kinds=REVISITING,
-            bars=(ANSWERS_SEEN,), is_quick=True, lasts=18,
-        ),
-        Fault(
-            "restart", "both upstreams are silent and the server is restarted (3 s to 5 s)",
+            "restart", "both upstreams stay silent and the server is restarted",
             [Step(BEGINS, on(all_drop)), Step(BEGINS, lambda trial: trial.restart())],
             kinds=REVISITING, quiet=(BEGINS, BEGINS + 2), keeps_cache=True, bars=(ANSWERS_SEEN,),
         ),
         Fault(
             "closed-first", "the first upstream's ports are closed: ICMP unreachable, RST",
-            lying("closed", first), bars=(NONE_LOST, UNNOTICED), is_quick=True,
+            lying("closed", first), bars=LEFT_ONE, is_quick=True,
         ),
+        Fault(
+            "flapping-first", f"the first upstream goes and comes every {FLAP_SECONDS} s",
+            flaps(first, 18), lasts=21, bars=(NONE_LOST,),
+        ),
+        Fault(
+            "flapping-all", f"both upstreams go and come every {FLAP_SECONDS} s",
+            flaps(both, 18), lasts=24, back=18, bars=COMES_BACK,
+        ),
+    ]
+
+
+def bad_lines():
+    slow = (SLOW_MS - 2 * DELAY_MS) / 2
+    return [
         Fault(
             "loss-first", "30 % of the first upstream's packets are lost, each way",
             lines_of(first, loss=LOST_SHARE), bars=(NONE_LOST,),
@@ -194,90 +216,110 @@ def catalogue():
             "reordering", f"packets overtake each other, by up to {JITTER_MS} ms",
             lines_of(both, jitter_ms=JITTER_MS), bars=(NONE_LOST,),
         ),
-        Fault(
-            "flapping-first", f"the first upstream goes and comes every {FLAP_SECONDS} s",
-            flaps(first, 18), lasts=21, bars=(NONE_LOST,),
-        ),
-        Fault(
-            "flapping-all", f"both upstreams go and come every {FLAP_SECONDS} s",
-            flaps(both, 18), lasts=24, back=18, bars=(ANSWERS_SEEN, RECOVERS),
-        ),
+    ]
+
+
+def tunnel():
+    return [
         Fault(
             "link-down", "the tunnel's device is down for 5 s",
             [Step(BEGINS, on(lambda world: world.link("down"))),
              Step(8, on(lambda world: world.link("up")))],
-            back=8, lasts=16, bars=(ANSWERS_SEEN, RECOVERS),
+            back=8, lasts=16, bars=COMES_BACK,
         ),
         Fault(
             "address-change", "the tunnel's address goes; a second later it has another",
             [Step(BEGINS, on(lambda world: world.address(None))),
              Step(BEGINS + 1, on(new_address))],
-            back=BEGINS + 1, lasts=13, bars=(ANSWERS_SEEN, RECOVERS), is_quick=True,
+            back=BEGINS + 1, lasts=13, bars=COMES_BACK, is_quick=True,
         ),
         Fault(
             "black-hole-route", "black-hole routes to both upstreams for 5 s",
             [Step(BEGINS, on(lambda world: world.black_hole_routes("add", *world.both))),
              Step(8, on(lambda world: world.black_hole_routes("delete", *world.both)))],
-            back=8, lasts=16, bars=(ANSWERS_SEEN, RECOVERS),
+            back=8, lasts=16, bars=COMES_BACK,
         ),
+    ]
+
+
+def transports():
+    found = [
         Fault(
-            "udp-dropped", "all UDP to both upstreams is dropped, TCP goes through; they are "
-            "configured for UDP", [Step(BEGINS, on(drop_udp))],
-            bars=(ANSWERS_SEEN,),
-        ),
-        Fault(
-            "tcp-black-hole-first", "configured for TCP alone, UDP is dropped; the first upstream "
-            "falls silent under open connections",
-            [Step(0, on(drop_udp)), Step(BEGINS, on(first_drops))],
-            transport=TCP, bars=(NONE_LOST, UNNOTICED),
-        ),
-        Fault(
-            "tls-black-hole-first", "DNS over TLS; the first upstream falls silent under open "
-            "connections", [Step(BEGINS, on(first_drops))],
-            transport=TLS, bars=(NONE_LOST, UNNOTICED),
-        ),
-        Fault(
-            "tls-black-hole-all", "DNS over TLS; both upstreams are silent for 10 s under open "
-            "connections", [Step(BEGINS, on(all_drop)), Step(13, on(all_return))],
-            transport=TLS, back=13, lasts=20, bars=(ANSWERS_SEEN, RECOVERS),
-        ),
-        Fault(
-            "https-black-hole-first", "DNS over HTTPS; the first upstream falls silent under open "
-            "connections", [Step(BEGINS, on(first_drops))],
-            transport=HTTPS, bars=(NONE_LOST, UNNOTICED),
-        ),
-        Fault(
-            "https-black-hole-all", "DNS over HTTPS; both upstreams are silent for 10 s under open "
-            "connections", [Step(BEGINS, on(all_drop)), Step(13, on(all_return))],
-            transport=HTTPS, back=13, lasts=20, bars=(ANSWERS_SEEN, RECOVERS),
-        ),
-        Fault(
-            "tls-garbage-first", "DNS over TLS; the first upstream speaks no TLS any more",
-            lying("garbage", first), transport=TLS, bars=(NONE_LOST, UNNOTICED),
+            "udp-dropped",
+            "all UDP to both upstreams is dropped, TCP goes through; the servers are configured "
+            "for UDP",
+            [Step(BEGINS, on(drop_udp))], bars=(ANSWERS_SEEN,),
         ),
         Fault(
             "64k", "every answer is 64 KiB, over TCP", lying("64k", both), bars=(NONE_LOST,),
         ),
+        Fault(
+            "tcp-black-hole-first",
+            "configured for TCP alone, UDP is dropped; the first upstream falls silent under open "
+            "connections",
+            [Step(0, on(drop_udp)), Step(BEGINS, on(first_drops))], transport=TCP, bars=LEFT_ONE,
+        ),
     ]
-    for mode, says in LIES.items():
-        found.append(Fault(
+    for transport, called in ((TLS, "DNS over TLS"), (HTTPS, "DNS over HTTPS")):
+        found += [
+            Fault(
+                f"{transport}-black-hole-first",
+                f"{called}; the first upstream falls silent under open connections",
+                [Step(BEGINS, on(first_drops))], transport=transport, bars=LEFT_ONE,
+            ),
+            Fault(
+                f"{transport}-black-hole-all",
+                f"{called}; both upstreams are silent for 10 s under open connections",
+                outage(13), transport=transport, back=13, lasts=20, bars=COMES_BACK,
+            ),
+        ]
+    found.append(Fault(
+        "tls-garbage-first", "DNS over TLS; the first upstream speaks no TLS any more",
+        lying("garbage", first), transport=TLS, bars=LEFT_ONE,
+    ))
+    return found
+
+
+LIES = {
+    "wrong-id": "answers with another identity",
+    "wrong-question": "answers another question",
+    "tc-loop": "says truncated over UDP and over TCP",
+    "tc-close": "says truncated, then closes TCP",
+    "tc-rst": "says truncated, then resets TCP",
+    "tc-half-length": "says truncated, then sends half a TCP length",
+    "tc-short": "says truncated, then sends half a message over TCP",
+    "garbage": "answers with octets that are no DNS",
+    "servfail": "answers SERVFAIL",
+    "refused": "answers REFUSED",
+}
+
+
+def first_lies():
+    return [
+        Fault(
             f"{mode}-first", f"the first upstream {says}", lying(mode, first), lasts=12,
             bars=(NONE_LOST,), is_quick=mode == "tc-loop",
-        ))
-        found.append(Fault(
+        )
+        for mode, says in LIES.items()
+    ]
+
+
+def all_lie():
+    return [
+        Fault(
             f"{mode}-all", f"every upstream {says}", lying(mode, both), lasts=10,
             bars=(SAYS_SO, ANSWERS_SEEN), is_quick=mode == "wrong-id",
-        ))
-    return {one.name: one for one in found}
+        )
+        for mode, says in LIES.items()
+    ]
 
 
-def new_address(world):
-    world.address(world.later)
-    world.route()
-
-
-def drop_udp(world):
-    world.drop(*world.both, of="meta l4proto udp")
-
-
-ALL = catalogue()
+GROUPS = {
+    "Upstreams that are silent": silence(),
+    "Lines that are slow and lossy": bad_lines(),
+    "The tunnel": tunnel(),
+    "TCP, TLS and HTTPS": transports(),
+    "The first upstream lies, the second is good": first_lies(),
+    "Every upstream lies": all_lie(),
+}
+ALL = {fault.name: fault for group in GROUPS.values() for fault in group}

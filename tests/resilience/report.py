@@ -5,23 +5,8 @@ import json
 import page
 import rivals
 import verdicts
-from faults import ALL, LIES
+from faults import ALL, GROUPS
 
-GROUPS = [
-    ("Upstreams that are silent, slow or lossy", [
-        "healthy", "black-hole-first", "black-hole-turns", "black-hole-all", "black-hole-minute",
-        "all-gone", "restart", "closed-first", "loss-first", "loss-all", "slow-first", "slow-all", "reordering", "flapping-first",
-        "flapping-all",
-    ]),
-    ("The tunnel", ["link-down", "address-change", "black-hole-route"]),
-    ("TCP, TLS and HTTPS", [
-        "udp-dropped", "64k", "tcp-black-hole-first", "tls-black-hole-first",
-        "tls-black-hole-all", "tls-garbage-first", "https-black-hole-first",
-        "https-black-hole-all",
-    ]),
-    ("The first upstream lies, the second is good", [f"{mode}-first" for mode in LIES]),
-    ("Every upstream lies", [f"{mode}-all" for mode in LIES]),
-]
 HEADINGS = [
     "server", "sent", "failed: new", "failed: seen", "wrong", "p50 ms", "p99 ms", "max ms",
     "after 5 s: failed", "p99 ms", "max ms", "back s", "settled s",
@@ -32,10 +17,10 @@ def markdown(results):
     """Bars, then a table for each group, then the private names, then where all that comes from."""
     trials = results["trials"]
     parts = [bar_table(trials)]
-    for title, names in GROUPS:
-        names = [name for name in names if name in trials]
-        if names:
-            parts.append(group_table(title, {name: trials[name] for name in names}))
+    for title, group in GROUPS.items():
+        own = {fault.name: trials[fault.name] for fault in group if fault.name in trials}
+        if own:
+            parts.append(group_table(title, own))
     parts.append(private_table(trials))
     parts.append(origins(results))
     return "\n\n".join(part for part in parts if part)
@@ -92,9 +77,10 @@ def cell_of(judged):
 
 
 def group_table(title, trials):
-    lines = [f"### {title}", "", f"| fault | {' | '.join(HEADINGS)} |",
-             "|---|---|" + "---:|" * (len(HEADINGS) - 1)]
     skipped = []
+    says = "\n".join(f"- `{name}`: {ALL[name].says}." for name in trials)
+    lines = [f"### {title}", "", says, "", f"| fault | {' | '.join(HEADINGS)} |",
+             "|---|---|" + "---:|" * (len(HEADINGS) - 1)]
     for name, of_servers in trials.items():
         for server in servers_of(trials):
             found = of_servers.get(server)
@@ -157,8 +143,11 @@ def origins(results):
 
 
 def fault_list():
-    """What each fault is, for --list and the page."""
-    return "\n".join(f"- `{fault.name}`: {fault.says}." for fault in ALL.values())
+    """What each fault is."""
+    lines = []
+    for title, group in GROUPS.items():
+        lines += [f"{title}:", *(f"  {fault.name}: {fault.says}" for fault in group)]
+    return "\n".join(lines)
 
 
 def stored(root):
