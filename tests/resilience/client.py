@@ -37,7 +37,7 @@ class Asked:
     at: float = 0.0  # when it was sent, same clock
     wait: float = WAIT_SECONDS  # seconds until the last word, or the time-out
     said: str = SILENCE  # right, wrong, an rcode or silence
-    tcp: bool = False
+    errors: list = field(default_factory=list)  # extended ones, codes
 
     @property
     def is_right(self):
@@ -61,6 +61,13 @@ def verdict(octets, asked):
         return "wrong"
     # The zone has every name: that one does not exist is a wrong answer, not a failure.
     return "wrong" if rcode == message.NXDOMAIN else message.RCODES.get(rcode, str(rcode))
+
+
+def errors_in(octets):
+    try:
+        return message.extended_errors(octets)
+    except (message.Malformed, struct.error):
+        return []
 
 
 @dataclass
@@ -135,6 +142,7 @@ class Load:
             if wait > WAIT_SECONDS:
                 continue
             said = verdict(octets, asked)
+            asked.errors = errors_in(octets)
             del self.waiting[here, int.from_bytes(octets[:2])]
             if said == "truncated":
                 task = asyncio.ensure_future(self.over_tcp(asked))
@@ -152,7 +160,6 @@ class Load:
 
     async def over_tcp(self, asked):
         """The second half of a truncated answer, within the same time-out."""
-        asked.tcp = True
         left = WAIT_SECONDS - (self.now() - asked.at)
         writer = None
         try:
@@ -167,7 +174,7 @@ class Load:
         finally:
             if writer:
                 writer.close()
-        asked.said = verdict(octets, asked)
+        asked.said, asked.errors = verdict(octets, asked), errors_in(octets)
         asked.wait = self.now() - asked.at
 
 

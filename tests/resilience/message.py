@@ -21,6 +21,7 @@ QR, TC, RD, RA = 0x8000, 0x0200, 0x0100, 0x0080
 NOERROR, SERVFAIL, NXDOMAIN, REFUSED = 0, 2, 3, 5
 RCODES = {0: "NOERROR", 1: "FORMERR", 2: "SERVFAIL", 3: "NXDOMAIN", 4: "NOTIMP", 5: "REFUSED"}
 A, OPT, IN = 1, 41, 1
+EXTENDED_ERROR = 15
 UDP_OCTETS = 1232
 OPT_RECORD = struct.pack("!BHHIH", 0, OPT, UDP_OCTETS, 0, 0)
 POINTER_TO_QUESTION = b"\xc0\x0c"
@@ -78,21 +79,41 @@ def question(message):
     return name, int.from_bytes(message[end:end + 2]), end + 4
 
 
-def addresses(message):
-    """The A records of the answer section, whoever owns them: (address, …)."""
+def records(message):
+    """(is it in the answer section, type, RDATA) of all records."""
     try:
-        _, _, _, answers, _, _ = HEADER.unpack_from(message)
+        _, _, _, answers, authorities, additional = HEADER.unpack_from(message)
         _, _, at = question(message)
         found = []
-        for _ in range(answers):
+        for number in range(answers + authorities + additional):
             _, at = name_at(message, at)
             rtype, _, _, octets = struct.unpack_from("!HHIH", message, at)
-            at += 10
-            if rtype == A and octets == 4:
-                found.append(str(ipaddress.IPv4Address(message[at:at + 4])))
-            at += octets
+            at += 10 + octets
+            found.append((number < answers, rtype, message[at - octets:at]))
     except struct.error:
         raise Malformed("a record without an end") from None
+    return found
+
+
+def addresses(message):
+    """The A records of the answer section, whoever owns them."""
+    return [
+        str(ipaddress.IPv4Address(rdata))
+        for is_answer, rtype, rdata in records(message)
+        if is_answer and rtype == A and len(rdata) == 4
+    ]
+
+
+def extended_errors(message):
+    """The codes of RFC 8914 that it holds."""
+    found = []
+    for _, rtype, rdata in records(message):
+        at = 0
+        while rtype == OPT and at + 4 <= len(rdata):
+            code, octets = struct.unpack_from("!HH", rdata, at)
+            if code == EXTENDED_ERROR and octets >= 2:
+                found.append(int.from_bytes(rdata[at + 4:at + 6]))
+            at += 4 + octets
     return found
 
 

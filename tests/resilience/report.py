@@ -9,7 +9,7 @@ from faults import ALL, GROUPS
 
 HEADINGS = [
     "server", "sent", "failed: new", "failed: seen", "wrong", "p50 ms", "p99 ms", "max ms",
-    "after 5 s: failed", "p99 ms", "max ms", "back s", "settled s",
+    "after 5 s: failed", "p99 ms", "max ms", "back s", "settled s", "EDE",
 ]
 
 
@@ -103,6 +103,8 @@ def cells(found):
         count(later, "failed"), number(later["p99_ms"]), number(later["max_ms"]),
         number(found.get("back_s"), 1, "never" if "back_s" in found else "–"),
         number(found.get("settled_s"), 1),
+        ", ".join(f"{code}: {times}" for code, times in of_all.get("extended_errors", {}).items())
+        or "–",
     ]
 
 

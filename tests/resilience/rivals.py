@@ -108,6 +108,8 @@ server:
   serve-expired-ttl: 86400
   serve-expired-client-timeout: 1800
   infra-keep-probing: yes
+  ede: yes
+  ede-serve-expired: yes
 forward-zone:
   name: .
 {transport}{forwarders}

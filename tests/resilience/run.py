@@ -88,8 +88,13 @@ def trials(arguments, known, folder):
                 (name, server.name)
             for name in arguments.faults for server in known
         }
-        for done in as_completed(under_way):
-            yield *under_way[done], done.result()
+        try:
+            for done in as_completed(under_way):
+                yield *under_way[done], done.result()
+        except BaseException:
+            # What waits its turn is not begun any more.
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def take_number(numbers):
@@ -110,7 +115,8 @@ def one_trial(name, server, binary, folder):
     try:
         return one.run()
     except (OSError, subprocess.SubprocessError, machine.Missing) as wrong:
-        return {"skipped": str(wrong)}
+        # A page says what was wrong, not where on which machine.
+        return {"skipped": str(wrong).replace(f"{own}/", "").replace(f"{binary.parent}/", "")}
 
 
 def prepared(arguments, known):

@@ -1,5 +1,6 @@
 """What a trial's queries say: figures, and the bars that privatelinkd is held to."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 import rivals
@@ -56,6 +57,7 @@ def of(queries):
         "p95_ms": quantile(waits, 0.95),
         "p99_ms": quantile(waits, 0.99),
         "max_ms": waits[-1] if waits else None,
+        "extended_errors": Counter(str(code) for one in queries for code in one.errors),
     }
 
 
