@@ -135,8 +135,8 @@ def drop_udp(world):
 
 
 # Bars that some faults have.
-NONE_LOST, UNNOTICED, ANSWERS_SEEN, RECOVERS, SAYS_SO = (
-    "none lost", "unnoticed", "answers seen", "recovers", "says so"
+NONE_LOST, UNNOTICED, ANSWERS_SEEN, RECOVERS, SAYS_SO, MARKED = (
+    "none lost", "unnoticed", "answers seen", "recovers", "says so", "marked"
 )
 # The second upstream is good, and nobody needs the first.
 LEFT_ONE = (NONE_LOST, UNNOTICED)
@@ -170,13 +170,14 @@ def silence():
             "all-gone",
             "both upstreams stay silent; names that were asked once, and have expired, are asked "
             "again",
-            [Step(BEGINS, on(all_drop))], kinds=REVISITING, bars=(ANSWERS_SEEN,), is_quick=True,
+            [Step(BEGINS, on(all_drop))], kinds=REVISITING, bars=(ANSWERS_SEEN, MARKED), is_quick=True,
             lasts=18,
         ),
         Fault(
             "restart", "both upstreams stay silent and the server is restarted",
             [Step(BEGINS, on(all_drop)), Step(BEGINS, lambda trial: trial.restart())],
-            kinds=REVISITING, quiet=(BEGINS, BEGINS + 2), keeps_cache=True, bars=(ANSWERS_SEEN,),
+            kinds=REVISITING, quiet=(BEGINS, BEGINS + 2), keeps_cache=True,
+            bars=(ANSWERS_SEEN, MARKED),
         ),
         Fault(
             "closed-first", "the first upstream's ports are closed: ICMP unreachable, RST",

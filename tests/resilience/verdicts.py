@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import rivals
 from client import SILENCE
 from faults import (
-    ANSWERS_SEEN, BEGINS, NEW, NONE_LOST, NOTICED_SECONDS, PRIVATE, RECOVERS, SAYS_SO, SEEN,
-    UNNOTICED,
+    AGED, ANSWERS_SEEN, BEGINS, MARKED, NEW, NONE_LOST, NOTICED_SECONDS, PRIVATE, RECOVERS,
+    SAYS_SO, SEEN, UNNOTICED,
 )
 
 # Until a cold server has its connections, the round trip is not the path's.
@@ -16,6 +16,8 @@ MOST_OVER_HEALTHY_MS = 100
 MOST_STALE_MS = 2000
 MOST_PRIVATE_MS = 5
 MOST_RECOVERY_SECONDS = 3
+# RFC 8914 4.4: the answer is stale.
+STALE = 3
 # The budget of a query (`timeout`, 2 s) and what a busy machine adds.
 MOST_REFUSAL_MS = 2500
 
@@ -35,6 +37,10 @@ def figures(queries, fault, done, alive):
         "healthy_ms": healthy(public, begun),
         "alive": alive,
     }
+    # Asked for the second time long after they expired, with nobody to ask: they are stale.
+    found["stale"] = of([
+        one for one in public if one.kind == AGED and one.at >= begun and one.is_right
+    ])
     if fault.back is not None:
         back = next(at for step, at in zip(fault.steps, done) if step.at >= fault.back)
         found |= recovery(public, back)
@@ -129,6 +135,13 @@ def judged(fault, found, is_quick=False):
         results.append(Judged(
             f"names seen before answer within {MOST_STALE_MS / 1000:.0f} s", met,
             f"{seen['failed']} failed, {seen[most]:.0f} ms",
+        ))
+    if MARKED in fault.bars:
+        stale = found["stale"]
+        marked = stale["extended_errors"].get(str(STALE), 0)
+        results.append(Judged(
+            f"answers that expired say so (EDE {STALE})", 0 < marked == stale["sent"],
+            f"{marked} of {stale['sent']}",
         ))
     if RECOVERS in fault.bars:
         back = found["back_s"]
