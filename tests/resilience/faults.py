@@ -140,7 +140,7 @@ NONE_LOST, UNNOTICED, ANSWERS_SEEN, RECOVERS, SAYS_SO, MARKED = (
 )
 # The second upstream is good, and nobody needs the first.
 LEFT_ONE = (NONE_LOST, UNNOTICED)
-COMES_BACK = (ANSWERS_SEEN, RECOVERS)
+COMES_BACK = (SAYS_SO, ANSWERS_SEEN, RECOVERS)
 
 
 def silence():
@@ -249,7 +249,7 @@ def transports():
             "udp-dropped",
             "all UDP to both upstreams is dropped, TCP goes through; the servers are configured "
             "for UDP",
-            [Step(BEGINS, on(drop_udp))], bars=(ANSWERS_SEEN,),
+            [Step(BEGINS, on(drop_udp))], bars=(SAYS_SO, ANSWERS_SEEN),
         ),
         Fault(
             "64k", "every answer is 64 KiB, over TCP", lying("64k", both), bars=(NONE_LOST,),

@@ -12,6 +12,7 @@ examples:
   run.py --privatelinkd other/privatelinkd --json /tmp/figures.json
   run.py --record                                  figures into docs/RESILIENCE.md too
   run.py --faults restart --record                 that fault's alone, the rest of the page stays
+  run.py --draw                                    the page again from its stored figures
   run.py --list                                    what the faults are
 """
 
@@ -49,6 +50,9 @@ def main():
     arguments = parse()
     if arguments.list:
         print(report.fault_list())
+        return
+    if arguments.draw:
+        report.record(ROOT, report.stored(ROOT))
         return
     known = rivals.all_of(arguments.privatelinkd)
     known = [one for one in known if one.name.lower() in arguments.servers]
@@ -185,6 +189,7 @@ def parse():
     add("--jobs", type=int, help=f"trials at a time (default: {JOBS}, with --quick {QUICK_JOBS})")
     add("--json", type=Path, metavar="FILE", help="write all figures there")
     add("--record", action="store_true", help="write docs/resilience and docs/RESILIENCE.md")
+    add("--draw", action="store_true", help="write them from the stored figures, measure nothing")
     add("--privatelinkd", type=Path, metavar="PATH", help="the daemon (default: built here)")
     add("--no-install", action="store_true", help="install no package")
     add("--list", action="store_true", help="say what the faults are")
