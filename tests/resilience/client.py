@@ -24,6 +24,7 @@ TIMESPEC = struct.Struct("qq")
 # Datagrams taken at a time, so that sending is not held up.
 BATCH = 64
 SILENCE = "silence"
+ECHO = "echo"
 
 
 @dataclass
@@ -76,6 +77,7 @@ class Load:
 
     server: tuple
     queries: list
+    echo: tuple | None = None  # where queries of a kind of that name go
     start: float = 0.0
     waiting: dict = field(default_factory=dict)  # (socket, identity) -> Asked
     streams: set = field(default_factory=set)
@@ -87,31 +89,35 @@ class Load:
         """Sends everything and waits for the last answer; gives the queries."""
         loop = asyncio.get_running_loop()
         self.start = time.clock_gettime(time.CLOCK_REALTIME)
-        sockets = [self.opened() for _ in range(SOCKETS)]
-        for here in sockets:
+        sockets = [self.opened(self.server) for _ in range(SOCKETS)]
+        echo = self.opened(self.echo) if self.echo else None
+        everyone = [*sockets, *([echo] if echo else [])]
+        for here in everyone:
             loop.add_reader(here, self.take, here)
         try:
             for number, asked in enumerate(sorted(self.queries, key=lambda one: one.due)):
                 if (early := asked.due - self.now()) > 0:
                     await asyncio.sleep(early)
-                self.send(sockets[number % SOCKETS], number // SOCKETS & 0xFFFF, asked)
+                here = echo if asked.kind == ECHO else sockets[number % SOCKETS]
+                # Each socket has identities enough for all queries of a trial.
+                self.send(here, number & 0xFFFF, asked)
             end = self.now() + WAIT_SECONDS
             while (self.waiting or self.streams) and self.now() < end:
                 await asyncio.sleep(0.05)
         finally:
             for one in self.streams:
                 one.cancel()
-            for here in sockets:
+            for here in everyone:
                 loop.remove_reader(here)
                 here.close()
         return self.queries
 
-    def opened(self):
+    def opened(self, server):
         here = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         here.setblocking(False)
         here.setsockopt(socket.SOL_SOCKET, TIMESTAMP_NS, 1)
         here.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
-        here.connect(self.server)
+        here.connect(server)
         return here
 
     def send(self, here, identity, asked):
@@ -141,7 +147,7 @@ class Load:
             wait = self.arrived(ancillary) - asked.at
             if wait > WAIT_SECONDS:
                 continue
-            said = verdict(octets, asked)
+            said = "right" if asked.kind == ECHO else verdict(octets, asked)
             asked.errors = errors_in(octets)
             del self.waiting[here, int.from_bytes(octets[:2])]
             if said == "truncated":

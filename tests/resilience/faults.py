@@ -32,7 +32,7 @@ class Kind:
     ttl: int = 60
 
 
-NEW, HOT, SHORT, AGED, PRIVATE = "new", "hot", "short", "aged", "private"
+NEW, HOT, SHORT, AGED, PRIVATE, ECHO = "new", "hot", "short", "aged", "private", "echo"
 KINDS = {
     NEW: Kind(100),
     HOT: Kind(50, 50, HOT_TTL),
@@ -40,6 +40,8 @@ KINDS = {
     # Asked once while all is well, and once long after they expired.
     AGED: Kind(80, ttl=SHORT_TTL),
     PRIVATE: Kind(50, 50),
+    # Of a program beside the server that only sends back: what the machine itself delays.
+    ECHO: Kind(50),
 }
 # Names that the server has had an answer for: a fault of the upstreams need not be seen in them.
 SEEN = (HOT, SHORT, AGED)
@@ -170,8 +172,8 @@ def silence():
             "all-gone",
             "both upstreams stay silent; names that were asked once, and have expired, are asked "
             "again",
-            [Step(BEGINS, on(all_drop))], kinds=REVISITING, bars=(ANSWERS_SEEN, MARKED), is_quick=True,
-            lasts=18,
+            [Step(BEGINS, on(all_drop))], kinds=REVISITING, lasts=18,
+            bars=(ANSWERS_SEEN, MARKED), is_quick=True,
         ),
         Fault(
             "restart", "both upstreams stay silent and the server is restarted",

@@ -42,7 +42,12 @@ import verdicts
 
 # Trials at a time, each in a network of its own: one takes a tenth of a core.
 JOBS, QUICK_JOBS = 3, 4
-TOOLS = {"nftables": "/usr/sbin/nft", "iproute2": "/usr/sbin/ip", "openssl": "/usr/bin/openssl"}
+TOOLS = {
+    "nftables": "/usr/sbin/nft",
+    "iproute2": "/usr/sbin/ip",
+    "openssl": "/usr/bin/openssl",
+    "gcc": "/usr/bin/cc",
+}
 CERTIFICATE_DAYS = 2
 
 
@@ -62,6 +67,7 @@ def main():
         sys.exit(f"resilience: {arguments.privatelinkd} is not there")
     furnish()
     certify(folder)
+    compile_echo(folder)
     results = {"trials": {}, "origins": {}}
     where = origin.of(ROOT, [one for one in known if Path(one.program).exists()])
     for name, server, found in trials(arguments, known, folder):
@@ -142,6 +148,12 @@ def furnish():
     for kind, at in (("tmpfs", "/run"), ("sysfs", "/sys")):
         subprocess.run(["mount", "-t", kind, kind, at], check=True)
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+
+
+def compile_echo(folder):
+    """The benches' echo, beside the trials' folders."""
+    source = ROOT / "benches/side_by_side/echo.c"
+    subprocess.run(["cc", "-O2", "-o", folder / "echo", source], check=True, timeout=60)
 
 
 def certify(folder):

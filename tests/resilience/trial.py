@@ -12,13 +12,14 @@ import network
 import rivals
 import verdicts
 import world
-from faults import AGED, BEGINS, KINDS, PRIVATE, SHORT_TTL
+from faults import AGED, BEGINS, ECHO, KINDS, PRIVATE, SHORT_TTL
 
 # The last queries of the time of health have their answers before it ends.
 HEALTHY_TAIL = 0.5
 # Names that were asked once come back when they have been expired for a second.
 REVISITED_AT = BEGINS + SHORT_TTL + 1
 READY_SECONDS = 15
+ECHO_PORT = 5301
 
 
 class Trial:
@@ -40,7 +41,8 @@ class Trial:
             if self.fault.transport == rivals.HTTPS:
                 self.front()
             self.start(self.answers)
-            load = client.Load(self.at, queries(self.fault, self.server.name == rivals.OURS))
+            ours = self.server.name == rivals.OURS
+            load = client.Load(self.at, queries(self.fault, ours), self.echo() if ours else None)
             asyncio.run(self.act_and_ask(load))
             alive = self.processes.running[self.server.name].poll() is None
             return verdicts.figures(load.queries, self.fault, self.done, alive)
@@ -58,6 +60,14 @@ class Trial:
             self.folder, self.world.served, self.world.both, self.fault.transport,
             self.authority, self.fault.keeps_cache,
         )
+
+    def echo(self):
+        """Starts the program that shows what the machine does to any answer; gives where it is."""
+        at = self.world.served, ECHO_PORT
+        command = [self.folder.parent / "echo", *at, "plain"]
+        inside = network.within(self.world.server_space)
+        self.processes.start("echo", inside + command, lambda: True)
+        return at
 
     def front(self):
         """What speaks HTTPS for the upstreams; it is ready when the server has its first answer."""
@@ -107,7 +117,7 @@ def queries(fault, has_private):
         else:
             found += steady(fault, kind)
     if has_private:
-        found += steady(fault, PRIVATE)
+        found += steady(fault, PRIVATE) + steady(fault, ECHO)
     begins, ends = fault.quiet
     return [one for one in found if not begins <= one.due < ends]
 
