@@ -56,12 +56,14 @@ def tally(trials, servers):
     """How many bars each server meets, of those that it could be held to."""
     parts = []
     for server in servers:
+        own = {name: of_all[server] for name, of_all in trials.items() if server in of_all}
         judged = [
-            one.met for name, of_servers in trials.items()
-            if "skipped" not in of_servers.get(server, {"skipped": ""})
-            for one in verdicts.judged(ALL[name], of_servers[server])
+            one.met for name, found in own.items() if "skipped" not in found
+            for one in verdicts.judged(ALL[name], found)
         ]
-        parts.append(f"{server} meets {sum(judged)} of {len(judged)}")
+        skipped = sum("skipped" in found for found in own.values())
+        without = f" ({skipped} faults not measured)" if skipped else ""
+        parts.append(f"{server} meets {sum(judged)} of {len(judged)}{without}")
     return f"{'; '.join(parts)}. Bars that hold everywhere have a row only where one is missed."
 
 
