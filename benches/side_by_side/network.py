@@ -22,7 +22,7 @@ SERVED = "10.53.0.2"
 SERVER_SPACE, FLOOD_SPACE = "server", "flood"
 # The flood's link and the way from there to SERVED.
 FLOOD_LINK, FLOOD_GATEWAY = "gun", "10.53.1.2"
-FOLDER = "PRIVATELINKD_SIDE_BY_SIDE_FOLDER"
+FOLDER = "PRIVATELINKD_OWN_MACHINE_FOLDER"
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,10 @@ def is_outside():
     return FOLDER not in os.environ
 
 
-def own_machine():
+def own_machine(run="side-by-side"):
     """Starts this script again in namespaces of its own; gives the temporary folder there.
 
+    `run` is its name, for what it says and for the folder.
     Outside it does not return: it waits, and whatever ends it (Ctrl-C and SIGTERM too) ends all
     that was started and takes the folder away.
     """
@@ -60,10 +61,10 @@ def own_machine():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         return Path(folder)
     if os.geteuid() != 0:
-        sys.exit("side by side: needs root, for namespaces of its own")
+        sys.exit(f"{run}: needs root, for namespaces of its own")
     for ends in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ends, lambda number, _: sys.exit(128 + number))
-    folder = Path(tempfile.mkdtemp(prefix="privatelinkd-side-by-side-"))
+    folder = Path(tempfile.mkdtemp(prefix=f"privatelinkd-{run}-"))
     # Servers that give up root still read what we wrote for them.
     folder.chmod(0o755)
     # Killed by SIGKILL we cannot clean up; the kernel then ends the rest for us.

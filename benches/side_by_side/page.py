@@ -39,11 +39,15 @@ def record(root, results):
     file.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     plot = Path(__file__).resolve().parent / "plots.py"
     subprocess.run([install.plotting(), plot, file, folder], check=True)
-    page = root / "docs/PERFORMANCE.md"
+    put(root / "docs/PERFORMANCE.md", with_plots(results))
+
+
+def put(page, figures_of_it):
+    """Writes what stands between the page's markers anew."""
     text = page.read_text()
     if BEGIN not in text or END not in text:
-        sys.exit(f"side by side: {page} has no {BEGIN} … {END}")
-    body = f"{BEGIN}\n{with_plots(results)}\n{END}"
+        sys.exit(f"{page} has no {BEGIN} … {END}")
+    body = f"{BEGIN}\n{figures_of_it}\n{END}"
     between = re.compile(f"{re.escape(BEGIN)}.*{re.escape(END)}", re.S)
     page.write_text(between.sub(lambda _: body, text))
 
