@@ -99,28 +99,34 @@ impl Cache {
     /// an entry.
     pub fn find(&self, question: &QuestionRef<'_>, now: Instant) -> Option<Hit> {
         // An answer of TTL n holds for n seconds and not in the second that follows.
-        self.find_any(question, now).filter(|hit| hit.left_seconds > 0)
+        self.find_younger(question, now, 0)
     }
 
     /// Finds the answer to `question` even if its time was over at `now`, for at most as long as
     /// the cache was told ([`Hit::expired_seconds`]), negative ones included. For when nobody gives
     /// a new one (RFC 8767 §5). One that somebody else has got meanwhile is found too, and is fresh.
     pub fn find_stale(&self, question: &QuestionRef<'_>, now: Instant) -> Option<Hit> {
-        let lasts = |hit: &Hit| hit.left_seconds > 0 || hit.expired_seconds() < self.stale_seconds;
-        self.find_any(question, now).filter(lasts)
+        self.find_younger(question, now, self.stale_seconds)
     }
 
+    /// Finds the answer to `question` unless its time had been over for `stale_seconds` at `now`.
     #[inline]
-    fn find_any(&self, question: &QuestionRef<'_>, now: Instant) -> Option<Hit> {
+    fn find_younger(
+        &self,
+        question: &QuestionRef<'_>,
+        now: Instant,
+        stale_seconds: u32,
+    ) -> Option<Hit> {
         let store = self.store()?;
         let mut copy = Scratch::take();
         let key = Key::new(question);
-        let Found { head, standing } =
-            store.find(store.hash(question), copy.words(), |head, payload| {
-                key.is_of(head, payload)
-            })?;
+        let is_it = |head: Head, payload: &[u64]| key.is_of(head, payload);
+        let Found { head, standing } = store.find(store.hash(question), copy.words(), is_it)?;
         let age_ms = self.ms(now).saturating_sub(head.stored_ms);
         let age_seconds = u32::try_from(age_ms / 1_000).unwrap_or(u32::MAX);
+        if age_seconds >= head.ttl_seconds.saturating_add(stale_seconds) {
+            return None;
+        }
         Some(Hit {
             copy,
             age_seconds,
