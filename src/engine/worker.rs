@@ -94,11 +94,15 @@ impl Worker {
         snapshot: &Snapshot,
         question: Question,
     ) -> Result<Arc<Answer>, Failure> {
-        let lead = self.fetch(snapshot, question.clone());
+        let lead = self.fetch(snapshot, &question);
         snapshot.flights.run(&question, lead).await
     }
 
-    async fn fetch(&self, snapshot: &Snapshot, question: Question) -> Result<Arc<Answer>, Failure> {
+    async fn fetch(
+        &self,
+        snapshot: &Snapshot,
+        question: &Question,
+    ) -> Result<Arc<Answer>, Failure> {
         // Another worker may have brought it between our look and this flight. Who waits gets it
         // with the TTLs that it came with: so not if it is older.
         let hit = snapshot.cache.find(&question.borrowed(), Instant::now());
@@ -117,7 +121,7 @@ impl Worker {
             rule.timeout()
         };
         let deadline = tokio::time::Instant::now() + budget;
-        let chased = self.ask_and_chase(snapshot, &question, deadline).await;
+        let chased = self.ask_and_chase(snapshot, question, deadline).await;
         let leads = |answer: &Answer| leads_to_us(snapshot, question.qtype, &answer.borrowed());
         let (answer, leads_to_us) = match chased {
             Ok(answer) => {
@@ -128,7 +132,7 @@ impl Worker {
             Err(Failure::BadReply(answer)) if leads(&answer) => (answer, true),
             Err(failure) => return Err(failure),
         };
-        snapshot.cache.insert(&question, &answer, leads_to_us, Instant::now());
+        snapshot.cache.insert(question, &answer, leads_to_us, Instant::now());
         Ok(answer)
     }
 
