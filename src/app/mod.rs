@@ -23,7 +23,7 @@ use tracing::{error, info, warn};
 
 use crate::admin;
 use crate::config::{Config, LoadError};
-use crate::forward::{Forwarder, probe_all, probe_due};
+use crate::forward::{Forwarder, probe_all, probe_due, probe_upstreams};
 use crate::listeners::BindError;
 use crate::sys;
 use logging::Logging;
@@ -150,6 +150,7 @@ impl Daemon {
         housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let forwarder = Rc::new(Forwarder::new());
         self.probe_for_loops(&forwarder);
+        let _probes_end_with_us = self.probe_upstreams(&forwarder);
         let _ends_with_us = admin.map(|bound| self.serve_admin(bound));
         tell(&[NotifyState::Ready]);
         loop {
@@ -177,6 +178,15 @@ impl Daemon {
                 error!("listen.admin cannot be served: {error}");
             }
         });
+        task
+    }
+
+    /// Probes upstreams that do not answer until the set is dropped.
+    fn probe_upstreams(&self, forwarder: &Rc<Forwarder>) -> JoinSet<()> {
+        let shared = Arc::clone(self.workers.shared());
+        let mut task = JoinSet::new();
+        let rules = move || Arc::clone(&shared.snapshot.load().rules);
+        task.spawn_local(probe_upstreams(Rc::clone(forwarder), rules));
         task
     }
 
