@@ -25,7 +25,7 @@ use tracing::{error, info, warn};
 
 use crate::admin;
 use crate::config::{Config, LoadError};
-use crate::forward::{Forwarder, probe_all, probe_due};
+use crate::forward::{Forwarder, probe_all, probe_due, probe_upstreams};
 use crate::listeners::BindError;
 use crate::sys;
 use logging::Logging;
@@ -169,6 +169,7 @@ impl Daemon {
         let forwarder = Rc::new(Forwarder::within(Arc::clone(self.workers.epoch())));
         self.probe_for_loops(&forwarder);
         let mut news = News::listen();
+        let _probes_end_with_us = self.probe_upstreams(&forwarder);
         let _ends_with_us = admin.map(|bound| self.serve_admin(bound));
         tell(&[NotifyState::Ready]);
         loop {
@@ -204,6 +205,15 @@ impl Daemon {
         task
     }
 
+    /// Probes upstreams that do not answer until the set is dropped.
+    fn probe_upstreams(&self, forwarder: &Rc<Forwarder>) -> JoinSet<()> {
+        let shared = Arc::clone(self.workers.shared());
+        let mut task = JoinSet::new();
+        let rules = move || Arc::clone(&shared.snapshot.load().rules);
+        task.spawn_local(probe_upstreams(Rc::clone(forwarder), rules));
+        task
+    }
+
     /// Sends every upstream a query that nobody else sends; who brings it back is a loop.
     fn probe_for_loops(&self, forwarder: &Rc<Forwarder>) {
         let snapshot = self.workers.shared().snapshot.load_full();
@@ -226,6 +236,10 @@ impl Daemon {
     /// The one place that hears of another network, and of a machine that slept.
     fn look_at_network(&mut self, cause: Cause) {
         let snapshot = self.workers.shared().snapshot.load_full();
+        if !matches!(cause, Cause::Housekeeping) {
+            // Whoever could not be reached may be now, also from where it was reached before.
+            snapshot.rules.probe_now();
+        }
         if let Cause::Woke(asleep) = &cause {
             // The clock of kept answers stood still.
             snapshot.cache.advance(*asleep);

@@ -57,10 +57,7 @@ fn tag(config: &Config, snapshot: &Snapshot) -> file::Tag {
         })
         .collect::<Vec<Vec<_>>>();
     let told = format!("{:?} {:?} {servers:?}", config.forwards, config.dnssec);
-    let digest = ring::digest::digest(&ring::digest::SHA256, told.as_bytes());
-    let mut tag = file::Tag::default();
-    tag.iter_mut().zip(digest.as_ref()).for_each(|(to, octet)| *to = *octet);
-    tag
+    file::tag_of(&told)
 }
 
 impl WarmCache {

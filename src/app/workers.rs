@@ -103,13 +103,7 @@ impl Workers {
     /// A line about each upstream in force, once each.
     pub(super) fn upstreams(&self) -> Vec<String> {
         let snapshot = self.shared.snapshot.load();
-        let targets = snapshot.rules.iter().flat_map(|rule| rule.targets().to_vec());
-        let mut lines: Vec<_> = targets
-            .map(|target| format!("{} {}", target.upstream().server(), target.upstream().tally()))
-            .collect();
-        lines.sort_unstable();
-        lines.dedup();
-        lines
+        snapshot.rules.reports().iter().map(ToString::to_string).collect()
     }
 
     /// Ends all threads, at the latest at `deadline`; gives the totals.

@@ -7,6 +7,7 @@ use anyhow::{Context, bail};
 
 use super::{ConfigArg, parse_name, parse_rtype, reachable};
 use crate::engine::{Ask, Conclusion, Explanation, Step, UpstreamState};
+use crate::upstream::UpstreamReport;
 use crate::wire::{Name, Rtype};
 use crate::zones::Preference;
 use crate::{admin, app};
@@ -14,7 +15,7 @@ use crate::{admin, app};
 /// Explain what a name is answered with, and why: site, zone, endpoint, chain, TTL, upstream.
 ///
 /// Decided by the same code that answers queries, from the configuration file, or with --live by
-/// the running daemon, which also knows kept answers and silent or looping upstreams. No DNS query
+/// the running daemon, which also knows kept answers and the state of upstreams. No DNS query
 /// is sent either way.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
@@ -159,7 +160,8 @@ fn step_in_words(step: &Step, live: bool) -> String {
             format!("cache     {kept}")
         }
         Step::Rule { zones, upstreams, timeout_ms } => {
-            let upstreams: Vec<_> = upstreams.iter().map(upstream_in_words).collect();
+            let upstreams: Vec<_> =
+                upstreams.iter().map(|upstream| upstream_in_words(upstream, live)).collect();
             let upstreams =
                 if upstreams.is_empty() { "no upstream".to_owned() } else { upstreams.join(", ") };
             let zones = zones.join(", ");
@@ -169,28 +171,58 @@ fn step_in_words(step: &Step, live: bool) -> String {
     }
 }
 
-fn upstream_in_words(upstream: &UpstreamState) -> String {
-    let UpstreamState { address, silent, looping } = upstream;
-    match (looping, silent) {
-        (true, _) => format!("{address} (looping: it sends our queries back, and is not asked)"),
-        (false, true) => format!("{address} (silent: others are asked before it)"),
-        (false, false) => address.to_string(),
+fn upstream_in_words(upstream: &UpstreamState, live: bool) -> String {
+    let UpstreamState { report, looping } = upstream;
+    let UpstreamReport { address, down, since_seconds, rtt_us, in_flight, last_error, .. } = report;
+    if *looping {
+        return format!("{address} (looping: it sends our queries back, and is not asked)");
     }
+    if !live {
+        return address.clone();
+    }
+    let error = last_error.as_ref().map(|error| (error.text.as_str(), error.age_seconds));
+    if *down {
+        let why = error.map_or(String::new(), |(text, _)| format!(", {text}"));
+        return format!("{address} (down for {since_seconds} s{why}; others are asked before it)");
+    }
+    let rtt = rtt_us.map_or_else(
+        || "not measured yet".to_owned(),
+        |rtt_us| format!("a reply takes {}.{} ms", rtt_us / 1_000, rtt_us % 1_000 / 100),
+    );
+    let error = error.map_or(String::new(), |(text, age)| format!(", {age} s ago: {text}"));
+    format!("{address} (up, {rtt}, {in_flight} in flight{error})")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::upstream::{LastError, Tally};
 
     #[test]
-    fn a_silent_and_a_looping_upstream_say_so() {
-        let upstream = |silent, looping| UpstreamState {
-            address: "192.0.2.1:53".parse().expect("an address"),
-            silent,
-            looping,
+    fn an_upstream_says_how_it_is() {
+        let report = UpstreamReport {
+            address: "192.0.2.1:53".to_owned(),
+            down: false,
+            since_seconds: 42,
+            rtt_us: Some(21_480),
+            rtt_variation_us: Some(3_000),
+            in_flight: 3,
+            last_error: None,
+            counts: Tally::default(),
         };
-        assert_eq!(upstream_in_words(&upstream(false, false)), "192.0.2.1:53");
-        assert!(upstream_in_words(&upstream(true, false)).contains("(silent"));
-        assert!(upstream_in_words(&upstream(true, true)).contains("(looping"));
+        let failed = Some(LastError { text: "replied SERVFAIL".to_owned(), age_seconds: 7 });
+        let words = |report: &UpstreamReport, looping, live| {
+            upstream_in_words(&UpstreamState { report: report.clone(), looping }, live)
+        };
+        assert_eq!(words(&report, false, false), "192.0.2.1:53");
+        let up = "192.0.2.1:53 (up, a reply takes 21.4 ms, 3 in flight)";
+        assert_eq!(words(&report, false, true), up);
+        let new = UpstreamReport { rtt_us: None, last_error: failed, ..report };
+        let up = "192.0.2.1:53 (up, not measured yet, 3 in flight, 7 s ago: replied SERVFAIL)";
+        assert_eq!(words(&new, false, true), up);
+        let down = UpstreamReport { down: true, ..new };
+        let text = "192.0.2.1:53 (down for 42 s, replied SERVFAIL; others are asked before it)";
+        assert_eq!(words(&down, false, true), text);
+        assert!(words(&down, true, true).contains("(looping"));
     }
 }

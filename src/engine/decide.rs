@@ -219,12 +219,7 @@ fn rule_step(rule: &Rule) -> Step {
 }
 
 fn state_of(target: &Target) -> UpstreamState {
-    let upstream = target.upstream();
-    UpstreamState {
-        address: upstream.server().to_string(),
-        silent: upstream.is_silent(),
-        looping: target.is_looping(),
-    }
+    UpstreamState { report: target.upstream().report(), looping: target.is_looping() }
 }
 
 /// Whether an answer's chain ends with us, whatever the upstream says of its end.

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::upstream::UpstreamReport;
 use crate::zones::Preference;
 
 /// Hears the steps of a decision. On the packet path it is [`Silent`], and the steps are never
@@ -103,13 +104,13 @@ pub enum Step {
     },
 }
 
-/// An upstream in its part in a rule. Both marks are off where nobody has asked it yet.
+/// An upstream in its part in a rule. Up, not looping and without any counts where nobody has asked
+/// it yet.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct UpstreamState {
-    /// Where it is and how it is asked, as in the configuration.
-    pub address: String,
-    /// Its last tries all went unanswered: others are asked before it.
-    pub silent: bool,
+    /// Its state, as all rules see it.
+    #[serde(flatten)]
+    pub report: UpstreamReport,
     /// It sends this rule's queries back to us: it is not asked.
     pub looping: bool,
 }

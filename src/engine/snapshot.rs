@@ -41,6 +41,7 @@ impl Snapshot {
     /// Builds the tables, with nothing kept and nothing under way. A reload that may go on with
     /// what was puts that into the public fields.
     pub fn new(config: &Config, rules: Rules) -> Self {
+        rules.bound_in_flight(config.limits.upstream_in_flight);
         Self {
             clients: Clients::new(config),
             refused: config.access.refused,

@@ -124,20 +124,20 @@ impl Worker {
         snapshot: &Arc<Snapshot>,
         question: Question,
     ) -> Result<Arc<Answer>, Failure> {
-        let lead = self.fetch(snapshot, question.clone());
+        let lead = self.fetch(snapshot, &question);
         snapshot.flights.run(&question, lead).await
     }
 
     async fn fetch(
         self: &Rc<Self>,
         snapshot: &Arc<Snapshot>,
-        question: Question,
+        question: &Question,
     ) -> Result<Arc<Answer>, Failure> {
         let now = Instant::now();
         let stale = match snapshot.cache.find_stale(&question.borrowed(), now) {
             // Another worker may have brought it between our look and this flight. Who waits gets it
             // with the TTLs that it came with: so not if it is older.
-            Some(hit) if hit.age_seconds == 0 && holds(snapshot, &question, &hit) => {
+            Some(hit) if hit.age_seconds == 0 && holds(snapshot, question, &hit) => {
                 return Ok(Arc::new(hit.answer().to_answer()));
             }
             kept => kept.is_some_and(|hit| hit.is_stale()),
@@ -146,9 +146,9 @@ impl Worker {
             return Err(failure);
         }
         if stale {
-            return self.fetch_behind(snapshot, question).await;
+            return self.fetch_behind(snapshot, question.clone()).await;
         }
-        self.ask_and_keep(snapshot, &question).await
+        self.ask_and_keep(snapshot, question).await
     }
 
     /// Fetches what there is a stale answer for: who waits gets that after a while, and this goes on
@@ -163,7 +163,8 @@ impl Worker {
         };
         // Where nobody is there to answer, waiting gains nothing.
         let rule = snapshot.rules.find(&(&question.qname).into());
-        let patience = if rule.is_none() { Duration::ZERO } else { STALE_AFTER };
+        let patience =
+            if rule.is_some_and(|rule| rule.is_down()) { Duration::ZERO } else { STALE_AFTER };
         let fetched = spawn_local({
             let (worker, snapshot) = (Rc::clone(self), Arc::clone(snapshot));
             async move {

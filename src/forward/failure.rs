@@ -19,6 +19,8 @@ pub enum Failure {
     BadReply(Arc<Answer>),
     /// What came back was malformed or answered other questions.
     Garbled,
+    /// No upstream proved that it is the one that is meant.
+    Untrusted,
     /// Every upstream of the rule sends our queries back to us.
     Looping,
     /// More clients wait than `limits.in-flight` allows.
@@ -44,7 +46,7 @@ impl Failure {
         match self {
             Self::TimedOut => Ede::NoReachableAuthority,
             Self::BadReply(answer) if answer.rcode() == Rcode::REFUSED => Ede::NoReachableAuthority,
-            Self::Unreachable(_) | Self::Garbled => Ede::NetworkError,
+            Self::Unreachable(_) | Self::Untrusted | Self::Garbled => Ede::NetworkError,
             Self::NoUpstream => Ede::NotReady,
             Self::BadReply(_) | Self::Looping | Self::Overloaded => Ede::Other,
         }
@@ -63,9 +65,29 @@ impl Failure {
                 _ => "upstream replied with an error",
             },
             Self::Garbled => "upstream replies are malformed",
+            Self::Untrusted => "no upstream's certificate is trusted",
             Self::Looping => "forwarding loop",
             Self::Overloaded => "too many queries wait for upstreams",
             Self::NoUpstream => "no upstream is known at present",
+        }
+    }
+
+    /// How much it tells whoever reads it, in comparison.
+    pub(super) fn telling(&self) -> u8 {
+        match self {
+            Self::BadReply(answer) => {
+                let explained = u8::from(!answer.ede_options().is_empty());
+                let rcode = match answer.rcode() {
+                    Rcode::SERVFAIL => 4,
+                    Rcode::REFUSED => 2,
+                    _ => 0,
+                };
+                10 + rcode + explained
+            }
+            Self::Untrusted => 4,
+            Self::Garbled => 3,
+            Self::Unreachable(_) => 2,
+            _ => 1,
         }
     }
 }

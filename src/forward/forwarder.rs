@@ -1,6 +1,6 @@
 //! One worker's way to all upstreams.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::pin::pin;
@@ -8,26 +8,31 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::course::Course;
 use super::epoch::Epoch;
 use super::failure::Failure;
-use super::policy::{self, Attempt};
+use super::race::{self, Attempt};
 use super::rules::Rule;
-use crate::config::{Scheme, UpstreamServer};
+use crate::config::Scheme;
 use crate::sys;
 use crate::upstream::{Link, ReceiveBuffer, TryError, Upstream};
-use crate::wire::{Answer, QName, Question};
+use crate::wire::{Answer, Question};
 
-/// A server that has not been asked for this long loses its sockets when another one gets some:
-/// after reloads nothing stays behind.
+/// When a server gets its sockets, those are closed that nobody has used since the last such look,
+/// this long ago at least: after reloads nothing stays behind.
 const IDLE: Duration = Duration::from_secs(300);
 
 /// One worker's sockets towards upstreams. Lives on that worker's thread, inside a `LocalSet`; it
 /// outlives reloads.
 pub struct Forwarder {
-    links: RefCell<HashMap<UpstreamServer, Kept>>,
+    /// By the upstream's number.
+    links: RefCell<HashMap<u64, Kept, RandomState>>,
+    /// When idle links were last looked for.
+    swept: Cell<Instant>,
     buffer: ReceiveBuffer,
     epoch: Arc<Epoch>,
     /// Rings when the next epoch begins.
@@ -36,9 +41,12 @@ pub struct Forwarder {
 
 struct Kept {
     link: Rc<Link>,
-    /// What it was opened in.
-    epoch: u64,
-    last_used: Instant,
+    /// Of the network, when this was opened.
+    network: u64,
+    /// Of the upstream, when this was opened.
+    upstream: u32,
+    /// Since idle links were last looked for.
+    is_used: bool,
 }
 
 impl Default for Forwarder {
@@ -57,49 +65,71 @@ impl Forwarder {
     /// any more; what waits on them is asked again over new ones, and listened to on both.
     pub fn within(epoch: Arc<Epoch>) -> Self {
         let next_epoch = epoch.follow();
-        Self { links: RefCell::default(), buffer: Link::receive_buffer(), epoch, next_epoch }
+        Self {
+            links: RefCell::default(),
+            swept: Cell::new(Instant::now()),
+            buffer: Link::receive_buffer(),
+            epoch,
+            next_epoch,
+        }
     }
 
-    /// Asks the servers of `rule` in their order until one has an answer: NOERROR or NXDOMAIN (or
-    /// YXDOMAIN). Everything else is a [`Failure`], replies that do not help included. Ends when
-    /// the rule's timeout has passed or at `deadline`, whichever is earlier, with the best of what
-    /// came; dropping the future frees all it held.
+    /// Asks the servers of `rule` in the order that its policy gives until one has an answer:
+    /// NOERROR or NXDOMAIN (or YXDOMAIN). Everything else is a [`Failure`], replies that do not
+    /// help included. Ends when the rule's timeout has passed or at `deadline`, whichever is
+    /// earlier, with the best of what came; dropping the future frees all it held.
     pub async fn ask(
         &self,
         rule: &Rule,
         question: &Question,
         deadline: Instant,
     ) -> Result<Answer, Failure> {
-        let targets = rule.targets();
-        let mark = rule.probe_zones().covering(&QName::from(&question.qname));
-        let deadline = deadline.min(Instant::now() + rule.timeout());
-        policy::ordered(self, &targets, mark, deadline, question).await
+        let (targets, begun) = (rule.targets(), Instant::now());
+        let course = Course {
+            question,
+            targets: &targets,
+            order: rule.order(),
+            probe_zones: rule.probe_zones(),
+            in_flight: rule.in_flight(),
+            begun,
+            deadline: deadline.min(begun + rule.timeout()),
+        };
+        race::ask(self, course).await
     }
 
     fn link(&self, upstream: &Arc<Upstream>) -> Rc<Link> {
-        let (now, epoch) = (Instant::now(), self.epoch.number());
+        let (network, epoch) = (self.epoch.number(), upstream.epoch());
         let mut links = self.links.borrow_mut();
-        if let Some(kept) = links.get_mut(upstream.server())
-            && kept.epoch == epoch
-            && Arc::ptr_eq(kept.link.upstream(), upstream)
+        if let Some(kept) = links.get_mut(&upstream.number())
+            && kept.network == network
+            && kept.upstream == epoch
         {
-            kept.last_used = now;
+            kept.is_used = true;
             return Rc::clone(&kept.link);
         }
         // Who waits on one that goes holds it until the end of its own query.
-        links.retain(|_, kept| kept.epoch == epoch && now.duration_since(kept.last_used) < IDLE);
-        let link = Rc::new(Link::new(Arc::clone(upstream), Rc::clone(&self.buffer)));
-        let kept = Kept { link: Rc::clone(&link), epoch, last_used: now };
-        links.insert(upstream.server().clone(), kept);
+        links.retain(|_, kept| kept.network == network);
+        let now = Instant::now();
+        if now.duration_since(self.swept.get()) >= IDLE {
+            self.swept.set(now);
+            links.retain(|_, kept| std::mem::take(&mut kept.is_used));
+        }
+        let link = Rc::new(self.open(upstream));
+        let kept = Kept { link: Rc::clone(&link), network, upstream: epoch, is_used: true };
+        links.insert(upstream.number(), kept);
         link
+    }
+
+    fn open(&self, upstream: &Arc<Upstream>) -> Link {
+        Link::new(Arc::clone(upstream), Rc::clone(&self.buffer))
     }
 
     /// The next query gets another one.
     fn forget(&self, link: &Rc<Link>) {
         let mut links = self.links.borrow_mut();
-        let server = link.upstream().server();
-        if links.get(server).is_some_and(|kept| Rc::ptr_eq(&kept.link, link)) {
-            links.remove(server);
+        let number = link.upstream().number();
+        if links.get(&number).is_some_and(|kept| Rc::ptr_eq(&kept.link, link)) {
+            links.remove(&number);
         }
     }
 }
@@ -149,9 +179,53 @@ impl Attempt for Forwarder {
     }
 }
 
+/// Asks over sockets of its own each time: one whose source address is gone cannot hide that the
+/// path is back.
+pub(super) struct Afresh(pub(super) Rc<Forwarder>);
+
+impl Attempt for Afresh {
+    async fn attempt(
+        &self,
+        upstream: &Arc<Upstream>,
+        question: &Question,
+    ) -> Result<Answer, TryError> {
+        self.0.open(upstream).ask(question).await
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::UpstreamServer;
+
+    fn upstream(port: u16) -> Arc<Upstream> {
+        Arc::new(Upstream::new(UpstreamServer::plain(([127, 0, 0, 1], port).into())))
+    }
+
+    #[tokio::test]
+    async fn sockets_are_kept_until_the_path_changes() {
+        let (forwarder, upstream) = (Forwarder::new(), upstream(1));
+        let first = forwarder.link(&upstream);
+        assert!(Rc::ptr_eq(&first, &forwarder.link(&upstream)));
+        upstream.renew();
+        let second = forwarder.link(&upstream);
+        assert!(!Rc::ptr_eq(&first, &second));
+        assert!(Rc::ptr_eq(&second, &forwarder.link(&upstream)));
+        assert_eq!(forwarder.links.borrow().len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sockets_that_nobody_uses_are_closed() {
+        let (forwarder, left, used) = (Forwarder::new(), upstream(1), upstream(2));
+        forwarder.link(&left);
+        for port in 3..=4 {
+            tokio::time::advance(IDLE).await;
+            forwarder.link(&used);
+            forwarder.link(&upstream(port));
+        }
+        let links = forwarder.links.borrow();
+        assert!(links.contains_key(&used.number()) && !links.contains_key(&left.number()));
+    }
 
     #[test]
     fn a_source_is_gone_where_there_is_a_way() {
@@ -168,9 +242,7 @@ mod tests {
 
     #[tokio::test]
     async fn links_end_with_their_epoch_but_for_those_who_wait_on_them() {
-        let address = "192.0.2.1:53".parse().unwrap();
-        let upstream = Arc::new(Upstream::new(UpstreamServer::plain(address)));
-        let other = Arc::new(Upstream::new(UpstreamServer::plain(([192, 0, 2, 2], 53).into())));
+        let (upstream, other) = (upstream(1), upstream(2));
         let epoch = Arc::new(Epoch::new());
         let forwarder = Forwarder::within(Arc::clone(&epoch));
         let waited_on = forwarder.link(&upstream);

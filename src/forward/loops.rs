@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
 use super::forwarder::Forwarder;
-use super::policy::Attempt;
+use super::race::Attempt;
 use super::rules::Rules;
 use super::target::{Claim, Mark, Target};
 use crate::wire::{Name, QName, Question, Rtype};

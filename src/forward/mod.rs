@@ -1,12 +1,14 @@
 //! What is not ours: which servers to ask, in which order, for how long, and how often at once.
 //!
-//! Owns forward rules, failover inside one query's budget, the merging of identical questions, the
-//! search for forwarding loops, and the end of sockets when the network changes. Knows nothing of private names, caches or clients' sockets.
+//! Owns forward rules, policies and failover inside one query's budget, probes of servers that are
+//! down, the merging of identical questions, the search for forwarding loops, and the end of sockets
+//! when the network changes. Knows nothing of private names, caches or clients' sockets.
 #![cfg_attr(
     not(test),
     warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)
 )]
 
+mod course;
 mod epoch;
 mod failure;
 mod flights;
@@ -14,6 +16,8 @@ mod forwarder;
 mod loops;
 mod own;
 mod policy;
+mod probes;
+mod race;
 mod resolv_conf;
 mod rules;
 mod target;
@@ -27,5 +31,6 @@ pub use flights::Flights;
 pub use forwarder::Forwarder;
 pub use loops::{LoopGuard, probe_all, probe_due};
 pub use own::{OwnAddresses, own_upstreams};
+pub use probes::probe_upstreams;
 pub use rules::{Rule, Rules};
 pub use target::Target;

@@ -3,18 +3,20 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tracing::{info, warn};
 
 use super::own::OwnAddresses;
+use super::policy::Order;
 use super::resolv_conf;
 use super::target::{ProbeZones, Target};
 use crate::config::{Forward, UpstreamServer, UpstreamSource};
-use crate::upstream::Upstream;
-use crate::wire::{Name, NameMap, QName};
+use crate::upstream::{Alarm, Upstream, UpstreamReport};
+use crate::wire::{Name, NameMap, QName, Question};
 
 /// All forward rules of one configuration. Shared by all workers.
 pub struct Rules {
@@ -26,6 +28,8 @@ pub struct Rules {
     files: Mutex<HashMap<PathBuf, Vec<SocketAddr>>>,
     /// Each server once, whatever rules name it.
     upstreams: Mutex<HashMap<UpstreamServer, Arc<Upstream>>>,
+    /// Rung when one of them should be probed; the same for all rules of a process.
+    alarm: Arc<Alarm>,
 }
 
 /// One `[[forward]]`.
@@ -34,8 +38,22 @@ pub struct Rule {
     zones: Vec<Name>,
     probe_zones: ProbeZones,
     timeout: Duration,
+    order: Order,
+    /// What a server of doubtful state is asked.
+    probe: Question,
+    /// Questions that may wait for one server.
+    in_flight: AtomicU32,
     sources: Vec<UpstreamSource>,
     targets: ArcSwap<Vec<Arc<Target>>>,
+}
+
+/// A server and how its state is found out.
+pub(super) struct Probed {
+    pub(super) upstream: Arc<Upstream>,
+    /// Of the first rule that names the server.
+    pub(super) question: Question,
+    /// Whether its time is compared with that of others.
+    pub(super) is_compared: bool,
 }
 
 impl Rule {
@@ -52,6 +70,20 @@ impl Rule {
     /// The whole budget of one query.
     pub fn timeout(&self) -> Duration {
         self.timeout
+    }
+
+    pub(super) fn order(&self) -> &Order {
+        &self.order
+    }
+
+    /// How many questions may wait for one server.
+    pub(super) fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Whether none of its servers is there, as far as we know.
+    pub fn is_down(&self) -> bool {
+        self.targets.load().iter().all(|target| target.upstream().is_down())
     }
 
     /// The servers now, in their order, each address once.
@@ -77,6 +109,7 @@ impl Rules {
             own: ArcSwap::from_pointee(own),
             files: Mutex::default(),
             upstreams: Mutex::default(),
+            alarm: previous.map(|previous| Arc::clone(&previous.alarm)).unwrap_or_default(),
         };
         for (index, forward) in forwards.iter().enumerate() {
             for zone in &forward.zones {
@@ -102,11 +135,60 @@ impl Rules {
                 zones: forward.zones.clone(),
                 probe_zones,
                 timeout: forward.timeout,
+                order: Order::new(forward.policy),
+                probe: Question::plain(forward.probe.0.clone(), forward.probe.1),
+                in_flight: AtomicU32::new(u32::MAX),
                 sources: forward.upstreams.clone(),
                 targets: ArcSwap::from_pointee(targets),
             }));
         }
         rules
+    }
+
+    /// Sets `limits.upstream-in-flight`: how many questions may wait for one server, those of all
+    /// workers together. Without it, any number.
+    pub fn bound_in_flight(&self, limit: usize) {
+        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+        self.rules.iter().for_each(|rule| rule.in_flight.store(limit, Ordering::Relaxed));
+    }
+
+    /// Probes at once every server that is down or in doubt, and as often as if it had just gone:
+    /// call it when the paths may have changed.
+    pub fn probe_now(&self) {
+        self.alarm.hurry();
+    }
+
+    /// The state of every server now, once each, by address.
+    pub fn reports(&self) -> Vec<UpstreamReport> {
+        let mut reports: Vec<_> = self.upstreams().values().map(|up| up.report()).collect();
+        reports.sort_unstable_by(|one, other| one.address.cmp(&other.address));
+        reports
+    }
+
+    pub(super) fn alarm(&self) -> &Alarm {
+        &self.alarm
+    }
+
+    /// All servers, once each, and what they are probed with; those left out that would send the
+    /// probe back to us.
+    pub(super) fn probed(&self) -> Vec<Probed> {
+        let mut probed: Vec<Probed> = Vec::new();
+        for rule in &self.rules {
+            let mark = rule.probe_zones.covering(&QName::from(&rule.probe.qname));
+            for target in rule.targets().iter().filter(|target| !target.loops_for(mark)) {
+                let upstream = target.upstream();
+                let is_compared = rule.order.compares();
+                match probed.iter_mut().find(|one| Arc::ptr_eq(&one.upstream, upstream)) {
+                    Some(known) => known.is_compared |= is_compared,
+                    None => probed.push(Probed {
+                        upstream: Arc::clone(upstream),
+                        question: rule.probe.clone(),
+                        is_compared,
+                    }),
+                }
+            }
+        }
+        probed
     }
 
     /// The rule whose zone is the longest at or above `qname`.
@@ -277,16 +359,16 @@ impl Rules {
         probe_zones: &ProbeZones,
         previous: Option<&Self>,
     ) -> Arc<Target> {
-        let before = previous.and_then(|previous| {
-            let known = previous.upstreams.lock().unwrap_or_else(PoisonError::into_inner);
-            known.get(&server).cloned()
-        });
+        let before = previous.and_then(|previous| previous.upstreams().get(&server).cloned());
         let loops = |zone| previous.is_some_and(|previous| previous.knows_loop(zone, &server));
         let looping: Vec<_> =
             probe_zones.iter().filter(|(_, zone)| loops(zone)).map(|(mark, _)| mark).collect();
         let upstream = {
-            let mut known = self.upstreams.lock().unwrap_or_else(PoisonError::into_inner);
-            let new = || before.unwrap_or_else(|| Arc::new(Upstream::new(server.clone())));
+            let mut known = self.upstreams();
+            let alarm = || Arc::clone(&self.alarm);
+            let new = || {
+                before.unwrap_or_else(|| Arc::new(Upstream::with_alarm(server.clone(), alarm())))
+            };
             Arc::clone(known.entry(server.clone()).or_insert_with(new))
         };
         let target = Target::new(upstream, probe_zones);
@@ -305,10 +387,14 @@ impl Rules {
         })
     }
 
+    fn upstreams(&self) -> MutexGuard<'_, HashMap<UpstreamServer, Arc<Upstream>>> {
+        self.upstreams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Forgets servers that no rule names any more.
     fn prune(&self) {
         let used: Vec<_> = self.rules.iter().flat_map(|rule| rule.targets().to_vec()).collect();
-        let mut known = self.upstreams.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.upstreams();
         known.retain(|server, _| used.iter().any(|target| target.upstream().server() == server));
     }
 }

@@ -49,7 +49,7 @@ impl Link {
         match &outcome {
             Ok(_) => self.upstream.note_reply(),
             Err(TryError::Unreachable(_)) => count(&self.upstream.counters.unreachable),
-            Err(TryError::Garbled | TryError::Busy) => {}
+            Err(TryError::Garbled | TryError::Untrusted | TryError::Busy) => {}
         }
         outcome
     }

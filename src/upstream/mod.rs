@@ -7,8 +7,10 @@
     warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)
 )]
 
+mod health;
 mod link;
 mod query;
+mod report;
 mod server;
 mod socket;
 mod tcp;
@@ -18,8 +20,10 @@ mod waiters;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use health::{Alarm, MAX_TIMEOUT, MIN_TIMEOUT, Rtt};
 pub use link::Link;
-pub use server::{Tally, Upstream};
+pub use report::{LastError, Tally, UpstreamReport};
+pub use server::{InFlight, Upstream};
 pub use socket::ReceiveBuffer;
 
 use std::io;
@@ -33,6 +37,9 @@ pub enum TryError {
     /// What came back is not a DNS reply, or not to our question, also over TCP.
     #[error("the reply does not answer the question or is malformed")]
     Garbled,
+    /// The server does not prove that it is the one that is meant.
+    #[error("the server's certificate is not trusted")]
+    Untrusted,
     /// As many queries wait for this server as its sockets may hold.
     #[error("too many queries wait for this server")]
     Busy,

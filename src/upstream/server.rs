@@ -1,100 +1,134 @@
-//! What all workers share about one server: its address, its counters, its silence.
+//! What all workers share about one server: its address, its counters, its state.
 
-use std::fmt;
+use std::borrow::Cow;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tracing::{info, warn};
 
+use super::TryError;
+use super::health::{Alarm, Cause, DOUBT_TRIES, DOWN_TRIES, Health, Rtt};
+use super::report::{LastError, Tally, UpstreamReport};
 use crate::config::UpstreamServer;
-
-/// Tries in a row without a reply after which a server counts as silent: one or two can be loss.
-const SILENT_AFTER_TRIES: u32 = 3;
-/// How often one query is still spent on a silent server, to notice that it is back.
-const CANARY_EVERY: Duration = Duration::from_secs(1);
+use crate::wire::Rcode;
 
 /// One server, shared by all workers and rules that name its address.
 #[derive(Debug)]
 pub struct Upstream {
     server: UpstreamServer,
-    born: Instant,
+    number: u64,
+    health: Health,
     pub(super) counters: Counters,
-    /// Tries since the last reply.
-    unanswered: AtomicU32,
-    /// When the next canary may go, milliseconds after `born`.
-    next_canary_ms: AtomicU64,
-    /// What last went wrong, and when.
-    last_error: Mutex<Option<(Instant, String)>>,
 }
 
-/// Counts since the start, relaxed: for those who look on, nothing is decided by them.
+/// Counts since the start, relaxed. On cache lines of their own: each query writes here.
+#[repr(align(128))]
 #[derive(Default, Debug)]
 pub(super) struct Counters {
     pub(super) queries: AtomicU64,
     pub(super) replies: AtomicU64,
-    pub(super) timeouts: AtomicU64,
+    /// Questions that wait for this server now.
+    in_flight: AtomicU32,
     pub(super) mismatches: AtomicU64,
-    pub(super) unreachable: AtomicU64,
     pub(super) tcp_queries: AtomicU64,
     pub(super) tcp_dials: AtomicU64,
     pub(super) without_edns: AtomicU64,
-}
-
-/// A reading of an upstream's counters. Displays as `label=value` words.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Tally {
-    /// Queries sent, over UDP and TCP.
-    pub queries: u64,
-    /// Replies to our questions, whatever their rcode.
-    pub replies: u64,
-    /// Tries that the budget ended without a reply.
-    pub timeouts: u64,
-    /// Datagrams with an id nobody waits for, and replies to other questions.
-    pub mismatches: u64,
-    /// Tries ended by an error of the network: ICMP port unreachable, no route, connection refused.
-    pub unreachable: u64,
-    /// Queries sent over TCP.
-    pub tcp_queries: u64,
-    /// TCP connections begun.
-    pub tcp_dials: u64,
-    /// Queries repeated without EDNS.
-    pub without_edns: u64,
-}
-
-impl fmt::Display for Tally {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { queries, replies, timeouts, mismatches, unreachable, .. } = self;
-        let Self { tcp_queries, tcp_dials, without_edns, .. } = self;
-        write!(
-            f,
-            "queries={queries} replies={replies} timeouts={timeouts} mismatches={mismatches} \
-             unreachable={unreachable} tcp-queries={tcp_queries} tcp-dials={tcp_dials} \
-             without-edns={without_edns}"
-        )
-    }
+    pub(super) unreachable: AtomicU64,
+    timeouts: AtomicU64,
+    servfail: AtomicU64,
+    refused: AtomicU64,
+    garbled: AtomicU64,
+    untrusted: AtomicU64,
+    busy: AtomicU64,
 }
 
 pub(super) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
+/// A question's place among those that wait for one server.
+pub struct InFlight<'a>(&'a Upstream);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.counters.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Upstream {
     /// A server nobody has asked yet.
     pub fn new(server: UpstreamServer) -> Self {
+        Self::with_alarm(server, Arc::default())
+    }
+
+    /// The same; `alarm` is rung when somebody should probe it.
+    pub fn with_alarm(server: UpstreamServer, alarm: Arc<Alarm>) -> Self {
+        static NUMBERS: AtomicU64 = AtomicU64::new(0);
         Self {
             server,
-            born: Instant::now(),
+            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
+            health: Health::new(alarm),
             counters: Counters::default(),
-            unanswered: AtomicU32::new(0),
-            next_canary_ms: AtomicU64::new(0),
-            last_error: Mutex::default(),
         }
     }
 
     /// Where it is and how it is asked.
     pub fn server(&self) -> &UpstreamServer {
         &self.server
+    }
+
+    /// No other of this process has it.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Whether queries and probes have stayed without reply: others are asked before it.
+    pub fn is_down(&self) -> bool {
+        self.health.is_down()
+    }
+
+    /// Whether its last tries stayed without reply, or it has just come back: nobody should wait
+    /// for it alone.
+    pub fn is_in_doubt(&self) -> bool {
+        self.health.is_in_doubt()
+    }
+
+    /// The measured time of clients' queries; `None`: none was answered since it is up.
+    pub fn rtt(&self) -> Option<Rtt> {
+        self.health.rtt()
+    }
+
+    /// How fast it is in comparison: the time of probes, of clients' queries where there were none.
+    pub fn pace(&self) -> Option<Duration> {
+        self.health.pace()
+    }
+
+    /// Since a probe last measured [`Self::pace`].
+    pub fn pace_age(&self, now: Instant) -> Option<Duration> {
+        self.health.pace_age(now)
+    }
+
+    /// Sockets and connections towards it that were opened under another number are not to be used
+    /// for new queries: the path has changed.
+    pub fn epoch(&self) -> u32 {
+        self.health.epoch()
+    }
+
+    /// New queries take new sockets and connections.
+    pub fn renew(&self) {
+        self.health.renew();
+    }
+
+    /// Takes a place among the questions that wait for it; `None` when `limit` wait already.
+    pub fn enter(&self, limit: u32) -> Option<InFlight<'_>> {
+        let place = InFlight(self);
+        if self.counters.in_flight.fetch_add(1, Ordering::Relaxed) < limit {
+            return Some(place);
+        }
+        count(&self.counters.busy);
+        None
     }
 
     /// The counters now.
@@ -105,88 +139,202 @@ impl Upstream {
             queries: read(&counters.queries),
             replies: read(&counters.replies),
             timeouts: read(&counters.timeouts),
-            mismatches: read(&counters.mismatches),
             unreachable: read(&counters.unreachable),
+            servfail: read(&counters.servfail),
+            refused: read(&counters.refused),
+            garbled: read(&counters.garbled),
+            untrusted: read(&counters.untrusted),
+            busy: read(&counters.busy),
+            mismatches: read(&counters.mismatches),
             tcp_queries: read(&counters.tcp_queries),
             tcp_dials: read(&counters.tcp_dials),
             without_edns: read(&counters.without_edns),
         }
     }
 
-    /// A reply came: the server is there.
+    /// Its state now, for whoever looks on.
+    pub fn report(&self) -> UpstreamReport {
+        let now = Instant::now();
+        let age = |at: Instant| now.saturating_duration_since(at).as_secs();
+        let rtt = self.rtt();
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        UpstreamReport {
+            address: self.server.to_string(),
+            down: self.is_down(),
+            since_seconds: age(self.health.since()),
+            rtt_us: rtt.map(|rtt| micros(rtt.smoothed)),
+            rtt_variation_us: rtt.map(|rtt| micros(rtt.variation)),
+            in_flight: self.counters.in_flight.load(Ordering::Relaxed),
+            last_error: self
+                .health
+                .last_error()
+                .map(|(at, text)| LastError { text: text.into_owned(), age_seconds: age(at) }),
+            counts: self.tally(),
+        }
+    }
+
+    /// A reply came, to whatever: the server is there.
     pub fn note_reply(&self) {
         count(&self.counters.replies);
-        // A store by every reply would bounce the line between cores.
-        if self.unanswered.load(Ordering::Relaxed) != 0 {
-            self.unanswered.store(0, Ordering::Relaxed);
+        if self.is_down()
+            && let Some(was_down) = self.health.come_up(Instant::now())
+        {
+            info!("upstream {} is up again after {:.1} s", self.server, was_down.as_secs_f64());
+        }
+    }
+
+    /// A client's query, sent at `begun`, was answered with `rcode`.
+    pub fn note_answer(&self, rcode: Rcode, begun: Instant, now: Instant) {
+        let (counter, reason) = match rcode {
+            // Refusals come at once and failures late: neither is the path's time.
+            Rcode::SERVFAIL => (&self.counters.servfail, "replied SERVFAIL"),
+            Rcode::REFUSED => (&self.counters.refused, "replied REFUSED"),
+            _ => {
+                self.health.answered(Some(now.saturating_duration_since(begun)), now);
+                return;
+            }
+        };
+        self.health.answered(None, now);
+        count(counter);
+        self.health.note_error(Cow::Borrowed(reason), now);
+    }
+
+    /// A probe, sent at `begun`, was answered.
+    pub fn note_probe(&self, begun: Instant, now: Instant) {
+        self.health.probe_answered(now.saturating_duration_since(begun), now);
+    }
+
+    /// A try that began at `begun` is not answered yet, and should be by now.
+    pub fn note_unanswered(&self, begun: Instant, now: Instant) {
+        count(&self.counters.timeouts);
+        if let Some(cause) = self.health.unanswered(begun, now) {
+            self.go_down(&cause, now);
+        }
+    }
+
+    /// A try that began at `begun` failed without a usable reply.
+    pub fn note_failure(&self, error: TryError, begun: Instant, now: Instant) {
+        let enough = match error {
+            TryError::Busy => return count(&self.counters.busy),
+            TryError::Unreachable(_) => DOUBT_TRIES,
+            TryError::Untrusted => {
+                count(&self.counters.untrusted);
+                DOUBT_TRIES
+            }
+            TryError::Garbled => {
+                count(&self.counters.garbled);
+                DOWN_TRIES
+            }
+        };
+        // The try itself may have said more.
+        if self.health.last_error().is_none_or(|(at, _)| at < begun) {
+            self.health.note_error(error.to_string().into(), now);
+        }
+        if let Some(cause) = self.health.failed(enough, now) {
+            self.go_down(&cause, now);
         }
     }
 
     /// Keeps the reason of a failure for whoever looks.
-    pub fn note_error(&self, reason: String) {
-        let mut last = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
-        *last = Some((Instant::now(), reason));
+    pub fn note_error(&self, reason: impl Into<Cow<'static, str>>) {
+        self.health.note_error(reason.into(), Instant::now());
     }
 
     /// What last went wrong, and when.
     pub fn last_error(&self) -> Option<(Instant, String)> {
-        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.health.last_error().map(|(at, text)| (at, text.into_owned()))
     }
 
-    /// The budget of a query ended while this server was silent.
-    pub fn note_timeout(&self) {
-        count(&self.counters.timeouts);
-        self.note_silence();
-    }
-
-    /// Another server won, after this one had had its turn alone and said nothing.
-    pub fn note_silence(&self) {
-        self.unanswered.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Whether the last tries all went unanswered.
-    pub fn is_silent(&self) -> bool {
-        self.unanswered.load(Ordering::Relaxed) >= SILENT_AFTER_TRIES
-    }
-
-    /// Whether others should be asked before this one: it is silent, and this query is not the one
-    /// in a second that looks whether it is back.
-    pub fn goes_last(&self, now: Instant) -> bool {
-        if !self.is_silent() {
-            return false;
+    fn go_down(&self, cause: &Cause, now: Instant) {
+        let why = match cause {
+            Cause::Silent { tries, for_how_long } => {
+                format!("no reply to {tries} queries within {:.1} s", for_how_long.as_secs_f64())
+            }
+            Cause::Failed { tries } => {
+                let last = self.health.last_error().map(|(_, text)| text).unwrap_or_default();
+                format!("{last} ({tries} tries in a row)")
+            }
+        };
+        let line = format!("upstream {} is down: {why}", self.server);
+        if let Some(was_up) = self.health.go_down(why, now) {
+            warn!("{line}; it was up for {:.1} s", was_up.as_secs_f64());
         }
-        let now_ms = millis(now.duration_since(self.born));
-        let due_ms = self.next_canary_ms.load(Ordering::Relaxed);
-        let next_ms = now_ms + millis(CANARY_EVERY);
-        now_ms < due_ms
-            || self
-                .next_canary_ms
-                .compare_exchange(due_ms, next_ms, Ordering::Relaxed, Ordering::Relaxed)
-                .is_err()
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
 
+    fn upstream() -> Upstream {
+        Upstream::new(UpstreamServer::plain("192.0.2.1:53".parse().unwrap()))
+    }
+
+    #[test]
+    fn no_more_wait_than_may() {
+        let upstream = upstream();
+        let mut places: Vec<_> = (0..3).map(|_| upstream.enter(3)).collect();
+        assert!(places.iter().all(Option::is_some));
+        assert!(upstream.enter(3).is_none());
+        assert_eq!((upstream.report().in_flight, upstream.tally().busy), (3, 1));
+        places.pop();
+        assert!(upstream.enter(3).is_some(), "a place that was left is free");
+        drop(places);
+        assert_eq!(upstream.report().in_flight, 0);
+    }
+
     #[tokio::test(start_paused = true)]
-    async fn a_silent_server_goes_last_but_for_one_query_a_second() {
-        let upstream = Upstream::new(UpstreamServer::plain("192.0.2.1:53".parse().unwrap()));
-        upstream.note_silence();
-        upstream.note_silence();
-        assert!(!upstream.goes_last(Instant::now()));
-        upstream.note_silence();
-        assert!(!upstream.goes_last(Instant::now()), "the first canary goes at once");
-        assert!(upstream.goes_last(Instant::now()));
-        tokio::time::advance(CANARY_EVERY).await;
-        assert!(!upstream.goes_last(Instant::now()));
-        assert!(upstream.goes_last(Instant::now()));
+    async fn who_cannot_be_reached_is_down_at_the_second_try() {
+        let (upstream, now) = (upstream(), Instant::now());
+        let refused = TryError::Unreachable(io::ErrorKind::ConnectionRefused);
+        upstream.note_failure(refused, now, now);
+        assert!(!upstream.is_down());
+        upstream.note_failure(refused, now, now);
+        assert!(upstream.is_down());
+        let error = upstream.report().last_error.unwrap().text;
+        assert_eq!(error, "unreachable: connection refused (2 tries in a row)");
         upstream.note_reply();
-        assert!(!upstream.goes_last(Instant::now()));
+        assert!(!upstream.is_down());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn garbage_takes_as_many_tries_as_silence() {
+        let (upstream, now) = (upstream(), Instant::now());
+        for _ in 1..DOWN_TRIES {
+            upstream.note_failure(TryError::Garbled, now, now);
+            assert!(!upstream.is_down());
+        }
+        upstream.note_failure(TryError::Garbled, now, now);
+        assert!(upstream.is_down());
+        assert_eq!(upstream.tally().garbled, u64::from(DOWN_TRIES));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_report_tells_what_happened() {
+        let (upstream, begun) = (upstream(), Instant::now());
+        let late = begun + Duration::from_millis(20);
+        upstream.note_answer(Rcode::NOERROR, begun, late);
+        upstream.note_answer(Rcode::SERVFAIL, begun, late);
+        upstream.note_answer(Rcode::REFUSED, begun, late);
+        upstream.note_failure(TryError::Busy, begun, late);
+        tokio::time::advance(Duration::from_secs(7)).await;
+        let report = upstream.report();
+        assert_eq!((report.down, report.since_seconds), (false, 7));
+        assert_eq!((report.rtt_us, report.rtt_variation_us), (Some(20_000), Some(10_000)));
+        let counts = report.counts;
+        assert_eq!((counts.servfail, counts.refused, counts.busy), (1, 1, 1));
+        assert_eq!(report.last_error.unwrap().text, "replied REFUSED");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_try_itself_says_is_kept() {
+        let (upstream, begun) = (upstream(), Instant::now());
+        upstream.note_error("the certificate has expired".to_owned());
+        upstream.note_failure(TryError::Untrusted, begun, begun);
+        upstream.note_failure(TryError::Untrusted, begun, begun);
+        let error = upstream.last_error().unwrap().1;
+        assert_eq!(error, "the certificate has expired (2 tries in a row)");
     }
 }

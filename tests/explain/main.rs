@@ -66,7 +66,9 @@ fn a_file_explains_what_is_forwarded_refused_and_unlisted() {
     assert!(forwarded.contains("rule for example: 127.0.0.1:1; within 2000 ms"), "{forwarded}");
     let forwarded = json(&offline(&["www.example", "--json"]));
     let upstream = &step(&forwarded, "rule")["upstreams"][0];
-    assert_eq!(*upstream, json(r#"{"address": "127.0.0.1:1", "silent": false, "looping": false}"#));
+    assert_eq!(upstream["address"], "127.0.0.1:1");
+    assert_eq!((&upstream["down"], &upstream["looping"]), (&false.into(), &false.into()));
+    assert_eq!((&upstream["rtt-us"], &upstream["last-error"]), (&Value::Null, &Value::Null));
     let refused = json(&offline(&[API, "--client", "192.0.2.1", "--json"]));
     assert_eq!(refused["verdict"], "refused");
     assert_eq!(step(&refused, "client")["allowed"], false);
@@ -120,23 +122,31 @@ fn a_kept_answer_is_shown_with_its_age() {
 }
 
 #[test]
-fn an_upstream_that_is_silent_says_so() {
+fn an_upstream_that_is_down_says_so() {
     let silent = UdpSocket::bind("127.0.0.1:0").expect("a socket");
     let address = silent.local_addr().expect("bound");
     let text = config(address, "10.1.0.5");
     // The second has every answer, after the first has had its share of the budget.
     let both = format!("\"{address}\", \"{}\"", upstream());
     let daemon = Daemon::start(&text.replace(&format!("\"{address}\""), &both));
-    assert!(!daemon.explain(&["a.example"]).contains("silent"));
-    for name in ["b.example", "c.example", "d.example"] {
+    let before = daemon.explain(&["a.example"]);
+    assert!(before.contains(&format!("{address} (up, not measured yet, ")), "{before}");
+    // Two silent tries raise doubt; probes find out the rest.
+    for name in ["b.example", "c.example"] {
         daemon.query(name);
     }
-    let live = json(&daemon.explain(&["a.example", "--json"]));
-    let upstreams = &step(&live, "rule")["upstreams"];
-    assert_eq!(upstreams[0]["silent"], true, "{live:#}");
-    assert_eq!(upstreams[1]["silent"], false);
+    let upstreams = until("it is down", || {
+        let live = json(&daemon.explain(&["a.example", "--json"]));
+        let upstreams = step(&live, "rule")["upstreams"].clone();
+        (upstreams[0]["down"] == true).then_some(upstreams)
+    });
+    assert!(upstreams[0]["counts"]["timeouts"].as_u64() >= Some(4), "{upstreams:#}");
+    let reason = upstreams[0]["last-error"]["text"].as_str().expect("a reason");
+    assert!(reason.starts_with("no reply to "), "{reason}");
+    assert_eq!(upstreams[1]["down"], false);
+    assert!(upstreams[1]["rtt-us"].as_u64() > Some(0), "{upstreams:#}");
     let text = daemon.explain(&["a.example"]);
-    assert!(text.contains(&format!("{address} (silent: ")), "{text}");
+    assert!(text.contains(&format!("{address} (down for ")), "{text}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use tokio::net::UdpSocket;
 use tokio::task::yield_now;
 
 use crate::config::UpstreamServer;
-use crate::forward::policy::Attempt;
+use crate::forward::race::Attempt;
 use crate::forward::{Epoch, Forwarder};
 use crate::upstream::Upstream;
 use crate::upstream::tests::{local, question, reply};

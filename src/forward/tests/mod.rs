@@ -1,8 +1,12 @@
-//! Behaviour of the floor; the policy on paused time, the rest through sockets on loopback.
+//! Behaviour of the floor; policies and probes on paused time, the rest through sockets on loopback.
 
 mod epoch;
 mod flights;
 mod loops;
 mod policy;
+mod probes;
+mod race;
 mod rules;
+mod script;
 mod sockets;
+mod target;

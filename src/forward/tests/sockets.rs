@@ -10,19 +10,23 @@ use tokio::task::spawn_local;
 
 use super::rules::forward;
 use crate::config::testing::plain;
-use crate::forward::{Failure, Flights, Forwarder, OwnAddresses, Rule, Rules};
+use crate::forward::{Failure, Flights, Forwarder, OwnAddresses, Rule, Rules, probe_upstreams};
+use crate::upstream::TryError;
 use crate::upstream::tests::{local, question, reply, udp_server};
-use crate::wire::Rcode;
+use crate::wire::{Name, Query, Rcode, Rtype};
 
 /// A deadline behind every rule's.
 fn far() -> tokio::time::Instant {
     tokio::time::Instant::now() + Duration::from_secs(60)
 }
 
-fn rule(servers: &[std::net::SocketAddr]) -> Arc<Rule> {
+fn rules(servers: &[std::net::SocketAddr]) -> Rules {
     let sources = servers.iter().copied().map(plain).collect();
-    let rules = Rules::build(&[forward(&["."], sources)], &[], OwnAddresses::default(), None);
-    Arc::clone(rules.iter().next().unwrap())
+    Rules::build(&[forward(&["."], sources)], &[], OwnAddresses::default(), None)
+}
+
+fn rule(servers: &[std::net::SocketAddr]) -> Arc<Rule> {
+    Arc::clone(rules(servers).iter().next().unwrap())
 }
 
 #[tokio::test]
@@ -60,6 +64,34 @@ async fn a_silent_first_server_leaves_time_for_the_second() {
         let begun = Instant::now();
         Forwarder::new().ask(&rule, &question(), far()).await.unwrap();
         assert!(begun.elapsed() < rule.timeout(), "{:?}", begun.elapsed());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_that_is_back_is_found_by_a_probe() {
+    local(async {
+        let asked = Rc::new(Cell::new(None));
+        let seen = Rc::clone(&asked);
+        let server = udp_server(move |query| {
+            seen.set(Some(Query::parse(query).unwrap().to_question()));
+            vec![reply(query, 5, 0)]
+        })
+        .await;
+        let rules = Arc::new(rules(&[server]));
+        let upstream = Arc::clone(rules.iter().next().unwrap().targets()[0].upstream());
+        let now = tokio::time::Instant::now();
+        let unreachable = TryError::Unreachable(std::io::ErrorKind::NetworkUnreachable);
+        (0..2).for_each(|_| upstream.note_failure(unreachable, now, now));
+        assert!(upstream.is_down());
+        let (forwarder, in_force) = (Rc::new(Forwarder::new()), Arc::clone(&rules));
+        let probes = spawn_local(probe_upstreams(forwarder, move || Arc::clone(&in_force)));
+        while upstream.is_down() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let question = asked.take().unwrap();
+        assert_eq!((question.qname, question.qtype), (Name::root(), Rtype::NS));
+        probes.abort();
     })
     .await;
 }

@@ -1,0 +1,461 @@
+//! One question's tries, inside its budget.
+//!
+//! A try is waited for as long as its server's measured times say; then the next one begins, and
+//! the earlier ones are still listened to: the first good reply wins, however late. A try that
+//! fails gives way to the next server at once. When every server was asked, those that have said
+//! nothing are asked again, further and further apart: datagrams get lost.
+//!
+//! The first try is nearly always the only one. It lives in the frame of [`ask`], and nothing is
+//! allocated for the others before they are needed.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::course::Course;
+use super::failure::Failure;
+use super::target::{Mark, Target};
+use crate::upstream::{InFlight, MAX_TIMEOUT, MIN_TIMEOUT, TryError, Upstream};
+use crate::wire::{Answer, Question, Rcode};
+
+/// Tries beyond the first at each server. With 30 % of the datagrams lost each way, nine tries in
+/// all leave 0.2 % of the questions without a reply.
+const REPEATS: u32 = 8;
+/// By how much the wait grows with each of them, so that nine fit into two seconds beside a server
+/// nearby: 50 ms become 50, 70, 98, ... 527.
+const GROWTH: (u32, u32) = (7, 5);
+/// Between repeats while all servers are down: often enough to meet a return, and no flood.
+const DOWN_REPEAT: Duration = Duration::from_millis(250);
+/// Who was silent for less, because the deadline was near, proves nothing.
+const HAD_TIME: Duration = Duration::from_millis(100);
+
+/// One try with one server; sockets in production, scripts in tests.
+pub(super) trait Attempt {
+    /// Asks `upstream` once, without a time limit.
+    fn attempt(
+        &self,
+        upstream: &Arc<Upstream>,
+        question: &Question,
+    ) -> impl Future<Output = Result<Answer, TryError>>;
+}
+
+/// Asks servers until one has a good answer or the deadline has come.
+pub(super) async fn ask<'a, A: Attempt>(
+    attempt: &'a A,
+    course: Course<'a>,
+) -> Result<Answer, Failure> {
+    let Course { targets, question, begun, deadline, .. } = course;
+    if targets.is_empty() {
+        return Err(Failure::NoUpstream);
+    }
+    // Whose zone it is costs a look-up, and nearly never matters.
+    let loops = targets.iter().any(|target| target.is_looping());
+    let mark = if loops { course.mark() } else { Mark::NONE };
+    let first = course.order.first(targets, mark).ok_or(Failure::Looping)?;
+    let target = targets.get(first).ok_or(Failure::NoUpstream)?;
+    if deadline <= begun {
+        return Err(Failure::TimedOut);
+    }
+    let begin = |target: &'a Arc<Target>| attempt.attempt(target.upstream(), question);
+    let mut first_try = pin!(begin(target));
+    let mut race = Race::new(course, mark, first, target, begin);
+    let mut timer = pin!(sleep_until(race.decision_after(target, begun)));
+    poll_fn(|context| race.poll(first_try.as_mut(), timer.as_mut(), context)).await
+}
+
+/// A server in the race.
+struct Lane<'a> {
+    /// Its place in the rule.
+    at: usize,
+    target: &'a Arc<Target>,
+    /// It replied or failed: asking again would bring the same.
+    said: bool,
+    /// Among all that wait for it; none before it is asked.
+    seat: Option<InFlight<'a>>,
+}
+
+/// A try other than the first.
+struct Running<Try> {
+    /// The number of its lane.
+    lane: usize,
+    begun: Instant,
+    overdue: bool,
+    reply: Pin<Box<Try>>,
+}
+
+struct Race<'a, Begin, Try> {
+    course: Course<'a>,
+    mark: Mark,
+    begin: Begin,
+    /// Who is asked first: lane 0.
+    first: Lane<'a>,
+    runs_first: bool,
+    first_overdue: bool,
+    /// The other lanes, in order, once they are needed.
+    others: Vec<Lane<'a>>,
+    is_laid_out: bool,
+    /// The lane whose turn is next.
+    next: usize,
+    /// Tries begun beyond the first at each server.
+    repeats: u32,
+    /// At most one for each server and [`REPEATS`].
+    tries: Vec<Running<Try>>,
+    /// Named for what it is when nothing better comes.
+    worst: Option<Failure>,
+}
+
+/// What polling the tries brought.
+enum News {
+    Won(Answer),
+    Failed,
+    None,
+}
+
+impl<'a, Begin, Try> Race<'a, Begin, Try>
+where
+    Begin: Fn(&'a Arc<Target>) -> Try,
+    Try: Future<Output = Result<Answer, TryError>>,
+{
+    fn new(
+        course: Course<'a>,
+        mark: Mark,
+        at: usize,
+        target: &'a Arc<Target>,
+        begin: Begin,
+    ) -> Self {
+        let seat = target.upstream().enter(course.in_flight);
+        let is_asked = seat.is_some();
+        Self {
+            mark,
+            begin,
+            first: Lane { at, target, said: !is_asked, seat },
+            runs_first: is_asked,
+            first_overdue: false,
+            others: Vec::new(),
+            is_laid_out: false,
+            next: 1,
+            repeats: 0,
+            tries: Vec::new(),
+            worst: (!is_asked).then_some(Failure::Overloaded),
+            course,
+        }
+    }
+
+    fn poll(
+        &mut self,
+        mut first: Pin<&mut Try>,
+        mut timer: Pin<&mut Sleep>,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Answer, Failure>> {
+        loop {
+            let is_idle = !self.is_running();
+            let news = if is_idle { News::Failed } else { self.poll_tries(&mut first, context) };
+            match news {
+                News::Won(answer) => return Poll::Ready(Ok(answer)),
+                News::Failed => {
+                    self.lay_out();
+                    if self.is_over() {
+                        return Poll::Ready(Err(self.failure()));
+                    }
+                    // Another try may just have begun: its server need not hear us twice for this.
+                    if self.is_running() && !self.has_unasked() {
+                        continue;
+                    }
+                }
+                News::None => {
+                    if timer.as_mut().poll(context).is_pending() {
+                        return Poll::Pending;
+                    }
+                    let now = Instant::now();
+                    self.note_overdue(now);
+                    if now >= self.course.deadline {
+                        return Poll::Ready(Err(self.out_of_time(now)));
+                    }
+                    self.lay_out();
+                }
+            }
+            let next = self.launch(Instant::now());
+            if !self.is_running() {
+                return Poll::Ready(Err(self.failure()));
+            }
+            timer.as_mut().reset(next);
+        }
+    }
+
+    /// Puts those in order that are asked after the first.
+    fn lay_out(&mut self) {
+        if self.is_laid_out {
+            return;
+        }
+        self.is_laid_out = true;
+        let targets = self.course.targets;
+        let order = self.course.order.all(targets, self.mark, self.first.at);
+        let lane =
+            |at: usize| targets.get(at).map(|target| Lane { at, target, said: false, seat: None });
+        self.others = order.into_iter().skip(1).filter_map(lane).collect();
+    }
+
+    fn lane(&self, number: usize) -> Option<&Lane<'a>> {
+        match number.checked_sub(1) {
+            None => Some(&self.first),
+            Some(other) => self.others.get(other),
+        }
+    }
+
+    fn lane_mut(&mut self, number: usize) -> Option<&mut Lane<'a>> {
+        match number.checked_sub(1) {
+            None => Some(&mut self.first),
+            Some(other) => self.others.get_mut(other),
+        }
+    }
+
+    fn lanes(&self) -> impl Iterator<Item = &Lane<'a>> {
+        std::iter::once(&self.first).chain(&self.others)
+    }
+
+    /// Whether the lane whose turn is next was never asked.
+    fn has_unasked(&self) -> bool {
+        self.lane(self.next).is_some_and(|lane| lane.seat.is_none() && !lane.said)
+    }
+
+    /// Whether somebody who has said nothing yet is up: those that are down are not asked again
+    /// before.
+    fn is_any_up(&self) -> bool {
+        self.lanes().any(|lane| !lane.said && !lane.target.upstream().is_down())
+    }
+
+    fn is_running(&self) -> bool {
+        self.runs_first || !self.tries.is_empty()
+    }
+
+    /// Whether nothing is left to wait for. A try that has said something ends its server's others.
+    fn is_over(&self) -> bool {
+        self.is_laid_out && self.lanes().all(|lane| lane.said)
+    }
+
+    /// Begins the next try, if there is one; gives the time of the next decision.
+    fn launch(&mut self, now: Instant) -> Instant {
+        while let Some(number) = self.turn() {
+            let in_flight = self.course.in_flight;
+            let Some(lane) = self.lane_mut(number) else { break };
+            let target = lane.target;
+            if lane.seat.is_none() {
+                lane.seat = target.upstream().enter(in_flight);
+                if lane.seat.is_none() {
+                    lane.said = true;
+                    self.note(Failure::Overloaded);
+                    continue;
+                }
+            }
+            let reply = Box::pin((self.begin)(target));
+            self.tries.push(Running { lane: number, begun: now, overdue: false, reply });
+            return self.decision_after(target, now);
+        }
+        self.course.deadline
+    }
+
+    /// The lane whose turn it is; none when all were asked as often as may be.
+    fn turn(&mut self) -> Option<usize> {
+        let is_any_up = self.is_any_up();
+        for _ in 0..=self.others.len() {
+            if self.next > self.others.len() {
+                self.next = 0;
+            }
+            let number = self.next;
+            self.next += 1;
+            let lane = self.lane(number)?;
+            if lane.said {
+                continue;
+            }
+            if lane.seat.is_some() {
+                if is_any_up && lane.target.upstream().is_down() {
+                    continue;
+                }
+                if self.repeats == REPEATS {
+                    return None;
+                }
+                self.repeats += 1;
+            }
+            return Some(number);
+        }
+        None
+    }
+
+    /// When `target`, asked at `now`, has had its time.
+    fn decision_after(&self, target: &Target, now: Instant) -> Instant {
+        let upstream = target.upstream();
+        let left = self.course.deadline.saturating_duration_since(now);
+        let wait = match self.next_unasked() {
+            // The others must have their time too.
+            Some(next) => self.lone_wait(upstream, next).min((left / 2).max(MIN_TIMEOUT)),
+            None if !self.is_any_up() => {
+                let lanes = u32::try_from(self.lanes().count()).unwrap_or(u32::MAX);
+                (DOWN_REPEAT / lanes).max(MIN_TIMEOUT)
+            }
+            None if upstream.is_down() => MIN_TIMEOUT,
+            None => {
+                let (more, than) = GROWTH;
+                let grown = |wait: Duration, _| wait * more / than;
+                (0..self.repeats).fold(self.course.timeout(upstream), grown).min(MAX_TIMEOUT)
+            }
+        };
+        self.course.deadline.min(now + wait)
+    }
+
+    /// How long `upstream` is waited for before `next` is asked, which was not yet.
+    fn lone_wait(&self, upstream: &Upstream, next: &Upstream) -> Duration {
+        // Nobody waits for one in doubt while another is well, nor for any while all are down.
+        let hurry = upstream.is_down() || (upstream.is_in_doubt() && !next.is_down());
+        if hurry { MIN_TIMEOUT } else { self.course.timeout(upstream) }
+    }
+
+    /// The server that is asked next for the first time.
+    fn next_unasked(&self) -> Option<&'a Upstream> {
+        if self.is_laid_out {
+            let next = self.lane(self.next).filter(|_| self.has_unasked())?;
+            return Some(next.target.upstream());
+        }
+        // Not in order yet: any other that may be asked, one that is up if there is one.
+        let others = self.course.targets.iter().enumerate();
+        let others = others
+            .filter(|(at, target)| *at != self.first.at && !target.loops_for(self.mark))
+            .map(|(_, target)| &**target.upstream());
+        others.min_by_key(|upstream| upstream.is_down())
+    }
+
+    fn poll_tries(&mut self, first: &mut Pin<&mut Try>, context: &mut Context<'_>) -> News {
+        let mut failed = false;
+        if self.runs_first
+            && let Poll::Ready(outcome) = first.as_mut().poll(context)
+        {
+            self.runs_first = false;
+            match self.hear(0, self.course.begun, outcome) {
+                Some(answer) => return News::Won(answer),
+                None => failed = true,
+            }
+        }
+        let mut index = 0;
+        while let Some(running) = self.tries.get_mut(index) {
+            let Poll::Ready(outcome) = running.reply.as_mut().poll(context) else {
+                index += 1;
+                continue;
+            };
+            let Running { lane, begun, .. } = self.tries.swap_remove(index);
+            match self.hear(lane, begun, outcome) {
+                Some(answer) => return News::Won(answer),
+                None => failed = true,
+            }
+        }
+        if failed { News::Failed } else { News::None }
+    }
+
+    /// Takes note of what came of a try; gives an answer that ends the race.
+    fn hear(
+        &mut self,
+        number: usize,
+        begun: Instant,
+        outcome: Result<Answer, TryError>,
+    ) -> Option<Answer> {
+        let now = Instant::now();
+        let runs_another = match number {
+            0 => self.runs_first || self.tries.iter().any(|running| running.lane == 0),
+            other => self.tries.iter().any(|running| running.lane == other),
+        };
+        let lane = self.lane_mut(number)?;
+        // What is too busy for a repeat may still answer the first try.
+        lane.said = lane.said || !runs_another || outcome != Err(TryError::Busy);
+        if lane.said {
+            lane.seat = None;
+        }
+        let upstream = lane.target.upstream();
+        let failure = match outcome {
+            Ok(answer) => {
+                upstream.note_answer(answer.rcode(), begun, now);
+                if is_final(answer.rcode()) {
+                    if !self.tries.is_empty() || number != 0 {
+                        self.note_overdue(now);
+                    }
+                    return Some(answer);
+                }
+                Failure::BadReply(Arc::new(answer))
+            }
+            Err(error) => {
+                upstream.note_failure(error, begun, now);
+                match error {
+                    TryError::Unreachable(kind) => Failure::Unreachable(kind),
+                    TryError::Untrusted => Failure::Untrusted,
+                    TryError::Garbled => Failure::Garbled,
+                    TryError::Busy => Failure::Overloaded,
+                }
+            }
+        };
+        self.note(failure);
+        None
+    }
+
+    /// Counts each try that should have brought something by now, once.
+    fn note_overdue(&mut self, now: Instant) {
+        let is_overdue = |course: &Course<'_>, lane: &Lane<'_>, begun: Instant| {
+            let upstream = lane.target.upstream();
+            let waited = now.saturating_duration_since(begun);
+            let overdue = !lane.said && waited >= course.timeout(upstream);
+            if overdue {
+                upstream.note_unanswered(begun, now);
+            }
+            overdue
+        };
+        if self.runs_first && !self.first_overdue {
+            self.first_overdue = is_overdue(&self.course, &self.first, self.course.begun);
+        }
+        for running in self.tries.iter_mut().filter(|running| !running.overdue) {
+            let lane = match running.lane.checked_sub(1) {
+                None => Some(&self.first),
+                Some(other) => self.others.get(other),
+            };
+            running.overdue =
+                lane.is_some_and(|lane| is_overdue(&self.course, lane, running.begun));
+        }
+    }
+
+    /// Keeps the failure that tells most.
+    fn note(&mut self, failure: Failure) {
+        if self.worst.as_ref().is_none_or(|known| failure.telling() >= known.telling()) {
+            self.worst = Some(failure);
+        }
+    }
+
+    fn failure(&mut self) -> Failure {
+        self.worst.take().unwrap_or(Failure::TimedOut)
+    }
+
+    /// The budget is spent: who was silent all the time may be part of a loop.
+    fn out_of_time(&mut self, now: Instant) -> Failure {
+        if self.worst.is_none() {
+            let mark = self.course.mark();
+            let had_time = |begun: Instant| now.saturating_duration_since(begun) >= HAD_TIME;
+            if self.runs_first && had_time(self.course.begun) {
+                self.first.target.suspect(mark);
+            }
+            for running in self.tries.iter().filter(|running| had_time(running.begun)) {
+                if let Some(lane) = self.lane(running.lane).filter(|lane| !lane.said) {
+                    lane.target.suspect(mark);
+                }
+            }
+        }
+        match self.worst.take() {
+            Some(failure @ Failure::BadReply(_)) => failure,
+            // Some were unreachable, others silent: the silence is what took the time.
+            _ => Failure::TimedOut,
+        }
+    }
+}
+
+/// Replies that end the search: the name exists or does not. YXDOMAIN is what a DNAME makes of a
+/// name that grows too long (RFC 6672 §2.2): an answer too.
+fn is_final(rcode: Rcode) -> bool {
+    matches!(rcode, Rcode::NOERROR | Rcode::NXDOMAIN | Rcode::YXDOMAIN)
+}

@@ -1,0 +1,420 @@
+//! Whether a server answers, and how fast: learnt from what it is asked.
+//!
+//! What every query reads are a few words that change seldom, so that cores share their cache line:
+//! a measured time is taken in every ten milliseconds at most, and a count of silent tries is
+//! written only when there are any. The rest stands behind a lock that changes of state take.
+
+use std::borrow::Cow;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// Tries in a row without a reply that put a server in doubt: one alone is loss.
+pub(super) const DOUBT_TRIES: u32 = 2;
+/// Tries in a row without a reply that make it count as down, if it was silent for long enough.
+pub(super) const DOWN_TRIES: u32 = 4;
+/// How long it must have been silent for that, in time-outs of a try: bursts of loss are shorter.
+const DOWN_TIMEOUTS: u32 = 8;
+/// The same in time, at least: at loss of 30 % each way some five tries.
+const DOWN_SILENCE_MIN: Duration = Duration::from_millis(500);
+/// At most: clients wait for a time-out each meanwhile.
+const DOWN_SILENCE_MAX: Duration = Duration::from_secs(1);
+
+/// The least time-out of one try: what a resolver nearby takes for a name that it has to look up.
+pub const MIN_TIMEOUT: Duration = Duration::from_millis(50);
+/// The largest: longer than any path on earth, and two of them fit into the usual budget.
+pub const MAX_TIMEOUT: Duration = Duration::from_secs(1);
+/// How often a measured time is taken in.
+const SAMPLE_EVERY_MS: u64 = 10;
+
+/// Wakes whoever probes servers.
+#[derive(Default, Debug)]
+pub struct Alarm {
+    bell: Notify,
+    /// What was planned for later is due now.
+    hurry: AtomicBool,
+}
+
+impl Alarm {
+    /// Somebody is in doubt or down.
+    pub fn ring(&self) {
+        self.bell.notify_one();
+    }
+
+    /// The paths have changed: nothing that was learnt about silence counts any more.
+    pub fn hurry(&self) {
+        self.hurry.store(true, Ordering::Relaxed);
+        self.ring();
+    }
+
+    /// Waits for [`Self::ring`].
+    pub async fn rung(&self) {
+        self.bell.notified().await;
+    }
+
+    /// Whether [`Self::hurry`] was called since this was last asked.
+    pub fn take_hurry(&self) -> bool {
+        self.hurry.swap(false, Ordering::Relaxed)
+    }
+}
+
+/// Smoothed round-trip time and its variation, as RFC 6298 §2 has them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rtt {
+    /// Smoothed.
+    pub smoothed: Duration,
+    /// Its mean deviation.
+    pub variation: Duration,
+}
+
+impl Rtt {
+    fn first(measured: Duration) -> Self {
+        Self { smoothed: measured, variation: measured / 2 }
+    }
+
+    fn with(self, measured: Duration) -> Self {
+        let deviation = self.smoothed.abs_diff(measured);
+        Self {
+            smoothed: (self.smoothed * 7 + measured) / 8,
+            variation: (self.variation * 3 + deviation) / 4,
+        }
+    }
+
+    /// How long a try is waited for before another is made.
+    pub fn timeout(self) -> Duration {
+        (self.smoothed + self.variation * 4).clamp(MIN_TIMEOUT, MAX_TIMEOUT)
+    }
+
+    /// In one word, microseconds each; never 0, which stands for "unknown".
+    fn pack(self) -> u64 {
+        let smoothed = u64::from(micros(self.smoothed).max(1));
+        smoothed << 32 | u64::from(micros(self.variation))
+    }
+
+    fn unpack(word: u64) -> Option<Self> {
+        let half = |bits: u64| Duration::from_micros(bits & u64::from(u32::MAX));
+        (word != 0).then(|| Self { smoothed: half(word >> 32), variation: half(word) })
+    }
+}
+
+/// Why a server counts as down.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Cause {
+    Silent { tries: u32, for_how_long: Duration },
+    Failed { tries: u32 },
+}
+
+/// What is known about one server's state. Shared by all workers; on cache lines of its own.
+#[repr(align(128))]
+#[derive(Debug)]
+pub(super) struct Health {
+    born: Instant,
+    down: AtomicBool,
+    /// Tries in a row without a usable reply.
+    unanswered: AtomicU32,
+    /// When the first of these began, or when a probe was last answered; milliseconds after `born`.
+    waiting_since_ms: AtomicU64,
+    /// An [`Rtt`] of clients' queries, packed.
+    rtt: AtomicU64,
+    sampled_ms: AtomicU64,
+    /// Of probes alone: what servers have at hand, so that they can be compared. Microseconds.
+    pace_us: AtomicU32,
+    /// 0: never.
+    paced_ms: AtomicU64,
+    /// Grows when sockets opened before should be used no more.
+    epoch: AtomicU32,
+    story: Mutex<Story>,
+    pub(super) alarm: Arc<Alarm>,
+}
+
+#[derive(Debug)]
+struct Story {
+    since: Instant,
+    last_error: Option<(Instant, Cow<'static, str>)>,
+}
+
+impl Health {
+    pub(super) fn new(alarm: Arc<Alarm>) -> Self {
+        let born = Instant::now();
+        Self {
+            born,
+            down: AtomicBool::new(false),
+            unanswered: AtomicU32::new(0),
+            waiting_since_ms: AtomicU64::new(0),
+            rtt: AtomicU64::new(0),
+            sampled_ms: AtomicU64::new(0),
+            pace_us: AtomicU32::new(0),
+            paced_ms: AtomicU64::new(0),
+            epoch: AtomicU32::new(0),
+            story: Mutex::new(Story { since: born, last_error: None }),
+            alarm,
+        }
+    }
+
+    pub(super) fn is_down(&self) -> bool {
+        self.down.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.unanswered.load(Ordering::Relaxed) >= DOUBT_TRIES
+    }
+
+    pub(super) fn epoch(&self) -> u32 {
+        self.epoch.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn renew(&self) {
+        self.epoch.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn rtt(&self) -> Option<Rtt> {
+        Rtt::unpack(self.rtt.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn pace(&self) -> Option<Duration> {
+        match self.pace_us.load(Ordering::Relaxed) {
+            0 => self.rtt().map(|rtt| rtt.smoothed),
+            pace_us => Some(Duration::from_micros(pace_us.into())),
+        }
+    }
+
+    /// Since the last probe that measured; `None`: there was none.
+    pub(super) fn pace_age(&self, now: Instant) -> Option<Duration> {
+        let paced_ms = self.paced_ms.load(Ordering::Relaxed);
+        (paced_ms != 0).then(|| Duration::from_millis(self.ms(now).saturating_sub(paced_ms)))
+    }
+
+    /// A query of a client's was answered. `measured` is how long that took, where it tells
+    /// something about the path.
+    pub(super) fn answered(&self, measured: Option<Duration>, now: Instant) {
+        // A store by every reply would bounce the line between cores.
+        if self.unanswered.load(Ordering::Relaxed) != 0 {
+            self.unanswered.store(0, Ordering::Relaxed);
+        }
+        if let Some(measured) = measured {
+            self.sample(measured, now);
+        }
+    }
+
+    fn sample(&self, measured: Duration, now: Instant) {
+        let (known, now_ms) = (self.rtt(), self.ms(now));
+        let fresh =
+            now_ms.saturating_sub(self.sampled_ms.load(Ordering::Relaxed)) < SAMPLE_EVERY_MS;
+        if known.is_some() && fresh {
+            return;
+        }
+        let rtt = known.map_or_else(|| Rtt::first(measured), |rtt| rtt.with(measured));
+        self.rtt.store(rtt.pack(), Ordering::Relaxed);
+        self.sampled_ms.store(now_ms, Ordering::Relaxed);
+    }
+
+    /// A probe was answered: the path is there. Queries of clients may be silent all the same, so
+    /// doubt ends only when there were none since the last probe.
+    pub(super) fn probe_answered(&self, measured: Duration, now: Instant) {
+        let pace_us = self.pace_us.load(Ordering::Relaxed);
+        let measured_us = micros(measured).max(1);
+        // Probes are rare: each has much weight.
+        let smoothed = if pace_us == 0 { measured_us } else { pace_us / 2 + measured_us / 2 };
+        self.pace_us.store(smoothed.max(1), Ordering::Relaxed);
+        let now_ms = self.ms(now).max(1);
+        self.paced_ms.store(now_ms, Ordering::Relaxed);
+        match self.unanswered.load(Ordering::Relaxed) {
+            0 => {}
+            tries => {
+                let left = if tries > DOUBT_TRIES { DOUBT_TRIES } else { 0 };
+                self.unanswered.store(left, Ordering::Relaxed);
+                self.waiting_since_ms.store(now_ms, Ordering::Relaxed);
+                self.sample(measured, now);
+            }
+        }
+        if self.rtt().is_none() {
+            self.sample(measured, now);
+        }
+    }
+
+    /// A try that began at `begun` was not answered in its time. Gives why the server is down now,
+    /// where that changes its state.
+    pub(super) fn unanswered(&self, begun: Instant, now: Instant) -> Option<Cause> {
+        let tries = self.one_more(begun);
+        let since_ms = self.waiting_since_ms.load(Ordering::Relaxed);
+        let silent = Duration::from_millis(self.ms(now).saturating_sub(since_ms));
+        let timeout = self.rtt().map_or(MAX_TIMEOUT, Rtt::timeout);
+        let enough = (timeout * DOWN_TIMEOUTS).clamp(DOWN_SILENCE_MIN, DOWN_SILENCE_MAX);
+        (tries >= DOWN_TRIES && silent >= enough && !self.is_down())
+            .then_some(Cause::Silent { tries, for_how_long: silent })
+    }
+
+    /// A try failed at once; `enough` such in a row are proof.
+    pub(super) fn failed(&self, enough: u32, now: Instant) -> Option<Cause> {
+        let tries = self.one_more(now);
+        (tries >= enough && !self.is_down()).then_some(Cause::Failed { tries })
+    }
+
+    fn one_more(&self, begun: Instant) -> u32 {
+        let before = self.unanswered.fetch_add(1, Ordering::Relaxed);
+        if before == 0 {
+            self.waiting_since_ms.store(self.ms(begun), Ordering::Relaxed);
+        }
+        let tries = before.saturating_add(1);
+        if tries == DOUBT_TRIES {
+            self.alarm.ring();
+        }
+        tries
+    }
+
+    /// Gives for how long it was up; `None`: it was down already.
+    pub(super) fn go_down(&self, why: String, now: Instant) -> Option<Duration> {
+        let mut story = self.story();
+        if self.down.swap(true, Ordering::Relaxed) {
+            return None;
+        }
+        story.last_error = Some((now, why.into()));
+        let was_up = now.saturating_duration_since(story.since);
+        story.since = now;
+        // Maybe it is the sockets: those opened before the path changed keep their source address.
+        self.renew();
+        self.alarm.ring();
+        Some(was_up)
+    }
+
+    /// Gives for how long it was down; `None`: it was up already.
+    pub(super) fn come_up(&self, now: Instant) -> Option<Duration> {
+        let mut story = self.story();
+        if !self.down.swap(false, Ordering::Relaxed) {
+            return None;
+        }
+        let was_down = now.saturating_duration_since(story.since);
+        story.since = now;
+        // On trial, until a query of a client's is answered; and over another path, maybe.
+        self.unanswered.store(DOUBT_TRIES, Ordering::Relaxed);
+        self.waiting_since_ms.store(self.ms(now), Ordering::Relaxed);
+        self.rtt.store(0, Ordering::Relaxed);
+        self.pace_us.store(0, Ordering::Relaxed);
+        self.paced_ms.store(0, Ordering::Relaxed);
+        self.renew();
+        self.alarm.ring();
+        Some(was_down)
+    }
+
+    pub(super) fn since(&self) -> Instant {
+        self.story().since
+    }
+
+    pub(super) fn note_error(&self, reason: Cow<'static, str>, now: Instant) {
+        self.story().last_error = Some((now, reason));
+    }
+
+    pub(super) fn last_error(&self) -> Option<(Instant, Cow<'static, str>)> {
+        self.story().last_error.clone()
+    }
+
+    /// A panic in between leaves no half-done state: each section only moves values.
+    fn story(&self) -> MutexGuard<'_, Story> {
+        self.story.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ms(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.born).as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+fn micros(duration: Duration) -> u32 {
+    u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn times_are_smoothed_as_rfc_6298_has_it() {
+        let rtt = Rtt::first(ms(100));
+        assert_eq!((rtt.smoothed, rtt.variation), (ms(100), ms(50)));
+        assert_eq!(rtt.timeout(), ms(300));
+        let rtt = rtt.with(ms(180));
+        assert_eq!((rtt.smoothed, rtt.variation), (ms(110), Duration::from_micros(57_500)));
+        assert_eq!(Rtt::unpack(rtt.pack()), Some(rtt));
+        assert_eq!(Rtt::first(Duration::ZERO).timeout(), MIN_TIMEOUT);
+        assert_eq!(Rtt::first(ms(900)).timeout(), MAX_TIMEOUT);
+        assert_eq!(Rtt::unpack(0), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_replies_at_once_are_one_sample() {
+        let health = Health::new(Arc::default());
+        let begun = Instant::now();
+        health.answered(Some(ms(20)), begun);
+        for _ in 0..100 {
+            health.answered(Some(ms(100)), begun + ms(9));
+        }
+        assert_eq!(health.rtt(), Some(Rtt::first(ms(20))));
+        health.answered(Some(ms(100)), begun + ms(10));
+        assert_eq!(health.rtt(), Some(Rtt::first(ms(20)).with(ms(100))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_takes_tries_and_time() {
+        let begun = Instant::now();
+        let measured = |millis| {
+            let health = Health::new(Arc::default());
+            health.answered(Some(ms(millis)), begun);
+            health
+        };
+        let health = measured(10);
+        for _ in 0..100 {
+            assert_eq!(health.unanswered(begun, begun + ms(499)), None, "loss comes in bursts");
+        }
+        assert!(health.is_in_doubt() && !health.is_down());
+        let cause = health.unanswered(begun, begun + ms(500));
+        assert_eq!(cause, Some(Cause::Silent { tries: 101, for_how_long: ms(500) }));
+
+        let few = measured(10);
+        for _ in 1..DOWN_TRIES {
+            assert_eq!(few.unanswered(begun, begun + ms(60_000)), None, "a few tries in an hour");
+        }
+        let far = measured(800);
+        for _ in 0..100 {
+            assert_eq!(far.unanswered(begun, begun + ms(999)), None);
+        }
+        assert!(far.unanswered(begun, begun + ms(1_000)).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn probes_that_are_answered_keep_up_who_is_silent_otherwise() {
+        let health = Health::new(Arc::default());
+        let mut now = Instant::now();
+        for _ in 0..40 {
+            for _ in 0..10 {
+                now += ms(25);
+                assert_eq!(health.unanswered(now - ms(25), now), None);
+            }
+            health.probe_answered(ms(5), now);
+            assert!(health.is_in_doubt());
+        }
+        health.probe_answered(ms(5), now);
+        assert!(!health.is_in_doubt(), "nothing was silent since the last probe");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_comes_back_is_on_trial_and_measured_anew() {
+        let health = Health::new(Arc::default());
+        let now = Instant::now();
+        health.answered(Some(ms(20)), now);
+        let epoch = health.epoch();
+        assert_eq!(health.go_down("gone".to_owned(), now + ms(7)), Some(ms(7)));
+        assert_eq!(health.go_down("gone".to_owned(), now + ms(8)), None, "said once");
+        assert_eq!(health.come_up(now + ms(42_007)), Some(ms(42_000)));
+        assert_eq!(health.come_up(now + ms(42_008)), None);
+        assert_eq!((health.rtt(), health.is_in_doubt()), (None, true));
+        assert_eq!(health.epoch(), epoch + 2, "sockets of before are used no more");
+        health.answered(Some(ms(300)), now + ms(43_000));
+        assert_eq!((health.rtt(), health.is_in_doubt()), (Some(Rtt::first(ms(300))), false));
+    }
+}

@@ -1,0 +1,129 @@
+//! An upstream's state as people and programs read it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A reading of an upstream's counters, since the start. Displays as `label=value` words.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Tally {
+    /// Queries sent, over UDP and TCP.
+    pub queries: u64,
+    /// Replies to our questions, whatever their rcode.
+    pub replies: u64,
+    /// Tries, probes included, without a reply in the time that was measured for one.
+    pub timeouts: u64,
+    /// Tries ended by an error of the network: ICMP port unreachable, no route, connection refused.
+    pub unreachable: u64,
+    /// Replies with SERVFAIL.
+    pub servfail: u64,
+    /// Replies with REFUSED.
+    pub refused: u64,
+    /// Tries that brought no DNS reply to our question.
+    pub garbled: u64,
+    /// Tries ended because the server does not prove who it is.
+    pub untrusted: u64,
+    /// Questions not sent because too many waited.
+    pub busy: u64,
+    /// Datagrams with an id nobody waits for, and replies to other questions.
+    pub mismatches: u64,
+    /// Queries sent over TCP.
+    pub tcp_queries: u64,
+    /// TCP connections begun.
+    pub tcp_dials: u64,
+    /// Queries repeated without EDNS.
+    pub without_edns: u64,
+}
+
+/// What is known about an upstream at one moment. Displays as address and `label=value` words.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct UpstreamReport {
+    /// Where it is and how it is asked, as in the configuration.
+    pub address: String,
+    /// It does not answer: others are asked before it.
+    pub down: bool,
+    /// For how long it has been up or down, seconds.
+    pub since_seconds: u64,
+    /// Smoothed time of a reply, microseconds; none was measured since it is up.
+    pub rtt_us: Option<u64>,
+    /// Mean deviation of that, microseconds.
+    pub rtt_variation_us: Option<u64>,
+    /// Questions that wait for it.
+    pub in_flight: u32,
+    /// What last went wrong.
+    pub last_error: Option<LastError>,
+    /// Counts since the start, failures by kind among them.
+    pub counts: Tally,
+}
+
+/// What last went wrong with an upstream.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct LastError {
+    /// The reason.
+    pub text: String,
+    /// How long ago, seconds.
+    pub age_seconds: u64,
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { queries, replies, timeouts, unreachable, servfail, refused, .. } = self;
+        let Self { garbled, untrusted, busy, mismatches, tcp_queries, tcp_dials, .. } = self;
+        write!(
+            f,
+            "queries={queries} replies={replies} timeouts={timeouts} unreachable={unreachable} \
+             servfail={servfail} refused={refused} garbled={garbled} untrusted={untrusted} \
+             busy={busy} mismatches={mismatches} tcp-queries={tcp_queries} tcp-dials={tcp_dials} \
+             without-edns={}",
+            self.without_edns
+        )
+    }
+}
+
+impl fmt::Display for UpstreamReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = if self.down { "down" } else { "up" };
+        write!(f, "{} state={state} since={}s rtt=", self.address, self.since_seconds)?;
+        match self.rtt_us {
+            Some(rtt_us) => write!(f, "{}", Millis(rtt_us))?,
+            None => f.write_str("-")?,
+        }
+        write!(f, " in-flight={} {}", self.in_flight, self.counts)
+    }
+}
+
+/// Microseconds as people read them.
+struct Millis(u64);
+
+impl fmt::Display for Millis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}ms", self.0 / 1_000, self.0 % 1_000 / 100)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_is_one_line() {
+        let report = UpstreamReport {
+            address: "10.0.0.4:53".to_owned(),
+            down: false,
+            since_seconds: 42,
+            rtt_us: Some(21_480),
+            rtt_variation_us: Some(3_000),
+            in_flight: 3,
+            last_error: None,
+            counts: Tally { servfail: 7, ..Tally::default() },
+        };
+        let line = report.to_string();
+        assert!(line.starts_with("10.0.0.4:53 state=up since=42s rtt=21.4ms in-flight=3 queries="));
+        assert!(line.contains(" servfail=7 "), "{line}");
+        let unknown = UpstreamReport { rtt_us: None, down: true, ..report };
+        assert!(unknown.to_string().contains(" state=down since=42s rtt=- "), "{unknown}");
+    }
+}
