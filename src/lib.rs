@@ -5,6 +5,7 @@
 //! from lower ones. docs/ARCHITECTURE.md holds the table, `tests/architecture.rs` the code to it.
 
 pub mod access;
+pub mod addresses;
 pub mod admin;
 pub mod app;
 pub mod cache;

@@ -69,11 +69,13 @@ pub fn build(
         snapshot.loops = Arc::clone(&old.loops);
         let same_servers =
             old_config.forwards == config.forwards && snapshot.rules.has_servers_of(&old.rules);
-        if same_servers {
+        // What was let through before must not slip past what was switched on.
+        let same_answers = same_servers && snapshot.is_no_stricter_than(old);
+        if same_answers {
             snapshot.flights = Arc::clone(&old.flights);
             snapshot.flights.set_limit(config.limits.in_flight);
         }
-        if same_servers && old_config.cache == config.cache {
+        if same_answers && old_config.cache == config.cache {
             snapshot.cache = Arc::clone(&old.cache);
         }
     }

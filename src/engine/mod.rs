@@ -8,9 +8,12 @@
 )]
 
 mod chase;
+mod checks;
+mod complaints;
 mod decide;
 mod expect;
 mod explain;
+mod guard;
 mod private;
 mod recorder;
 mod reply;

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use super::complaints::Complaints;
+use super::guard::Guard;
 use crate::access::Clients;
 use crate::cache::Cache;
 use crate::config::{Config, Limits, LogQueries, Refused};
@@ -16,6 +18,9 @@ pub struct Snapshot {
     /// Site names, for people.
     pub(super) sites: Box<[String]>,
     pub(super) zones: Zones,
+    /// What upstreams' answers must not hold.
+    pub(super) guard: Guard,
+    pub(super) complaints: Complaints,
     /// Forward rules.
     pub rules: Arc<Rules>,
     /// Kept answers; outlives the snapshot.
@@ -39,6 +44,8 @@ impl Snapshot {
             refused: config.access.refused,
             sites: config.sites.iter().map(|site| site.name.clone()).collect(),
             zones: Zones::new(&config.private_links),
+            guard: Guard::new(&config.private_links),
+            complaints: Complaints::default(),
             rules: Arc::new(rules),
             cache: Arc::new(Cache::new(config.cache.size_octets)),
             flights: Arc::new(Flights::new(config.limits.in_flight)),

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
 
-use super::decide::{answer_now, leads_to_us};
+use super::decide::answer_now;
 use super::recorder::Silent;
 use super::snapshot::Snapshot;
-use super::{Asked, Outcome, Silence, Transport, Verdict, chase, decide, reply};
+use super::{Asked, Outcome, Silence, Transport, Verdict, chase, decide, reply, splice};
 use crate::config::LogQueries;
 use crate::forward::{Failure, Forwarder};
 use crate::metrics::{Counters, Event};
@@ -27,8 +27,8 @@ pub struct Shared {
 /// One thread's engine. Stays on its thread: it holds that thread's upstream sockets.
 pub struct Worker {
     shared: Arc<Shared>,
-    forwarder: Forwarder,
-    counters: Arc<Counters>,
+    pub(super) forwarder: Forwarder,
+    pub(super) counters: Arc<Counters>,
 }
 
 impl Worker {
@@ -104,7 +104,7 @@ impl Worker {
         let hit = snapshot.cache.find(&question.borrowed(), Instant::now());
         if let Some(hit) = hit.filter(|hit| hit.age_seconds == 0) {
             let answer = hit.answer();
-            if !hit.needs_us || leads_to_us(snapshot, question.qtype, &answer) {
+            if !hit.needs_us || splice::leads_to_us(&snapshot.zones, question.qtype, &answer) {
                 return Ok(Arc::new(answer.to_answer()));
             }
         }
@@ -118,7 +118,9 @@ impl Worker {
         };
         let deadline = tokio::time::Instant::now() + budget;
         let chased = self.ask_and_chase(snapshot, &question, deadline).await;
-        let leads = |answer: &Answer| leads_to_us(snapshot, question.qtype, &answer.borrowed());
+        let leads = |answer: &Answer| {
+            splice::leads_to_us(&snapshot.zones, question.qtype, &answer.borrowed())
+        };
         let (answer, leads_to_us) = match chased {
             Ok(answer) => {
                 let leads = leads(&answer);
@@ -128,6 +130,7 @@ impl Worker {
             Err(Failure::BadReply(answer)) if leads(&answer) => (answer, true),
             Err(failure) => return Err(failure),
         };
+        self.admit(snapshot, rule, &question, &answer.borrowed())?;
         snapshot.cache.insert(&question, &answer, leads_to_us, Instant::now());
         Ok(answer)
     }

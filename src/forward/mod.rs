@@ -20,7 +20,7 @@ mod target;
 #[cfg(test)]
 mod tests;
 
-pub use failure::Failure;
+pub use failure::{Bogus, Failure, Unwanted};
 pub use flights::Flights;
 pub use forwarder::Forwarder;
 pub use loops::{LoopGuard, probe_all, probe_due};

@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use super::own::OwnAddresses;
 use super::resolv_conf;
 use super::target::{ProbeZones, Target};
-use crate::config::{Forward, UpstreamServer, UpstreamSource};
+use crate::config::{Dnssec, Forward, UpstreamServer, UpstreamSource};
 use crate::upstream::Upstream;
 use crate::wire::{Name, NameMap, QName};
 
@@ -34,6 +34,9 @@ pub struct Rule {
     zones: Vec<Name>,
     probe_zones: ProbeZones,
     timeout: Duration,
+    require_private: bool,
+    rebind_protection: Option<Vec<Name>>,
+    dnssec: Dnssec,
     sources: Vec<UpstreamSource>,
     targets: ArcSwap<Vec<Arc<Target>>>,
 }
@@ -52,6 +55,21 @@ impl Rule {
     /// The whole budget of one query.
     pub fn timeout(&self) -> Duration {
         self.timeout
+    }
+
+    /// Whether answers with a public address are refused.
+    pub fn require_private(&self) -> bool {
+        self.require_private
+    }
+
+    /// The names at or below which private addresses may be answered; `None`: everywhere.
+    pub fn rebind_protection(&self) -> Option<&[Name]> {
+        self.rebind_protection.as_deref()
+    }
+
+    /// Whether answers are validated.
+    pub fn dnssec(&self) -> Dnssec {
+        self.dnssec
     }
 
     /// The servers now, in their order, each address once.
@@ -102,6 +120,9 @@ impl Rules {
                 zones: forward.zones.clone(),
                 probe_zones,
                 timeout: forward.timeout,
+                require_private: forward.require_private,
+                rebind_protection: forward.rebind_protection.clone(),
+                dnssec: forward.dnssec,
                 sources: forward.upstreams.clone(),
                 targets: ArcSwap::from_pointee(targets),
             }));

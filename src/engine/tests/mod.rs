@@ -1,7 +1,9 @@
 //! Decisions, read back with hickory's decoder as a second opinion on the octets.
 
+mod guard;
 mod kept;
 mod ours;
+mod upstream;
 
 use std::time::Duration;
 
