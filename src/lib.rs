@@ -12,6 +12,7 @@ pub mod cache;
 pub mod catalog;
 pub mod cli;
 pub mod config;
+pub mod dnssec;
 pub mod engine;
 pub mod forward;
 pub mod listeners;

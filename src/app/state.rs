@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tracing::warn;
 
 use crate::config::Config;
+use crate::dnssec::{AnchorError, Validator};
 use crate::engine::{Expectation, Snapshot};
 use crate::forward::{OwnAddresses, Rules, own_upstreams};
 use crate::sys;
@@ -16,6 +17,8 @@ use crate::sys;
 pub enum Unfit {
     /// These upstreams are this daemon.
     OwnUpstreams(Vec<SocketAddr>),
+    /// The trust anchors cannot be used.
+    Anchors(AnchorError),
     /// These `[[expect]]` do not hold.
     Unmet(Vec<Expectation>),
 }
@@ -28,6 +31,7 @@ impl fmt::Display for Unfit {
                 "forwarding loop: the upstream {} is this daemon itself; name another server",
                 addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
             ),
+            Self::Anchors(error) => write!(f, "dnssec.trust-anchors: {error}"),
             Self::Unmet(unmet) => {
                 let lines: Vec<_> = unmet
                     .iter()
@@ -43,7 +47,7 @@ impl fmt::Display for Unfit {
 /// whose cache and upstream state go on where they still fit.
 ///
 /// # Errors
-/// An upstream that is this daemon.
+/// An upstream that is this daemon, or a file of trust anchors that cannot be used.
 pub fn build(
     config: &Config,
     listen: &[SocketAddr],
@@ -64,6 +68,9 @@ pub fn build(
     let previous = old.map(|(_, snapshot)| &*snapshot.rules);
     let rules = Rules::build(&config.forwards, &protected, own, previous);
     let mut snapshot = Snapshot::new(config, rules);
+    let validator =
+        Validator::new(&config.dnssec, &config.private_links).map_err(Unfit::Anchors)?;
+    snapshot.validator = Arc::new(validator);
     // Answers of other upstreams, or for other rules, may be wrong now, and so may those under way.
     if let Some((old_config, old)) = old {
         snapshot.loops = Arc::clone(&old.loops);

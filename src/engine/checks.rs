@@ -1,12 +1,12 @@
 //! What is done with an upstream's answer before anybody sees it: the guard's refusals are counted
 //! and logged.
 
-use std::time::Instant;
-
 use super::Worker;
+use super::complaints::Subject;
 use super::guard::Refusal;
 use super::snapshot::Snapshot;
 use super::splice;
+use crate::config::Dnssec;
 use crate::forward::{Failure, Rule, Unwanted};
 use crate::metrics::Event;
 use crate::wire::{AnswerRef, Question};
@@ -36,7 +36,9 @@ impl Snapshot {
     /// Whether what `old` let through would be let through by this one too, so that its answers, kept
     /// or under way, may be used on. Forward rules are the caller's to compare.
     pub fn is_no_stricter_than(&self, old: &Self) -> bool {
+        let validates = self.rules.iter().any(|rule| rule.dnssec() == Dnssec::Validate);
         old.guard.is_as_strict_as(&self.guard)
+            && (!validates || old.validator.is_as_strict_as(&self.validator))
     }
 }
 
@@ -55,7 +57,7 @@ impl Worker {
             Unwanted::Public(_) => Event::FilteredPublic,
             Unwanted::Private(_) => Event::FilteredPrivate,
         });
-        if let Some(untold) = snapshot.complaints.note(&zone, Instant::now()) {
+        if let Some(untold) = snapshot.complaints.note(Subject::Address, &zone) {
             let Question { qname, qtype, .. } = question;
             tracing::warn!(
                 "zone {zone}: the answer for {qname} {qtype} is refused: {unwanted}; {untold} more \

@@ -1,4 +1,5 @@
-//! Log lines about refused answers: one a minute for each zone, however many there are.
+//! Log lines about refused answers: one a minute for each zone and kind,
+//! however many there are.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -8,13 +9,22 @@ use crate::wire::Name;
 
 /// Between two lines about one zone.
 const PAUSE: Duration = Duration::from_secs(60);
-/// Zones that are remembered. They come from the configuration, so more than this are hardly ever
+/// Zones and kinds that are remembered. They come from the configuration, so more than this are hardly ever
 /// refused in one minute; those are counted, but get no line.
 const MAX_ZONES: usize = 256;
 
+/// What a line is about.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) enum Subject {
+    /// An address that must not go out.
+    Address,
+    /// A signature that does not hold.
+    Signature,
+}
+
 /// When each zone's last line was written.
 #[derive(Default)]
-pub(super) struct Complaints(Mutex<HashMap<Name, Told>>);
+pub(super) struct Complaints(Mutex<HashMap<(Subject, Name), Told>>);
 
 struct Told {
     at: Instant,
@@ -24,9 +34,14 @@ struct Told {
 
 impl Complaints {
     /// Notes a refusal; gives how many went without a line before it when it is time for one.
-    pub(super) fn note(&self, zone: &Name, now: Instant) -> Option<u64> {
+    pub(super) fn note(&self, subject: Subject, zone: &Name) -> Option<u64> {
+        self.note_at(subject, zone, Instant::now())
+    }
+
+    fn note_at(&self, subject: Subject, zone: &Name, now: Instant) -> Option<u64> {
+        let key = (subject, zone.clone());
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(last) = told.get_mut(zone) {
+        if let Some(last) = told.get_mut(&key) {
             if now.saturating_duration_since(last.at) < PAUSE {
                 last.untold += 1;
                 return None;
@@ -40,7 +55,7 @@ impl Complaints {
         if told.len() >= MAX_ZONES {
             return None;
         }
-        told.insert(zone.clone(), Told { at: now, untold: 0 });
+        told.insert(key, Told { at: now, untold: 0 });
         Some(0)
     }
 }
@@ -57,23 +72,27 @@ mod tests {
     fn a_line_a_minute_for_each_zone() {
         let (complaints, begin) = (Complaints::default(), Instant::now());
         let after = |seconds| begin + Duration::from_secs(seconds);
-        assert_eq!(complaints.note(&zone("a.test"), begin), Some(0));
-        assert_eq!(complaints.note(&zone("a.test"), after(1)), None);
-        assert_eq!(complaints.note(&zone("b.test"), after(1)), Some(0));
-        assert_eq!(complaints.note(&zone("a.test"), after(59)), None);
-        assert_eq!(complaints.note(&zone("a.test"), after(60)), Some(2));
-        assert_eq!(complaints.note(&zone("a.test"), after(61)), None);
+        assert_eq!(complaints.note_at(Subject::Address, &zone("a.test"), begin), Some(0));
+        assert_eq!(complaints.note_at(Subject::Address, &zone("a.test"), after(1)), None);
+        assert_eq!(complaints.note_at(Subject::Address, &zone("b.test"), after(1)), Some(0));
+        assert_eq!(complaints.note_at(Subject::Address, &zone("a.test"), after(59)), None);
+        assert_eq!(complaints.note_at(Subject::Address, &zone("a.test"), after(60)), Some(2));
+        assert_eq!(complaints.note_at(Subject::Address, &zone("a.test"), after(61)), None);
+        assert_eq!(complaints.note_at(Subject::Signature, &zone("a.test"), after(61)), Some(0));
     }
 
     #[test]
     fn the_table_is_bounded() {
         let (complaints, begin) = (Complaints::default(), Instant::now());
         for index in 0..MAX_ZONES {
-            assert_eq!(complaints.note(&zone(&format!("z{index}.test")), begin), Some(0));
+            assert_eq!(
+                complaints.note_at(Subject::Address, &zone(&format!("z{index}.test")), begin),
+                Some(0)
+            );
         }
         let (one_more, late) = (zone("more.test"), begin + PAUSE);
-        assert_eq!(complaints.note(&one_more, begin), None);
-        assert_eq!(complaints.note(&one_more, late), Some(0));
+        assert_eq!(complaints.note_at(Subject::Address, &one_more, begin), None);
+        assert_eq!(complaints.note_at(Subject::Address, &one_more, late), Some(0));
         assert_eq!(complaints.0.lock().expect("unpoisoned").len(), 1);
     }
 }

@@ -87,7 +87,7 @@ impl Guard {
     /// The zone that wants the answer's addresses to be private, if any does.
     fn private_by(&self, rule: &Rule, qname: &Name, answer: &AnswerRef<'_>) -> Option<Name> {
         if rule.require_private() {
-            return zone_of(rule, qname).cloned();
+            return rule.zone_of(qname).cloned();
         }
         if self.names.is_empty() {
             return None;
@@ -110,17 +110,11 @@ impl Guard {
     }
 }
 
-/// The zone of `rule` that covers the question.
-fn zone_of<'a>(rule: &'a Rule, qname: &Name) -> Option<&'a Name> {
-    let covering = rule.zones().iter().filter(|zone| qname.is_within(zone));
-    covering.max_by_key(|zone| zone.label_count())
-}
-
 /// The zone of `rule` for which no private address may be answered to the question.
 fn rebind_zone<'a>(rule: &'a Rule, qname: &Name) -> Option<&'a Name> {
     let exceptions = rule.rebind_protection()?;
     let excepted = exceptions.iter().any(|exception| qname.is_within(exception));
-    zone_of(rule, qname).filter(|_| !excepted)
+    rule.zone_of(qname).filter(|_| !excepted)
 }
 
 /// Documentation and multicast addresses are public here: whoever must have a private address has

@@ -22,6 +22,7 @@ mod snapshot;
 mod splice;
 #[cfg(test)]
 mod tests;
+mod validated;
 mod worker;
 
 use std::net::IpAddr;

@@ -7,6 +7,7 @@ use super::guard::Guard;
 use crate::access::Clients;
 use crate::cache::Cache;
 use crate::config::{Config, Limits, LogQueries, Refused};
+use crate::dnssec::Validator;
 use crate::forward::{Flights, LoopGuard, Rules};
 use crate::wire::Answer;
 use crate::zones::Zones;
@@ -23,6 +24,8 @@ pub struct Snapshot {
     pub(super) complaints: Complaints,
     /// Forward rules.
     pub rules: Arc<Rules>,
+    /// Holds answers against trust anchors, where a rule validates.
+    pub validator: Arc<Validator>,
     /// Kept answers; outlives the snapshot.
     pub cache: Arc<Cache>,
     /// Questions under way: those of one set of rules only, so that nobody of a new one joins them.
@@ -47,6 +50,7 @@ impl Snapshot {
             guard: Guard::new(&config.private_links),
             complaints: Complaints::default(),
             rules: Arc::new(rules),
+            validator: Arc::new(Validator::built_in(&config.dnssec, &config.private_links)),
             cache: Arc::new(Cache::new(config.cache.size_octets)),
             flights: Arc::new(Flights::new(config.limits.in_flight)),
             loops: Arc::new(LoopGuard::new()),

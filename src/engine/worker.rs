@@ -89,7 +89,7 @@ impl Worker {
     }
 
     /// Asks for `question`, together with everybody who asks for it now.
-    async fn fetch_once(
+    pub(super) async fn fetch_once(
         &self,
         snapshot: &Snapshot,
         question: Question,
@@ -117,7 +117,7 @@ impl Worker {
             rule.timeout()
         };
         let deadline = tokio::time::Instant::now() + budget;
-        let chased = self.ask_and_chase(snapshot, &question, deadline).await;
+        let chased = self.ask_as_ruled(snapshot, rule, &question, deadline).await;
         let leads = |answer: &Answer| {
             splice::leads_to_us(&snapshot.zones, question.qtype, &answer.borrowed())
         };
@@ -137,7 +137,7 @@ impl Worker {
 
     /// Asks, and goes on asking while the answer ends in a CNAME that is not ours, all of it until
     /// `deadline`.
-    async fn ask_and_chase(
+    pub(super) async fn ask_and_chase(
         &self,
         snapshot: &Snapshot,
         question: &Question,

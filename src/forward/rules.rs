@@ -47,6 +47,12 @@ impl Rule {
         &self.zones
     }
 
+    /// The one of them that covers `qname`.
+    pub fn zone_of(&self, qname: &Name) -> Option<&Name> {
+        let covering = self.zones.iter().filter(|zone| qname.is_within(zone));
+        covering.max_by_key(|zone| zone.label_count())
+    }
+
     /// The zones whose loops are looked for.
     pub(super) fn probe_zones(&self) -> &ProbeZones {
         &self.probe_zones

@@ -4,6 +4,7 @@ mod guard;
 mod kept;
 mod ours;
 mod upstream;
+mod validated;
 
 use std::time::Duration;
 
