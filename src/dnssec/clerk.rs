@@ -15,7 +15,7 @@ use hickory_resolver::net::{DnsHandle, NetError};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Source;
-use super::parts::{Held, Part, from_hickory, to_hickory};
+use super::parts::{Part, from_hickory, to_hickory};
 use crate::wire::{CLASS_IN, Name, Question, Rtype};
 
 /// Questions about keys for one client's question. A chain of ten unsigned names in ten zones takes
@@ -164,7 +164,7 @@ impl<'a, S: Source> Clerk<'a, S> {
         let part = answer.and_then(|answer| {
             let message = Message::from_vec(answer.borrowed().message()).ok()?;
             let name = to_hickory(&key.0)?;
-            Some(Arc::new(Part::new(&message, name, rtype, Held::Type(rtype))))
+            Some(Arc::new(Part::new(&message, name, rtype)))
         });
         let part = match part {
             Some(part) if self.affords(&part) => Some(part),

@@ -23,34 +23,16 @@ pub(super) struct Part {
     pub(super) expansion: Option<Expansion>,
 }
 
-/// Which records of a name a part is made of.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Held {
-    /// Those of one type.
-    Type(RecordType),
-    /// All.
-    Any,
-}
-
-impl Held {
-    fn has(self, rtype: RecordType) -> bool {
-        match self {
-            Self::Type(held) => held == rtype,
-            Self::Any => true,
-        }
-    }
-}
-
 impl Part {
-    /// What `whole` says of `name`.
-    pub(super) fn new(whole: &Message, name: HickoryName, asked: RecordType, held: Held) -> Self {
+    /// What `whole` says of records of one type at `name`.
+    pub(super) fn new(whole: &Message, name: HickoryName, asked: RecordType) -> Self {
         let held_answer = |record: &&Record| {
             record.name == name
                 && match signature(record) {
                     Some(signature) => {
-                        held.has(signature.input().type_covered) && is_from_above(signature, &name)
+                        signature.input().type_covered == asked && is_from_above(signature, &name)
                     }
-                    None => held.has(record.record_type()),
+                    None => record.record_type() == asked,
                 }
         };
         let mut answers: Vec<_> = whole.answers.iter().filter(held_answer).cloned().collect();
@@ -71,6 +53,11 @@ impl Part {
             message.insert_authorities(proofs(whole, &name));
         }
         Self { message, name, asked, expansion }
+    }
+
+    /// The name whose records it holds, where a wildcard's stand for them too.
+    pub(super) fn stands_for(&self) -> &HickoryName {
+        self.expansion.as_ref().map_or(&self.name, Expansion::name)
     }
 
     /// Whether it has what was asked.

@@ -1,5 +1,6 @@
 //! From an answer to what it is worth, part by part.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use hickory_proto::dnssec::Proof;
@@ -13,7 +14,7 @@ use hickory_resolver::net::{DnsError, DnsHandle, NetError};
 
 use super::anchors::{AnchorError, Anchors};
 use super::clerk::{Clerk, Desk};
-use super::parts::{Held, Part, from_hickory, signature, to_hickory};
+use super::parts::{Part, from_hickory, signature, to_hickory};
 use super::reason::{bogus, opts_out, why};
 use super::wildcard::NSEC3_INSECURE_ITERATIONS;
 use super::{Security, Source};
@@ -91,9 +92,7 @@ impl Validator {
         source: &S,
     ) -> Result<Security, Bogus> {
         // A signature is what signs; none signs it.
-        if question.qtype == Rtype::RRSIG
-            || !matches!(answer.rcode(), Rcode::NOERROR | Rcode::NXDOMAIN)
-        {
+        if question.qtype == Rtype::RRSIG {
             return Ok(Security::Insecure);
         }
         let steps = steps(question, answer, links);
@@ -107,33 +106,56 @@ impl Validator {
         let Ok(whole) = Message::from_vec(answer.message()) else {
             return Err(bogus(Ede::DnssecIndeterminate, "the answer cannot be decoded"));
         };
+        let proves_absence = matches!(answer.rcode(), Rcode::NOERROR | Rcode::NXDOMAIN);
         let mut clerk = Clerk::new(source);
         let mut handles = Handles::new();
         let mut security = Security::Secure { ttl_seconds: u32::MAX };
+        let mut looked_at = LookedAt::default();
         for step in steps {
+            let name = step.hickory_name()?;
             if !is_validated(&step) {
                 security = Security::Insecure;
+                looked_at.passed.push(name);
                 continue;
             }
-            let Some(part) = step.part(&whole, question.qtype)? else { continue };
-            let part = Arc::new(part);
-            let of_part = self.validate_part(&part, &mut clerk, &mut handles).await?;
-            security = security.and(of_part);
-            let is_secure = matches!(of_part, Security::Secure { .. });
-            // Where nothing is signed, nothing can be denied.
-            let Some(expansion) = part.expansion.as_ref().filter(|_| is_secure) else { continue };
-            let denial = expansion.denial().ok_or_else(|| {
-                let name = expansion.name();
-                bogus(Ede::NsecMissing, format!("no proof that only a wildcard has {name}"))
-            })?;
-            if denial.is_weak {
-                security = Security::Insecure;
+            for part in step.parts(&whole, &name, question.qtype)? {
+                // Nothing proves an error; the links that lead to it must hold all the same.
+                if !proves_absence && !part.is_positive() {
+                    security = Security::Insecure;
+                    continue;
+                }
+                looked_at.sets.push((part.stands_for().clone(), part.asked));
+                let of_part = self.validate_whole(part, &mut clerk, &mut handles).await?;
+                security = security.and(of_part);
             }
-            let denied =
-                self.validate_part(&Arc::new(denial.part), &mut clerk, &mut handles).await?;
-            security = security.and(denied);
+        }
+        // What follows a chain to us is thrown away.
+        if links.is_none() && whole.answers.iter().any(|record| !looked_at.covers(record)) {
+            return Err(bogus(Ede::DnssecBogus, "records in the answer that were not asked for"));
         }
         Ok(security)
+    }
+
+    /// Validates a part, and what proves that a wildcard may have given it.
+    async fn validate_whole<S: Source>(
+        &self,
+        part: Part,
+        clerk: &mut Clerk<'_, S>,
+        handles: &mut Handles,
+    ) -> Result<Security, Bogus> {
+        let part = Arc::new(part);
+        let security = self.validate_part(&part, clerk, handles).await?;
+        let is_secure = matches!(security, Security::Secure { .. });
+        // Where nothing is signed, nothing can be denied.
+        let Some(expansion) = part.expansion.as_ref().filter(|_| is_secure) else {
+            return Ok(security);
+        };
+        let denial = expansion.denial().ok_or_else(|| {
+            let name = expansion.name();
+            bogus(Ede::NsecMissing, format!("no proof that only a wildcard has {name}"))
+        })?;
+        let denied = self.validate_part(&Arc::new(denial.part), clerk, handles).await?;
+        Ok(if denial.is_weak { Security::Insecure } else { security.and(denied) })
     }
 
     async fn validate_part<S: Source>(
@@ -238,30 +260,69 @@ fn steps(question: &Question, answer: &AnswerRef<'_>, links: Option<usize>) -> V
 }
 
 impl Step {
-    /// What `whole` says of it; `None` where that is nothing, and may be.
-    fn part(&self, whole: &Message, qtype: Rtype) -> Result<Option<Part>, Bogus> {
+    fn hickory_name(&self) -> Result<HickoryName, Bogus> {
         let unknown = || bogus(Ede::DnssecIndeterminate, "a name cannot be decoded");
-        let name = to_hickory(&self.name).ok_or_else(unknown)?;
-        if self.is_link {
-            let cname = RecordType::CNAME;
-            let part = Part::new(whole, name, cname, Held::Type(cname));
-            return Ok(Some(by_dname(whole, &part).unwrap_or(part)));
+        to_hickory(&self.name).ok_or_else(unknown)
+    }
+
+    /// What `whole` says of it, each record set by itself; nothing, where nothing may be said.
+    fn parts(&self, whole: &Message, name: &HickoryName, qtype: Rtype) -> Result<Vec<Part>, Bogus> {
+        let part = |rtype: RecordType| Part::new(whole, name.clone(), rtype);
+        let (asked, cname) = (RecordType::from(qtype.0), RecordType::CNAME);
+        if qtype == Rtype::ANY {
+            let here = whole.answers.iter().filter(|record| record.name == *name);
+            let types: BTreeSet<_> =
+                here.map(Record::record_type).filter(|rtype| *rtype != RecordType::RRSIG).collect();
+            // ANY ends with a CNAME or goes on, as the server likes (RFC 8482).
+            let may_end = whole.response_code == ResponseCode::NoError && !whole.answers.is_empty();
+            if !types.is_empty() || may_end {
+                let parts = types.into_iter().map(part);
+                return Ok(parts.map(|link| by_dname(whole, &link).unwrap_or(link)).collect());
+            }
         }
-        let asked = RecordType::from(qtype.0);
-        let held = if qtype == Rtype::ANY { Held::Any } else { Held::Type(asked) };
-        let part = Part::new(whole, name, asked, held);
-        if part.is_positive() && whole.response_code != ResponseCode::NoError {
+        if self.is_link {
+            let link = part(cname);
+            return Ok(vec![by_dname(whole, &link).unwrap_or(link)]);
+        }
+        let end = part(asked);
+        if end.is_positive() && whole.response_code != ResponseCode::NoError {
             return Err(bogus(Ede::DnssecBogus, "an answer, and NXDOMAIN for the same name"));
         }
-        // ANY ends with a CNAME or goes on, as the server likes (RFC 8482).
-        let may_end = qtype == Rtype::ANY && !whole.answers.is_empty() && !part.is_positive();
-        Ok((!may_end).then_some(part))
+        Ok(vec![end])
+    }
+}
+
+/// What of an answer section has been judged.
+#[derive(Default)]
+struct LookedAt {
+    sets: Vec<(HickoryName, RecordType)>,
+    /// Names that are not validated.
+    passed: Vec<HickoryName>,
+}
+
+impl LookedAt {
+    /// Whether a record was judged, or need not be. Beside those that were, others could stand that
+    /// a client takes for the answer.
+    fn covers(&self, record: &Record) -> bool {
+        let (owner, rtype) = (&record.name, record.record_type());
+        let dname = RecordType::from(Rtype::DNAME.0);
+        // A CNAME that a DNAME made comes with it.
+        let made = |name: &HickoryName| {
+            self.sets.iter().any(|(above, of)| *of == dname && above.zone_of(name))
+        };
+        let is_passed =
+            |name: &HickoryName| name == owner || (rtype == dname && owner.zone_of(name));
+        rtype == RecordType::RRSIG
+            || self.sets.iter().any(|(name, judged)| name == owner && *judged == rtype)
+            || (rtype == RecordType::CNAME && made(owner))
+            || self.passed.iter().any(is_passed)
     }
 }
 
 /// The DNAME that an unsigned CNAME was made from, if it was (RFC 6672 §5.3.1).
 fn by_dname(whole: &Message, link: &Part) -> Option<Part> {
-    if link.signatures(RecordType::CNAME).next().is_some() {
+    let is_made = link.asked == RecordType::CNAME && link.signatures(link.asked).next().is_none();
+    if !is_made {
         return None;
     }
     let target = link.message.answers.iter().find_map(|record| match &record.data {
@@ -282,7 +343,7 @@ fn by_dname(whole: &Message, link: &Part) -> Option<Part> {
             && above.and_then(|above| above.append_domain(&to).ok()).as_ref() == Some(target)
     };
     let owner = whole.answers.iter().find(makes)?.name.clone();
-    Some(Part::new(whole, owner, dname, Held::Type(dname)))
+    Some(Part::new(whole, owner, dname))
 }
 
 /// What the proofs that the validator left on the records of a part come to; `None`: bogus.

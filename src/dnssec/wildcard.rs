@@ -8,7 +8,7 @@ use hickory_proto::dnssec::rdata::{DNSSECRData, NSEC, NSEC3, RRSIG};
 use hickory_proto::op::{Message, OpCode};
 use hickory_proto::rr::{Name as HickoryName, RData, Record};
 
-use super::parts::{Held, Part, signature};
+use super::parts::{Part, signature};
 
 /// Above so many iterations an NSEC3 proves nothing, and its zone counts as unsigned (RFC 9276 §3.2).
 pub(super) const NSEC3_INSECURE_ITERATIONS: u16 = 100;
@@ -76,7 +76,7 @@ impl Expansion {
             let rtype = record.record_type();
             let mut whole = Message::response(0, OpCode::Query);
             whole.add_answers(self.proofs.iter().cloned());
-            let part = Part::new(&whole, record.name.clone(), rtype, Held::Type(rtype));
+            let part = Part::new(&whole, record.name.clone(), rtype);
             let is_ours = part.signatures(rtype).any(|s| s.input().signer_name == self.zone);
             is_ours.then_some(Denial { part, is_weak })
         })
@@ -94,6 +94,9 @@ impl Expansion {
             && self.zone.zone_of(owner)
             // The name would be there, empty.
             && !self.name.zone_of(next)
+            // Below a name that is there, no wildcard from above it counts (RFC 4592 §3.3.1).
+            && common_labels(&self.name, owner).max(common_labels(&self.name, next))
+                <= usize::from(self.labels)
     }
 
     /// Whether the hash of the name, or of what it lies below, is between two that follow each other.
@@ -110,6 +113,12 @@ impl Expansion {
         let (hash, end) = (hash.as_bytes(), end.as_bytes());
         Some(if begin < end { begin < hash && hash < end } else { begin < hash || hash < end })
     }
+}
+
+/// How many labels two names share from the root on.
+fn common_labels(one: &HickoryName, other: &HickoryName) -> usize {
+    let pairs = one.iter().rev().zip(other.iter().rev());
+    pairs.take_while(|(one, other)| one.eq_ignore_ascii_case(other)).count()
 }
 
 /// Base 32 with the alphabet that keeps the order, without padding (RFC 5155 §1.3, RFC 4648 §7).
