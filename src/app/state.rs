@@ -108,3 +108,64 @@ pub(super) fn needs_restart(running: &Config, new: &Config) -> Vec<&'static str>
     ];
     changes.into_iter().filter(|(changed, _)| *changed).map(|(_, key)| key).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::testing::{forward_all, minimal};
+    use crate::config::{Dnssec, Forward};
+
+    fn reloaded(old: &Config, new: &Config) -> (Snapshot, Snapshot) {
+        let before = build(old, &[], None).expect("fit");
+        let after = build(new, &[], Some((old, &before))).expect("fit");
+        (before, after)
+    }
+
+    fn keeps_answers(old: &Config, new: &Config) -> bool {
+        let (before, after) = reloaded(old, new);
+        let (cache, flights) = (
+            Arc::ptr_eq(&before.cache, &after.cache),
+            Arc::ptr_eq(&before.flights, &after.flights),
+        );
+        assert_eq!(cache, flights, "what is under way was asked by the same rules");
+        cache
+    }
+
+    #[test]
+    fn answers_are_kept_over_a_reload_unless_more_is_refused_than_before() {
+        let rule = Forward { dnssec: Dnssec::Validate, ..forward_all() };
+        let lax = Config { forwards: vec![rule], ..minimal() };
+        let changed = |change: fn(&mut Config)| {
+            let mut config = lax.clone();
+            change(&mut config);
+            config
+        };
+        let private = changed(|config| config.private_links[0].require_private = true);
+        assert!(keeps_answers(&lax, &lax));
+        assert!(!keeps_answers(&lax, &private));
+        assert!(keeps_answers(&private, &private));
+        assert!(keeps_answers(&private, &lax));
+        for change in [
+            (|config| config.forwards[0].require_private = true) as fn(&mut Config),
+            |config| config.forwards[0].rebind_protection = Some(Vec::new()),
+            |config| config.forwards[0].dnssec = Dnssec::Pass,
+        ] {
+            assert!(!keeps_answers(&lax, &changed(change)));
+        }
+        // A negative trust anchor that goes makes validation stricter.
+        let anchored = changed(|config| {
+            config.dnssec.negative_trust_anchors = vec!["corp.test".parse().expect("a name")];
+        });
+        assert!(keeps_answers(&lax, &anchored));
+        assert!(!keeps_answers(&anchored, &lax));
+    }
+
+    #[test]
+    fn trust_anchors_that_cannot_be_read_are_no_configuration() {
+        let mut config = minimal();
+        config.dnssec.trust_anchors = Some("/nonexistent/anchors".into());
+        let why = build(&config, &[], None).err().expect("unfit").to_string();
+        let expected = "dnssec.trust-anchors: /nonexistent/anchors: cannot be read: ";
+        assert!(why.starts_with(expected), "{why}");
+    }
+}

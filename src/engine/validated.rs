@@ -16,10 +16,7 @@ use crate::metrics::Event;
 use crate::wire::{Answer, AnswerRef, QName, Question};
 
 impl Worker {
-    /// Asks as `rule` wants it for `question`: where it validates, bogus answers are failures, AD is
-    /// ours, and nobody gets signatures who did not ask for them.
-    ///
-    /// Who sets CD validates for itself: nothing is held back, and nothing vouched for.
+    /// Asks as `rule` wants it for `question`, validating or not.
     pub(super) async fn ask_as_ruled(
         &self,
         snapshot: &Snapshot,
@@ -30,6 +27,21 @@ impl Worker {
         if rule.dnssec() == Dnssec::Pass {
             return self.ask_and_chase(snapshot, question, deadline).await;
         }
+        // Boxed: it is large, and who does not validate shall not carry it; and it fetches keys, which
+        // comes back here. It ends there, as keys are asked with CD.
+        Box::pin(self.ask_validating(snapshot, rule, question, deadline)).await
+    }
+
+    /// Bogus answers are failures, AD is ours, and nobody gets signatures who did not ask for them.
+    ///
+    /// Who sets CD validates for itself: nothing is held back, and nothing vouched for.
+    async fn ask_validating(
+        &self,
+        snapshot: &Snapshot,
+        rule: &Rule,
+        question: &Question,
+        deadline: Instant,
+    ) -> Result<Answer, Failure> {
         if question.checking_disabled {
             let answer = self.ask_and_chase(snapshot, question, deadline).await?;
             return Ok(answer.judged(false, u32::MAX));
@@ -131,8 +143,7 @@ impl Source for Keys<'_> {
     async fn ask(&self, question: Question) -> Option<Arc<Answer>> {
         let Self { worker, snapshot, rule, deadline } = self;
         if snapshot.rules.find(&(&question.qname).into()).is_some() {
-            // Boxed: fetching may validate, which fetches. It ends here, as keys are asked with CD.
-            return Box::pin(worker.fetch_once(snapshot, question)).await.ok();
+            return worker.fetch_once(snapshot, question).await.ok();
         }
         // Nobody else is there for the zones above the rule's own.
         worker.forwarder.ask(rule, &question, *deadline).await.ok().map(Arc::new)

@@ -165,11 +165,10 @@ fn a_chain_into_our_zone_must_be_signed_as_far_as_we_follow_it() {
 }
 
 #[test]
-fn validation_ends_with_the_querys_time() {
+fn keys_that_never_come_end_the_question_with_its_time() {
     let zones = Zones::new();
     let budget = Duration::from_millis(150);
     let shorten = |_: &mut Config, rule: &mut Forward| rule.timeout = budget;
-    // Keys never come.
     zones.tamper(|_, query, message| {
         if query.query_type() == RecordType::DNSKEY {
             message.queries.clear();
@@ -178,8 +177,14 @@ fn validation_ends_with_the_querys_time() {
     changed(zones, shorten, |world| async move {
         let reply = world.ask(&query("www.signed.test", 1, 1_232, 0)).await;
         assert_eq!(text(&reply), "SERVFAIL ra: ");
-        let why = ["22 (No Reachable Authority): no upstream replied in time"];
-        assert_eq!(Shown::read(&reply).expect("a reply").extended_errors, why);
+        // The question's time and that of its last key end within the same millisecond.
+        let either = [
+            "22 (No Reachable Authority): no upstream replied in time",
+            "5 (DNSSEC Indeterminate): DNSSEC: no answer for . DNSKEY",
+        ];
+        let why = Shown::read(&reply).expect("a reply").extended_errors;
+        assert!(either.contains(&why[0].as_str()), "{why:?}");
+        assert!(world.worker.snapshot().cache.is_empty());
     });
 }
 
