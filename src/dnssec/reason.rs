@@ -1,5 +1,6 @@
 //! Why something is bogus: the validator tells only that it is.
 
+use hickory_proto::dnssec::rdata::DNSSECRData;
 use hickory_proto::rr::{RData, Record, RecordType, SerialNumber};
 
 use super::Source;
@@ -78,6 +79,5 @@ fn untimely(records: &[Record], now: SerialNumber) -> Option<Bogus> {
 
 /// Whether a denial leaves names out (RFC 5155 §6): then nothing is said of them for certain.
 pub(super) fn opts_out(record: &Record) -> bool {
-    use hickory_proto::dnssec::rdata::DNSSECRData;
     matches!(&record.data, RData::DNSSEC(DNSSECRData::NSEC3(denial)) if denial.opt_out())
 }

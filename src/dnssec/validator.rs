@@ -133,7 +133,8 @@ impl Validator {
         if links.is_none() && whole.answers.iter().any(|record| !looked_at.covers(record)) {
             return Err(bogus(Ede::DnssecBogus, "records in the answer that were not asked for"));
         }
-        Ok(security)
+        // Signatures alone say nothing.
+        Ok(if looked_at.sets.is_empty() { Security::Insecure } else { security })
     }
 
     /// Validates a part, and what proves that a wildcard may have given it.

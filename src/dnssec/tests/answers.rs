@@ -245,4 +245,11 @@ fn all_records_of_a_name_are_judged_each_by_itself() {
     };
     assert_eq!(any(false), SECURE);
     assert_eq!(any(true), Err(Ede::RrsigsMissing));
+    let resolver = Resolver::new(Zones::new());
+    change(&resolver.zones, "www.signed.test", RecordType::ANY, |zones, message| {
+        let address = zones.untampered(&Query::query(name("www.signed.test"), RecordType::A));
+        message.answers = address.answers;
+        message.answers.retain(|record| signature(record).is_some());
+    });
+    assert_eq!(ask(&resolver, "www.signed.test", Rtype::ANY), INSECURE);
 }

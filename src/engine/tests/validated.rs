@@ -203,3 +203,21 @@ fn answers_of_before_do_not_slip_past_validation() {
     assert!(lax.is_no_stricter_than(&strict));
     assert!(!strict.is_no_stricter_than(&lax));
 }
+
+#[test]
+fn a_wildcards_denial_stays_with_its_cname_when_the_end_is_asked_for() {
+    let mut zones = Zones::new();
+    let into = RData::CNAME(CNAME(name("www.hashed.test")));
+    zones.zone_mut("signed.test").add(name("*.cut.signed.test"), into);
+    zones.tamper(|_, query, message| {
+        if *query.name() == name("x.cut.signed.test") {
+            message.answers.retain(|record| record.name == *query.name());
+        }
+    });
+    validating(zones, |world| async move {
+        let asked = with_flag(query("x.cut.signed.test", 1, 1_232, DO), AD);
+        // The CNAME and its denial, and the address, each with a signature.
+        assert_eq!(shown(&world.ask(&asked).await), ("NOERROR ra ad".to_owned(), 3));
+        assert_eq!(world.heard(Rtype::A), 2);
+    });
+}
