@@ -5,12 +5,14 @@
 //! from lower ones. docs/ARCHITECTURE.md holds the table, `tests/architecture.rs` the code to it.
 
 pub mod access;
+pub mod addresses;
 pub mod admin;
 pub mod app;
 pub mod cache;
 pub mod catalog;
 pub mod cli;
 pub mod config;
+pub mod dnssec;
 pub mod engine;
 pub mod forward;
 pub mod listeners;

@@ -4,8 +4,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use privatelinkd::wire::{
-    Answer, HEADER_OCTETS, MAX_MESSAGE_OCTETS, Question, Rtype, canonical_rdata, read_name, u16_at,
-    u32_at,
+    Answer, HEADER_OCTETS, MAX_MESSAGE_OCTETS, Question, Rtype, canonical_rdata, flags, read_name,
+    u16_at, u32_at,
 };
 
 /// Octets of one record's RDATA with its names written out: two names and what stands around them.
@@ -73,6 +73,22 @@ fuzz_target!(|message: &[u8]| {
     let again = again.borrowed();
     assert!(again.ttl_places().eq(answer.ttl_places()));
     assert_eq!(again.message()[HEADER_OCTETS..], kept[HEADER_OCTETS..]);
+
+    // Who did not set DO gets all but signatures and denials.
+    if let Ok(plain) = answer.without_dnssec(&question) {
+        let kinds = [Rtype::RRSIG, Rtype::NSEC, Rtype::NSEC3];
+        let is_extra = |rtype: Rtype| kinds.contains(&rtype) && rtype != question.qtype;
+        let others = records.iter().filter(|record| !is_extra(record.rtype)).count();
+        let plain = plain.borrowed();
+        assert!(plain.records().count() >= others);
+        let may_hold = question.qtype == Rtype::ANY;
+        assert!(may_hold || !plain.records().any(|record| is_extra(record.rtype)));
+    }
+    // A verdict changes AD and TTLs alone.
+    let judged = parsed.clone().judged(true, 60);
+    assert!(judged.borrowed().header().has(flags::AD));
+    assert_eq!(judged.borrowed().records().count(), records.len());
+    assert!(judged.borrowed().min_ttl().is_none_or(|ttl| ttl <= 60));
 });
 
 fn question_of(message: &[u8]) -> Option<Question> {

@@ -99,7 +99,8 @@ pub fn run(path: &Path, ready: impl FnOnce(&Running<'_>)) -> Result<(), RunError
     let admin = config.listen.admin.map(admin::bind).transpose().map_err(RunError::Admin)?;
     let workers = Workers::start(&config, snapshot)?;
     let mut warm = WarmCache::default();
-    warm.load(&config, &workers.shared().snapshot.load());
+    warm.adopt(&config);
+    warm.load(&workers.shared().snapshot.load());
     let addresses = workers.addresses();
     let admin_address = admin.as_ref().map(|bound| bound.address);
     ready(&Running { addresses, admin: admin_address, config: &config });
@@ -183,7 +184,7 @@ impl Daemon {
                 _ = signals.interrupt.recv() => break,
                 _ = signals.totals.recv() => self.log_totals(),
                 _ = saving.tick() => {
-                    self.warm.save(&self.config, &self.workers.shared().snapshot.load());
+                    self.warm.save(&self.workers.shared().snapshot.load());
                 }
                 _ = housekeeping.tick() => self.keep_house(&forwarder),
                 cause = news.next() => self.look_at_network(cause),
@@ -292,6 +293,7 @@ impl Daemon {
         }
         self.logging.set_level(config.log.level);
         self.workers.shared().snapshot.store(Arc::new(snapshot));
+        self.warm.adopt(&config);
         // From here on nobody waits.
         self.config = without_zones(config);
         Ok(())
@@ -312,7 +314,7 @@ impl Daemon {
         info!("stopping: finishing what is under way");
         let snapshot = self.workers.shared().snapshot.load_full();
         let totals = self.workers.stop(deadline)?;
-        self.warm.save_last(&self.config, &snapshot);
+        self.warm.save_last(&snapshot);
         info!("stopped; {totals}");
         Ok(())
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tracing::warn;
 
 use crate::config::Config;
+use crate::dnssec::{AnchorError, Validator};
 use crate::engine::{Expectation, Snapshot};
 use crate::forward::{OwnAddresses, Rules, own_upstreams};
 use crate::sys;
@@ -16,6 +17,8 @@ use crate::sys;
 pub enum Unfit {
     /// These upstreams are this daemon.
     OwnUpstreams(Vec<SocketAddr>),
+    /// The trust anchors cannot be used.
+    Anchors(AnchorError),
     /// These `[[expect]]` do not hold.
     Unmet(Vec<Expectation>),
 }
@@ -28,6 +31,7 @@ impl fmt::Display for Unfit {
                 "forwarding loop: the upstream {} is this daemon itself; name another server",
                 addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
             ),
+            Self::Anchors(error) => write!(f, "dnssec.trust-anchors: {error}"),
             Self::Unmet(unmet) => {
                 let lines: Vec<_> = unmet
                     .iter()
@@ -43,7 +47,7 @@ impl fmt::Display for Unfit {
 /// whose cache and upstream state go on where they still fit.
 ///
 /// # Errors
-/// An upstream that is this daemon.
+/// An upstream that is this daemon, or a file of trust anchors that cannot be used.
 pub fn build(
     config: &Config,
     listen: &[SocketAddr],
@@ -64,19 +68,23 @@ pub fn build(
     let previous = old.map(|(_, snapshot)| &*snapshot.rules);
     let rules = Rules::build(&config.forwards, &protected, own, previous);
     let mut snapshot = Snapshot::new(config, rules);
+    let validator =
+        Validator::new(&config.dnssec, &config.private_links).map_err(Unfit::Anchors)?;
+    snapshot.validator = Arc::new(validator);
     // Answers of other upstreams, or for other rules, may be wrong now, and so may those under way.
     if let Some((old_config, old)) = old {
         snapshot.loops = Arc::clone(&old.loops);
-        let same_servers = old_config.forwards == config.forwards
-            && old_config.dnssec == config.dnssec
-            && snapshot.rules.has_servers_of(&old.rules);
-        if same_servers {
+        let same_servers =
+            old_config.forwards == config.forwards && snapshot.rules.has_servers_of(&old.rules);
+        // What was let through before must not slip past what was switched on.
+        let same_answers = same_servers && snapshot.is_no_stricter_than(old);
+        if same_answers {
             snapshot.flights = Arc::clone(&old.flights);
             snapshot.flights.set_limit(config.limits.in_flight);
             snapshot.failures = Arc::clone(&old.failures);
         }
         let size = |config: &Config| (config.cache.size_octets, config.cache.stale);
-        if same_servers && size(old_config) == size(config) {
+        if same_answers && size(old_config) == size(config) {
             snapshot.cache = Arc::clone(&old.cache);
         }
     }
@@ -101,4 +109,65 @@ pub(super) fn needs_restart(running: &Config, new: &Config) -> Vec<&'static str>
         (running.limits.workers != new.limits.workers, "limits.workers"),
     ];
     changes.into_iter().filter(|(changed, _)| *changed).map(|(_, key)| key).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::testing::{forward_all, minimal};
+    use crate::config::{Dnssec, Forward};
+
+    fn reloaded(old: &Config, new: &Config) -> (Snapshot, Snapshot) {
+        let before = build(old, &[], None).expect("fit");
+        let after = build(new, &[], Some((old, &before))).expect("fit");
+        (before, after)
+    }
+
+    fn keeps_answers(old: &Config, new: &Config) -> bool {
+        let (before, after) = reloaded(old, new);
+        let (cache, flights) = (
+            Arc::ptr_eq(&before.cache, &after.cache),
+            Arc::ptr_eq(&before.flights, &after.flights),
+        );
+        assert_eq!(cache, flights, "what is under way was asked by the same rules");
+        cache
+    }
+
+    #[test]
+    fn answers_are_kept_over_a_reload_unless_more_is_refused_than_before() {
+        let rule = Forward { dnssec: Dnssec::Validate, ..forward_all() };
+        let lax = Config { forwards: vec![rule], ..minimal() };
+        let changed = |change: fn(&mut Config)| {
+            let mut config = lax.clone();
+            change(&mut config);
+            config
+        };
+        let private = changed(|config| config.private_links[0].require_private = true);
+        assert!(keeps_answers(&lax, &lax));
+        assert!(!keeps_answers(&lax, &private));
+        assert!(keeps_answers(&private, &private));
+        assert!(keeps_answers(&private, &lax));
+        for change in [
+            (|config| config.forwards[0].require_private = true) as fn(&mut Config),
+            |config| config.forwards[0].rebind_protection = Some(Vec::new()),
+            |config| config.forwards[0].dnssec = Dnssec::Pass,
+        ] {
+            assert!(!keeps_answers(&lax, &changed(change)));
+        }
+        // A negative trust anchor that goes makes validation stricter.
+        let anchored = changed(|config| {
+            config.dnssec.negative_trust_anchors = vec!["corp.test".parse().expect("a name")];
+        });
+        assert!(keeps_answers(&lax, &anchored));
+        assert!(!keeps_answers(&anchored, &lax));
+    }
+
+    #[test]
+    fn trust_anchors_that_cannot_be_read_are_no_configuration() {
+        let mut config = minimal();
+        config.dnssec.trust_anchors = Some("/nonexistent/anchors".into());
+        let why = build(&config, &[], None).err().expect("unfit").to_string();
+        let expected = "dnssec.trust-anchors: /nonexistent/anchors: cannot be read: ";
+        assert!(why.starts_with(expected), "{why}");
+    }
 }

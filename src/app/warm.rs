@@ -11,82 +11,82 @@ use std::time::{Duration, Instant};
 use tracing::{debug, info, warn};
 
 use crate::cache::{Cache, file};
-use crate::config::Config;
+use crate::config::{Config, Dnssec};
 use crate::engine::Snapshot;
+use crate::forward::Rule;
 
 /// How often the file is written: what a killed process loses.
 pub(super) const SAVE_EVERY: Duration = Duration::from_secs(300);
 /// Its name in the directory that systemd gives.
 const NAME: &str = "cache";
 
-/// The file, and who is at work on it.
+/// The file, whose answers it holds, and who is at work on it.
 #[derive(Default)]
 pub(super) struct WarmCache {
+    /// `None` when nothing is kept over a restart.
+    path: Option<PathBuf>,
+    /// What the configuration says of where answers come from, and of what is let through.
+    origin: String,
     at_work: Option<JoinHandle<()>>,
 }
 
-/// Where the file is and whose answers it holds.
+/// A file, and the answers that belong into it.
 struct Place {
     path: PathBuf,
     tag: file::Tag,
 }
 
-impl Place {
-    /// `None` when nothing is kept over a restart.
-    fn of(config: &Config, snapshot: &Snapshot) -> Option<Self> {
-        if config.cache.size_octets == 0 {
-            return None;
-        }
-        let path = config.cache.file.clone().or_else(|| {
-            let directories = std::env::var_os("STATE_DIRECTORY")?;
-            // Several are separated by colons (systemd.exec(5)); ours names one.
-            let first = std::env::split_paths(&directories).next()?;
-            first.is_absolute().then(|| first.join(NAME))
-        })?;
-        Some(Self { path, tag: tag(config, snapshot) })
-    }
-}
-
-/// Tells answers of other upstreams, or by other rules, from ours.
-fn tag(config: &Config, snapshot: &Snapshot) -> file::Tag {
-    let servers: Vec<_> = snapshot
-        .rules
-        .iter()
-        .map(|rule| {
-            rule.targets().iter().map(|target| target.upstream().server().clone()).collect()
-        })
-        .collect::<Vec<Vec<_>>>();
-    let told = format!("{:?} {:?} {servers:?}", config.forwards, config.dnssec);
-    file::tag_of(&told)
-}
-
 impl WarmCache {
+    /// Goes by `config` from now on.
+    pub(super) fn adopt(&mut self, config: &Config) {
+        let named = config.cache.file.clone().or_else(in_state_directory);
+        self.path = named.filter(|_| config.cache.size_octets > 0);
+        let validates = config.forwards.iter().any(|rule| rule.dnssec == Dnssec::Validate);
+        let links = config.private_links.iter().filter(|link| link.require_private || validates);
+        let zones: Vec<_> = links
+            .map(|link| (&link.public_zone, &link.private_zone, link.require_private))
+            .collect();
+        self.origin = format!("{:?} {:?} {zones:?}", config.forwards, config.dnssec);
+    }
+
     /// Reads the file behind the first queries' backs.
-    pub(super) fn load(&mut self, config: &Config, snapshot: &Snapshot) {
-        let Some(place) = Place::of(config, snapshot) else { return };
+    pub(super) fn load(&mut self, snapshot: &Snapshot) {
+        let Some(place) = self.place(snapshot) else { return };
         let cache = Arc::clone(&snapshot.cache);
         self.begin("cache-load", move || load(&cache, &place));
     }
 
     /// Writes the file, unless somebody is still at work on it.
-    pub(super) fn save(&mut self, config: &Config, snapshot: &Snapshot) {
+    pub(super) fn save(&mut self, snapshot: &Snapshot) {
         if self.at_work.as_ref().is_some_and(|thread| !thread.is_finished()) {
             return;
         }
-        let Some(place) = Place::of(config, snapshot) else { return };
+        let Some(place) = self.place(snapshot) else { return };
         let cache = Arc::clone(&snapshot.cache);
         self.begin("cache-save", move || save(&cache, &place));
     }
 
     /// Writes the file and waits for that: the last thing before the end.
-    pub(super) fn save_last(mut self, config: &Config, snapshot: &Snapshot) {
+    pub(super) fn save_last(mut self, snapshot: &Snapshot) {
         if let Some(thread) = self.at_work.take() {
             // It logs what went wrong itself.
             let _ended = thread.join();
         }
-        if let Some(place) = Place::of(config, snapshot) {
+        if let Some(place) = self.place(snapshot) {
             save(&snapshot.cache, &place);
         }
+    }
+
+    /// The file, with what tells its answers from those of other servers: a resolv.conf may name
+    /// others than before.
+    fn place(&self, snapshot: &Snapshot) -> Option<Place> {
+        let path = self.path.clone()?;
+        let servers = |rule: &Arc<Rule>| {
+            let targets = rule.targets();
+            targets.iter().map(|target| target.upstream().server().clone()).collect::<Vec<_>>()
+        };
+        let servers: Vec<_> = snapshot.rules.iter().map(servers).collect();
+        Some(Place { path, tag: file::tag_of(&format!("{} {servers:?}", self.origin)) })
     }
 
     fn begin(&mut self, name: &str, work: impl FnOnce() + Send + 'static) {
@@ -95,6 +95,14 @@ impl WarmCache {
             Err(error) => warn!("no thread for the cache's file: {error}"),
         }
     }
+}
+
+/// In the directory that systemd gives, if it gives one; several are separated by colons
+/// (systemd.exec(5)), ours names one.
+fn in_state_directory() -> Option<PathBuf> {
+    let directories = std::env::var_os("STATE_DIRECTORY")?;
+    let first = std::env::split_paths(&directories).next()?;
+    first.is_absolute().then(|| first.join(NAME))
 }
 
 fn load(cache: &Cache, Place { path, tag }: &Place) {

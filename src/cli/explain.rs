@@ -167,6 +167,16 @@ fn step_in_words(step: &Step, live: bool) -> String {
             let zones = zones.join(", ");
             format!("forward   rule for {zones}: {upstreams}; within {timeout_ms} ms")
         }
+        Step::Checks { require_private, rebind_protection, dnssec } => {
+            let require_private = require_private.as_ref().map(|zone| {
+                format!("a public address is refused (require-private of zone {zone})")
+            });
+            let rebind = rebind_protection
+                .then(|| "a private address is refused (rebind-protection)".to_owned());
+            let dnssec = dnssec.then(|| "signatures are validated (dnssec)".to_owned());
+            let checks: Vec<_> = [require_private, rebind, dnssec].into_iter().flatten().collect();
+            format!("checks    {}", checks.join("; "))
+        }
         Step::Refused { because } => format!("refused   {because}"),
     }
 }

@@ -11,6 +11,7 @@ use ipnet::IpNet;
 
 use super::findings::Problem;
 use super::limits::{CACHE_SIZE_MAX, CACHE_SIZE_MIN, TimeRange};
+use crate::addresses::Class;
 use crate::wire::{Name, Rtype};
 pub(super) use upstream::{WANTED_UPSTREAM, upstream};
 
@@ -117,44 +118,6 @@ pub(super) fn endpoint_address(text: &str) -> Result<IpAddr, Problem> {
         "{wrong} cannot be a private endpoint; write its private address (10.0.0.0/8, \
          172.16.0.0/12, 192.168.0.0/16, 100.64.0.0/10 or fc00::/7)"
     )))
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Class {
-    Private,
-    Loopback,
-    Documentation,
-    LinkLocal,
-    Multicast,
-    Unspecified,
-    Public,
-}
-
-impl Class {
-    fn of(address: IpAddr) -> Self {
-        let (documentation, private, link_local) = match address {
-            IpAddr::V4(v4) => {
-                // 100.64.0.0/10 is carrier-grade NAT (RFC 6598), which Azure networks may use.
-                let shared = v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64;
-                (v4.is_documentation(), v4.is_private() || shared, v4.is_link_local())
-            }
-            IpAddr::V6(v6) => {
-                let [first, second, ..] = v6.segments();
-                let documentation =
-                    (first, second) == (0x2001, 0xdb8) || (first, second & 0xf000) == (0x3fff, 0);
-                (documentation, v6.is_unique_local(), v6.is_unicast_link_local())
-            }
-        };
-        match () {
-            () if private => Self::Private,
-            () if address.is_loopback() => Self::Loopback,
-            () if documentation => Self::Documentation,
-            () if link_local => Self::LinkLocal,
-            () if address.is_multicast() || address == Ipv4Addr::BROADCAST => Self::Multicast,
-            () if address.is_unspecified() => Self::Unspecified,
-            () => Self::Public,
-        }
-    }
 }
 
 /// What to write for a network.

@@ -5,7 +5,7 @@
 use super::splice::{self, Chain};
 use crate::wire::{
     Answer, AnswerRef, Full, MAX_MESSAGE_OCTETS, Malformed, MessageWriter, Name, Question, Rcode,
-    Record, Rtype, Section, canonical_rdata, flags, read_name,
+    Record, Rtype, Section, copy_record, flags,
 };
 use crate::zones::Zones;
 
@@ -50,11 +50,20 @@ pub(super) fn join(
     question_octets.extend(question.qtype.0.to_be_bytes());
     question_octets.extend(question.qclass.to_be_bytes());
     writer.raw(&question_octets).map_err(|Full| Malformed)?;
-    let parts =
-        [(first, Section::Answer, 1), (rest, Section::Answer, 1), (rest, Section::Authority, 2)];
-    for (from, section, place) in parts {
-        for record in from.records().filter(|record| record.section == section) {
-            copy_record(&mut writer, from, &record)?;
+    // A wildcard's CNAME needs its denials (RFC 4035 §5.3.4); what else the first says of zones is
+    // not about the end.
+    let any = |_: Rtype| true;
+    let proves = |rtype: Rtype| matches!(rtype, Rtype::NSEC | Rtype::NSEC3 | Rtype::RRSIG);
+    let parts: [(_, _, usize, &dyn Fn(Rtype) -> bool); 4] = [
+        (first, Section::Answer, 1, &any),
+        (rest, Section::Answer, 1, &any),
+        (first, Section::Authority, 2, &proves),
+        (rest, Section::Authority, 2, &any),
+    ];
+    for (from, section, place, belongs) in parts {
+        let in_section = |record: &Record<'_>| record.section == section && belongs(record.rtype);
+        for record in from.records().filter(in_section) {
+            copy_record(&mut writer, question.qname.as_wire(), from.message(), &record)?;
             if let Some(count) = counts.get_mut(place) {
                 *count += 1;
             }
@@ -62,20 +71,4 @@ pub(super) fn join(
     }
     writer.set_counts(counts);
     Answer::parse(&out, question).map_err(|_| Malformed)
-}
-
-/// Copies a record with all its names uncompressed.
-fn copy_record(
-    writer: &mut MessageWriter<'_>,
-    from: &AnswerRef<'_>,
-    record: &Record<'_>,
-) -> Result<(), Malformed> {
-    let (owner, _) = read_name(from.message(), record.owner_at)?;
-    let mut rdata = Vec::with_capacity(record.rdata.len());
-    canonical_rdata(from.message(), record, &mut rdata)?;
-    let written = writer
-        .raw(owner.as_wire())
-        .and_then(|()| writer.fixed(record.rtype, record.class, record.ttl, rdata.len()))
-        .and_then(|()| writer.raw(&rdata));
-    written.map_err(|Full| Malformed)
 }

@@ -92,6 +92,7 @@ pub fn decide<R: Recorder>(
         return refuse(query, asked.transport, Ede::NotAuthoritative, because, out, recorder);
     };
     recorder.note(|| rule_step(rule));
+    recorder.note_some(|| snapshot.guard.step(rule, &query.qname.to_name()));
     Verdict::Forward
 }
 
@@ -220,9 +221,4 @@ fn rule_step(rule: &Rule) -> Step {
 
 fn state_of(target: &Target) -> UpstreamState {
     UpstreamState { report: target.upstream().report(), looping: target.is_looping() }
-}
-
-/// Whether an answer's chain ends with us, whatever the upstream says of its end.
-pub(super) fn leads_to_us(snapshot: &Snapshot, qtype: Rtype, answer: &AnswerRef<'_>) -> bool {
-    matches!(splice::chain(&snapshot.zones, qtype, answer), Some(Chain::Ours { .. }))
 }

@@ -8,9 +8,13 @@
 )]
 
 mod chase;
+mod checks;
+mod complaints;
 mod decide;
 mod expect;
 mod explain;
+mod fetch;
+mod guard;
 mod private;
 mod recorder;
 mod refreshes;
@@ -20,6 +24,7 @@ mod snapshot;
 mod splice;
 #[cfg(test)]
 mod tests;
+mod validated;
 mod worker;
 
 use std::net::IpAddr;

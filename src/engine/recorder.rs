@@ -11,7 +11,12 @@ use crate::zones::Preference;
 /// even made.
 pub trait Recorder {
     /// Takes a step; `step` builds it only for those who listen.
-    fn note(&mut self, step: impl FnOnce() -> Step);
+    fn note(&mut self, step: impl FnOnce() -> Step) {
+        self.note_some(|| Some(step()));
+    }
+
+    /// Takes a step, where there is one.
+    fn note_some(&mut self, step: impl FnOnce() -> Option<Step>);
 
     /// The kept answer that was used is asked for often and ends soon: time to fetch it anew.
     fn note_end_is_near(&mut self) {}
@@ -22,7 +27,7 @@ pub struct Silent;
 
 impl Recorder for Silent {
     #[inline]
-    fn note(&mut self, _step: impl FnOnce() -> Step) {}
+    fn note_some(&mut self, _step: impl FnOnce() -> Option<Step>) {}
 }
 
 /// Keeps all steps, in order.
@@ -30,8 +35,8 @@ impl Recorder for Silent {
 pub struct Steps(pub Vec<Step>);
 
 impl Recorder for Steps {
-    fn note(&mut self, step: impl FnOnce() -> Step) {
-        self.0.push(step());
+    fn note_some(&mut self, step: impl FnOnce() -> Option<Step>) {
+        self.0.extend(step());
     }
 }
 
@@ -96,6 +101,15 @@ pub enum Step {
         upstreams: Vec<UpstreamState>,
         /// The budget of one query, milliseconds.
         timeout_ms: u64,
+    },
+    /// What is looked for in an upstream's answer.
+    Checks {
+        /// The zone that wants every address in it to be private.
+        require_private: Option<String>,
+        /// No address in it may be private.
+        rebind_protection: bool,
+        /// Its signatures are validated.
+        dnssec: bool,
     },
     /// The query is not answered.
     Refused {

@@ -127,7 +127,8 @@ pub(super) fn failure(
         Failure::BadReply(answer) => answer.ede_options(),
         _ => &[],
     };
-    let ede = Some((failure.ede(), failure.text()));
+    let text = failure.text();
+    let ede = Some((failure.ede(), &*text));
     Reply::begin(query, transport, out).finish(0, Rcode::SERVFAIL, ede, options);
 }
 

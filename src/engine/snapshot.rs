@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::complaints::Complaints;
+use super::guard::Guard;
 use crate::access::Clients;
 use crate::cache::{Cache, Failures};
 use crate::config::{Config, Limits, LogQueries, Refused};
+use crate::dnssec::Validator;
 use crate::forward::{Failure, Flights, LoopGuard, Rules};
 use crate::wire::Answer;
 use crate::zones::Zones;
@@ -17,8 +20,13 @@ pub struct Snapshot {
     /// Site names, for people.
     pub(super) sites: Box<[String]>,
     pub(super) zones: Zones,
+    /// What upstreams' answers must not hold.
+    pub(super) guard: Guard,
+    pub(super) complaints: Complaints,
     /// Forward rules.
     pub rules: Arc<Rules>,
+    /// Holds answers against trust anchors, where a rule validates.
+    pub validator: Arc<Validator>,
     /// Kept answers; outlives the snapshot.
     pub cache: Arc<Cache>,
     /// Questions under way: those of one set of rules only, so that nobody of a new one joins them.
@@ -47,7 +55,10 @@ impl Snapshot {
             refused: config.access.refused,
             sites: config.sites.iter().map(|site| site.name.clone()).collect(),
             zones: Zones::new(&config.private_links),
+            guard: Guard::new(&config.private_links),
+            complaints: Complaints::default(),
             rules: Arc::new(rules),
+            validator: Arc::new(Validator::built_in(&config.dnssec, &config.private_links)),
             cache: Arc::new(Cache::new(config.cache.size_octets, config.cache.stale)),
             flights: Arc::new(Flights::new(config.limits.in_flight)),
             failures: Arc::new(Failures::new()),

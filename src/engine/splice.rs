@@ -37,6 +37,11 @@ pub(super) fn follow<'z>(zones: &'z Zones, answer: &AnswerRef<'_>) -> Chain<'z> 
     Chain::Elsewhere(last)
 }
 
+/// Whether a chain ends with us, whatever the upstream says of its end.
+pub(super) fn leads_to_us(zones: &Zones, qtype: Rtype, answer: &AnswerRef<'_>) -> bool {
+    matches!(chain(zones, qtype, answer), Some(Chain::Ours { .. }))
+}
+
 /// Writes the chain up to `target` and our own answer behind it.
 pub(super) fn write<R: Recorder>(
     mut reply: Reply<'_>,

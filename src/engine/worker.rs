@@ -2,31 +2,20 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use arc_swap::{ArcSwap, Guard};
-use tokio::task::spawn_local;
-use tokio::time::{sleep, timeout};
 
-use super::decide::{answer_late, leads_to_us};
+use super::decide::answer_late;
 use super::recorder::{Recorder, Step};
 use super::refreshes::Refreshes;
 use super::reply::{self, Age};
 use super::snapshot::Snapshot;
-use super::{Asked, Outcome, Silence, Transport, Verdict, chase, decide};
-use crate::cache::Hit;
+use super::{Asked, Outcome, Silence, Transport, Verdict, decide, splice};
 use crate::config::LogQueries;
 use crate::forward::{Failure, Forwarder};
 use crate::metrics::{Counters, Event};
-use crate::wire::{Answer, Header, Name, Query, Question, Rcode, Rtype, flags};
-
-/// How long `. NS` may take: CoreDNS takes any reply to it for health and silence for death within
-/// a second, so it is answered at once even while every upstream is dead.
-const ROOT_NS_BUDGET: Duration = Duration::from_millis(250);
-
-/// How long a client waits at most when there is a stale answer for it: RFC 8767 §5 has 1.8 s, as stub
-/// resolvers ask again after two or more.
-const STALE_AFTER: Duration = Duration::from_millis(1_800);
+use crate::wire::{Header, Query, Rcode, flags};
 
 /// What all workers share.
 pub struct Shared {
@@ -39,7 +28,7 @@ struct EndWatch(bool);
 
 impl Recorder for EndWatch {
     #[inline]
-    fn note(&mut self, _step: impl FnOnce() -> Step) {}
+    fn note_some(&mut self, _step: impl FnOnce() -> Option<Step>) {}
 
     fn note_end_is_near(&mut self) {
         self.0 = true;
@@ -49,9 +38,9 @@ impl Recorder for EndWatch {
 /// One thread's engine. Stays on its thread: it holds that thread's upstream sockets.
 pub struct Worker {
     shared: Arc<Shared>,
-    forwarder: Forwarder,
-    counters: Arc<Counters>,
-    refreshes: Refreshes,
+    pub(super) forwarder: Forwarder,
+    pub(super) counters: Arc<Counters>,
+    pub(super) refreshes: Refreshes,
 }
 
 impl Worker {
@@ -118,171 +107,6 @@ impl Worker {
         self.finish(snapshot, asked, request, outcome, out, begin);
     }
 
-    /// Asks for `question`, together with everybody who asks for it now.
-    async fn fetch_once(
-        self: &Rc<Self>,
-        snapshot: &Arc<Snapshot>,
-        question: Question,
-    ) -> Result<Arc<Answer>, Failure> {
-        let lead = self.fetch(snapshot, &question);
-        snapshot.flights.run(&question, lead).await
-    }
-
-    async fn fetch(
-        self: &Rc<Self>,
-        snapshot: &Arc<Snapshot>,
-        question: &Question,
-    ) -> Result<Arc<Answer>, Failure> {
-        let now = Instant::now();
-        let stale = match snapshot.cache.find_stale(&question.borrowed(), now) {
-            // Another worker may have brought it between our look and this flight. Who waits gets it
-            // with the TTLs that it came with: so not if it is older.
-            Some(hit) if hit.age_seconds == 0 && holds(snapshot, question, &hit) => {
-                return Ok(Arc::new(hit.answer().to_answer()));
-            }
-            kept => kept.is_some_and(|hit| hit.is_stale()),
-        };
-        if let Some(failure) = snapshot.failures.recent(&question.borrowed(), now) {
-            return Err(failure);
-        }
-        if stale {
-            return self.fetch_behind(snapshot, question.clone()).await;
-        }
-        self.ask_and_keep(snapshot, question).await
-    }
-
-    /// Fetches what there is a stale answer for: who waits gets that after a while, and this goes on
-    /// for those who ask later (RFC 8767 §5).
-    async fn fetch_behind(
-        self: &Rc<Self>,
-        snapshot: &Arc<Snapshot>,
-        question: Question,
-    ) -> Result<Arc<Answer>, Failure> {
-        let Some(refresh) = self.refreshes.begin(&question.borrowed()) else {
-            return Err(Failure::TimedOut);
-        };
-        // Where nobody is there to answer, waiting gains nothing.
-        let rule = snapshot.rules.find(&(&question.qname).into());
-        let patience =
-            if rule.is_some_and(|rule| rule.is_down()) { Duration::ZERO } else { STALE_AFTER };
-        let fetched = spawn_local({
-            let (worker, snapshot) = (Rc::clone(self), Arc::clone(snapshot));
-            async move {
-                let _until_done = refresh;
-                worker.ask_and_keep(&snapshot, &question).await
-            }
-        });
-        match timeout(patience, fetched).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) | Err(_) => Err(Failure::TimedOut),
-        }
-    }
-
-    /// Fetches what `request` asks for while its kept answer still holds.
-    fn refresh(self: &Rc<Self>, snapshot: &Arc<Snapshot>, request: &[u8]) {
-        let Ok(query) = Query::parse(request) else { return };
-        let Some(refresh) = self.refreshes.begin(&query.as_question()) else { return };
-        let (worker, snapshot) = (Rc::clone(self), Arc::clone(snapshot));
-        let question = query.to_question();
-        spawn_local(async move {
-            if worker.fetch_once(&snapshot, question).await.is_ok() {
-                worker.counters.count(Event::Prefetched);
-            } else {
-                // Every hit would try again.
-                sleep(snapshot.failure_ttl).await;
-            }
-            drop(refresh);
-        });
-    }
-
-    /// Asks upstreams, and keeps what they say: an answer, or that there is none.
-    async fn ask_and_keep(
-        &self,
-        snapshot: &Snapshot,
-        question: &Question,
-    ) -> Result<Arc<Answer>, Failure> {
-        let asked = self.ask_upstreams(snapshot, question).await;
-        let now = Instant::now();
-        match &asked {
-            Ok((answer, leads_to_us)) => {
-                snapshot.failures.forget(&question.borrowed());
-                snapshot.cache.insert(question, answer, *leads_to_us, now);
-            }
-            Err(failure) if failure.is_worth_remembering() => {
-                let ttl = snapshot.failure_ttl;
-                snapshot.failures.note(question, failure.clone(), ttl, now);
-            }
-            Err(_) => {}
-        }
-        asked.map(|(answer, _)| answer)
-    }
-
-    /// An answer, and whether its chain leads to us.
-    async fn ask_upstreams(
-        &self,
-        snapshot: &Snapshot,
-        question: &Question,
-    ) -> Result<(Arc<Answer>, bool), Failure> {
-        let Some(rule) = snapshot.rules.find(&(&question.qname).into()) else {
-            return Err(Failure::NoUpstream);
-        };
-        let budget = if question.qname == Name::root() && question.qtype == Rtype::NS {
-            rule.timeout().min(ROOT_NS_BUDGET)
-        } else {
-            rule.timeout()
-        };
-        let deadline = tokio::time::Instant::now() + budget;
-        let chased = self.ask_and_chase(snapshot, question, deadline).await;
-        let leads = |answer: &Answer| leads_to_us(snapshot, question.qtype, &answer.borrowed());
-        match chased {
-            Ok(answer) => {
-                let leads = leads(&answer);
-                Ok((Arc::new(answer), leads))
-            }
-            // A server that cannot resolve our private zone still shows the chain that leads there.
-            Err(Failure::BadReply(answer)) if leads(&answer) => Ok((answer, true)),
-            Err(failure) => Err(failure),
-        }
-    }
-
-    /// Asks, and goes on asking while the answer ends in a CNAME that is not ours, all of it until
-    /// `deadline`.
-    async fn ask_and_chase(
-        &self,
-        snapshot: &Snapshot,
-        question: &Question,
-        deadline: tokio::time::Instant,
-    ) -> Result<Answer, Failure> {
-        let rule = snapshot.rules.find(&(&question.qname).into()).ok_or(Failure::NoUpstream)?;
-        let mut whole = self.forwarder.ask(rule, question, deadline).await?;
-        for _ in 0..chase::MAX_HOPS {
-            let Some(qname) = chase::next(&snapshot.zones, question, &whole.borrowed()) else {
-                break;
-            };
-            // Where nobody can be asked, the chain's beginning is all there is.
-            let Some(rule) = snapshot.rules.find(&(&qname).into()) else { break };
-            let next = Question { qname, ..question.clone() };
-            let rest = match self.forwarder.ask(rule, &next, deadline).await {
-                Ok(rest) => rest,
-                // It may show a chain that goes on to us.
-                Err(Failure::BadReply(rest)) => {
-                    let joined = chase::join(question, &whole.borrowed(), &rest.borrowed());
-                    return Err(
-                        joined.map_or(Failure::Garbled, |all| Failure::BadReply(all.into()))
-                    );
-                }
-                Err(failure) => return Err(failure),
-            };
-            let is_end = rest.borrowed().header().answers == 0;
-            whole = chase::join(question, &whole.borrowed(), &rest.borrowed())
-                .map_err(|_| Failure::Garbled)?;
-            if is_end {
-                break;
-            }
-        }
-        Ok(whole)
-    }
-
     /// A query of our own came back: an upstream asks us.
     fn catch(&self, snapshot: &Snapshot, asked: &Asked, request: &[u8]) {
         self.counters.count(Event::Loop);
@@ -323,11 +147,6 @@ impl Worker {
     }
 }
 
-/// Whether a kept answer is one: what holds only while its chain leads to us must lead there.
-fn holds(snapshot: &Snapshot, question: &Question, hit: &Hit) -> bool {
-    !hit.needs_us || leads_to_us(snapshot, question.qtype, &hit.answer())
-}
-
 /// Writes what is kept past its time, where there is something, and where the failure is no verdict
 /// on it (RFC 8767 §4).
 fn answer_stale(
@@ -337,12 +156,12 @@ fn answer_stale(
     failure: &Failure,
     out: &mut Vec<u8>,
 ) -> Option<Outcome> {
-    if failure.is_verdict() {
+    if !failure.may_serve_stale() {
         return None;
     }
     let hit = snapshot.cache.find_stale(&query.as_question(), Instant::now())?;
     let answer = hit.answer();
-    if hit.needs_us && !leads_to_us(snapshot, query.qtype, &answer) {
+    if hit.needs_us && !splice::leads_to_us(&snapshot.zones, query.qtype, &answer) {
         return None;
     }
     // Somebody may have brought a new one in the meantime.

@@ -1,13 +1,15 @@
 //! Why a question got no usable answer.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::wire::{Answer, Ede, Rcode};
 
-/// Why a question got no usable answer. Every one of them is a reason to serve stale data where
-/// there is some (RFC 8767 §5), and SERVFAIL to the client otherwise.
+/// Why a question got no usable answer. SERVFAIL to the client, unless there is stale data and
+/// [`Failure::may_serve_stale`] allows it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Failure {
     /// No upstream replied inside the budget.
@@ -27,6 +29,28 @@ pub enum Failure {
     Overloaded,
     /// The rule has no upstream at present: its resolv.conf names none.
     NoUpstream,
+    /// An answer came with an address that must not be let through.
+    Filtered(Unwanted),
+    /// An answer came that does not validate.
+    Bogus(Bogus),
+}
+
+/// An address that an answer must not hold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unwanted {
+    /// A public one, where the name must be private.
+    Public(IpAddr),
+    /// A private one, where a name of the public DNS could reach our own network by it.
+    Private(IpAddr),
+}
+
+/// How validation failed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Bogus {
+    /// The extended error that says it.
+    pub ede: Ede,
+    /// The same in words, with the name that it is about.
+    pub text: Arc<str>,
 }
 
 impl Failure {
@@ -36,9 +60,10 @@ impl Failure {
         !matches!(self, Self::Overloaded | Self::Looping | Self::NoUpstream)
     }
 
-    /// Whether upstreams answered and the answer must not be used: an older one is no better.
-    pub fn is_verdict(&self) -> bool {
-        false
+    /// Whether expired data may serve in its place (RFC 8767 §5): not where an upstream gave an
+    /// answer and we refused it.
+    pub fn may_serve_stale(&self) -> bool {
+        !matches!(self, Self::Filtered(_) | Self::Bogus(_))
     }
 
     /// The extended error (RFC 8914 §4) that tells the client.
@@ -49,12 +74,14 @@ impl Failure {
             Self::Unreachable(_) | Self::Untrusted | Self::Garbled => Ede::NetworkError,
             Self::NoUpstream => Ede::NotReady,
             Self::BadReply(_) | Self::Looping | Self::Overloaded => Ede::Other,
+            Self::Filtered(_) => Ede::Filtered,
+            Self::Bogus(bogus) => bogus.ede,
         }
     }
 
     /// The extended error's text: short, so that it fits beside anything.
-    pub fn text(&self) -> &'static str {
-        match self {
+    pub fn text(&self) -> Cow<'static, str> {
+        let text = match self {
             Self::TimedOut => "no upstream replied in time",
             Self::Unreachable(_) => "no upstream can be reached",
             Self::BadReply(answer) => match answer.rcode() {
@@ -69,7 +96,10 @@ impl Failure {
             Self::Looping => "forwarding loop",
             Self::Overloaded => "too many queries wait for upstreams",
             Self::NoUpstream => "no upstream is known at present",
-        }
+            Self::Filtered(unwanted) => return unwanted.to_string().into(),
+            Self::Bogus(bogus) => return bogus.text.to_string().into(),
+        };
+        text.into()
     }
 
     /// How much it tells whoever reads it, in comparison.
@@ -97,9 +127,22 @@ impl fmt::Display for Failure {
         match self {
             Self::Unreachable(kind) => write!(f, "{} ({kind})", self.text()),
             Self::BadReply(answer) => write!(f, "upstream replied {}", answer.rcode()),
-            _ => f.write_str(self.text()),
+            _ => f.write_str(&self.text()),
         }
     }
 }
 
 impl std::error::Error for Failure {}
+
+impl fmt::Display for Unwanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Public(address) => {
+                write!(f, "public address {address} for a name that must be private")
+            }
+            Self::Private(address) => {
+                write!(f, "private address {address} refused: rebind protection")
+            }
+        }
+    }
+}

@@ -14,7 +14,7 @@ use super::own::OwnAddresses;
 use super::policy::Order;
 use super::resolv_conf;
 use super::target::{ProbeZones, Target};
-use crate::config::{Forward, UpstreamServer, UpstreamSource};
+use crate::config::{Dnssec, Forward, UpstreamServer, UpstreamSource};
 use crate::upstream::{Alarm, Upstream, UpstreamReport};
 use crate::wire::{Name, NameMap, QName, Question};
 
@@ -43,6 +43,9 @@ pub struct Rule {
     probe: Question,
     /// Questions that may wait for one server.
     in_flight: AtomicU32,
+    require_private: bool,
+    rebind_protection: Option<Vec<Name>>,
+    dnssec: Dnssec,
     sources: Vec<UpstreamSource>,
     targets: ArcSwap<Vec<Arc<Target>>>,
 }
@@ -60,6 +63,12 @@ impl Rule {
     /// The zones it covers.
     pub fn zones(&self) -> &[Name] {
         &self.zones
+    }
+
+    /// The one of them that covers `qname`.
+    pub fn zone_of(&self, qname: &Name) -> Option<&Name> {
+        let covering = self.zones.iter().filter(|zone| qname.is_within(zone));
+        covering.max_by_key(|zone| zone.label_count())
     }
 
     /// The zones whose loops are looked for.
@@ -84,6 +93,21 @@ impl Rule {
     /// Whether none of its servers is there, as far as we know.
     pub fn is_down(&self) -> bool {
         self.targets.load().iter().all(|target| target.upstream().is_down())
+    }
+
+    /// Whether answers with a public address are refused.
+    pub fn require_private(&self) -> bool {
+        self.require_private
+    }
+
+    /// The names at or below which private addresses may be answered; `None`: everywhere.
+    pub fn rebind_protection(&self) -> Option<&[Name]> {
+        self.rebind_protection.as_deref()
+    }
+
+    /// Whether answers are validated.
+    pub fn dnssec(&self) -> Dnssec {
+        self.dnssec
     }
 
     /// The servers now, in their order, each address once.
@@ -138,6 +162,9 @@ impl Rules {
                 order: Order::new(forward.policy),
                 probe: Question::plain(forward.probe.0.clone(), forward.probe.1),
                 in_flight: AtomicU32::new(u32::MAX),
+                require_private: forward.require_private,
+                rebind_protection: forward.rebind_protection.clone(),
+                dnssec: forward.dnssec,
                 sources: forward.upstreams.clone(),
                 targets: ArcSwap::from_pointee(targets),
             }));

@@ -28,6 +28,12 @@ pub enum Event {
     Prefetched,
     /// Answered with our own SERVFAIL: no upstream gave an answer.
     Failed,
+    /// An upstream's answer refused: a public address for a name that must be private.
+    FilteredPublic,
+    /// An upstream's answer refused: a private address under rebind protection.
+    FilteredPrivate,
+    /// An upstream's answer refused: it does not validate.
+    Bogus,
     /// A query of our own that came back to us.
     Loop,
     /// Dropped: the client may not ask.
@@ -37,7 +43,7 @@ pub enum Event {
 }
 
 /// Every event with the label under which it is shown.
-const LABELS: [(Event, &str); 13] = [
+const LABELS: [(Event, &str); 16] = [
     (Event::Udp, "udp"),
     (Event::Tcp, "tcp"),
     (Event::Private, "private"),
@@ -48,6 +54,9 @@ const LABELS: [(Event, &str); 13] = [
     (Event::Fault, "fault"),
     (Event::Prefetched, "prefetched"),
     (Event::Failed, "failed"),
+    (Event::FilteredPublic, "filtered-public"),
+    (Event::FilteredPrivate, "filtered-private"),
+    (Event::Bogus, "bogus"),
     (Event::Loop, "loop"),
     (Event::DroppedAccess, "dropped-access"),
     (Event::DroppedNotAQuery, "dropped-not-a-query"),

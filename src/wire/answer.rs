@@ -162,6 +162,25 @@ impl Answer {
         self.borrowed().ede_options()
     }
 
+    /// The same with AD as told, and no TTL above `max_ttl_seconds`.
+    pub fn judged(mut self, authentic: bool, max_ttl_seconds: u32) -> Self {
+        let message_at = self.octets.len() - self.borrowed().message().len();
+        let places: Vec<_> = self.borrowed().ttl_places().collect();
+        let Some(message) = self.octets.get_mut(message_at..) else { return self };
+        for place in places {
+            let ttl = u32_at(message, place).unwrap_or(0).min(max_ttl_seconds);
+            if let Some(octets) = message.get_mut(place..place + 4) {
+                octets.copy_from_slice(&ttl.to_be_bytes());
+            }
+        }
+        if let Some(octets) = message.get_mut(2..4) {
+            let word = u16_at(octets, 0).unwrap_or(0) & !flags::AD;
+            let word = if authentic { word | flags::AD } else { word };
+            octets.copy_from_slice(&word.to_be_bytes());
+        }
+        self
+    }
+
     /// All of it, to be kept elsewhere: [`AnswerRef::from_octets`] reads it there.
     pub fn octets(&self) -> &[u8] {
         &self.octets

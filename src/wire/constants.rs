@@ -141,6 +141,16 @@ impl Rtype {
     pub const DS: Self = Self(43);
     /// Signature (RFC 4034).
     pub const RRSIG: Self = Self(46);
+    /// The next name of a zone: a proof that there is none between (RFC 4034).
+    pub const NSEC: Self = Self(47);
+    /// A zone's key (RFC 4034).
+    pub const DNSKEY: Self = Self(48);
+    /// The next name's hash (RFC 5155).
+    pub const NSEC3: Self = Self(50);
+    /// Where a service is, with hints of its addresses (RFC 9460).
+    pub const SVCB: Self = Self(64);
+    /// The same for HTTP (RFC 9460 §9).
+    pub const HTTPS: Self = Self(65);
     /// Incremental transfer, a QTYPE (RFC 1995).
     pub const IXFR: Self = Self(251);
     /// Zone transfer, a QTYPE (RFC 5936).
@@ -181,8 +191,24 @@ pub enum Ede {
     Other = 0,
     /// Its time is over, and no upstream gave a new one (RFC 8767).
     StaleAnswer = 3,
+    /// Validation came to no end.
+    DnssecIndeterminate = 5,
+    /// Validation failed.
+    DnssecBogus = 6,
+    /// All signatures have expired.
+    SignatureExpired = 7,
+    /// No signature is valid yet.
+    SignatureNotYetValid = 8,
+    /// The zone's keys, which its parent names, are not there.
+    DnskeyMissing = 9,
+    /// Signatures that ought to be there are not.
+    RrsigsMissing = 10,
+    /// The proof that there is no such name or type is not there.
+    NsecMissing = 12,
     /// The upstream answers that this is not available now.
     NotReady = 14,
+    /// The answer is one that this server was told not to let through.
+    Filtered = 17,
     /// The client is not allowed here.
     Prohibited = 18,
     /// As [`Self::StaleAnswer`], for a name that did not exist.

@@ -15,6 +15,7 @@ mod name_map;
 mod query;
 mod question;
 mod relevance;
+mod rewrite;
 mod writer;
 
 pub use answer::{Answer, AnswerRef, Link};
@@ -28,6 +29,7 @@ pub use name::{MAX_LABEL_OCTETS, MAX_NAME_OCTETS, Name, NameError, QName};
 pub use name_map::NameMap;
 pub use query::{Edns, Fault, Query};
 pub use question::{AnswerError, Question, QuestionRef};
+pub use rewrite::copy_record;
 pub use writer::{Full, MessageWriter};
 
 /// The two octets at `at`, big-endian; `None` past the end.

@@ -2,9 +2,10 @@
 //! a public address of a protected name past us (RFC 2181 §5.4.1; RFC 5452 §6).
 
 use super::constants::{MAX_MESSAGE_OCTETS, Rtype};
-use super::message::{Header, Malformed, Record, Records, Section, canonical_rdata, read_name};
+use super::message::{Header, Malformed, Record, Records, Section, read_name};
 use super::name::QName;
 use super::question::{AnswerError, Question};
+use super::rewrite::copy_record;
 use super::u16_at;
 use super::writer::{Full, MessageWriter};
 
@@ -20,7 +21,7 @@ pub(super) enum Relevant {
     /// All of it, as nearly always; the CNAMEs from the question on, in chain order.
     Whole(Vec<LinkPlace>),
     /// Not all: the reply without its strangers and its additional records but OPT, names
-    /// uncompressed.
+    /// uncompressed but for the question's.
     Part(Vec<u8>),
 }
 
@@ -171,6 +172,7 @@ impl<'a> Reply<'a> {
         let mut writer = MessageWriter::begin(&mut out, MAX_MESSAGE_OCTETS, id, flags);
         let question = self.message.get(super::HEADER_OCTETS..self.question_end);
         writer.raw(question.ok_or(Malformed)?).map_err(|Full| Malformed)?;
+        let (qname, _) = read_name(self.message, super::HEADER_OCTETS)?;
         let mut counts = [1, 0, 0, 0];
         for record in self.records() {
             let record = record?;
@@ -180,14 +182,7 @@ impl<'a> Reply<'a> {
             {
                 continue;
             }
-            let (owner, _) = read_name(self.message, record.owner_at)?;
-            let mut rdata = Vec::with_capacity(record.rdata.len());
-            canonical_rdata(self.message, &record, &mut rdata)?;
-            writer
-                .raw(owner.as_wire())
-                .and_then(|()| writer.fixed(record.rtype, record.class, record.ttl, rdata.len()))
-                .and_then(|()| writer.raw(&rdata))
-                .map_err(|Full| Malformed)?;
+            copy_record(&mut writer, qname.as_wire(), self.message, &record)?;
             let [_, answers, authorities, additionals] = &mut counts;
             *match record.section {
                 Section::Answer => answers,

@@ -1,8 +1,11 @@
 //! Decisions, read back with hickory's decoder as a second opinion on the octets.
 
+mod guard;
 mod kept;
 mod ours;
 mod stale;
+mod upstream;
+mod validated;
 
 use std::time::Duration;
 

@@ -1,0 +1,195 @@
+//! Between hickory's validator, which wants `Send`, and a source of keys that lives on one thread:
+//! the validator leaves its questions at a [`Desk`], the [`Clerk`] of one validation answers them.
+//! Here stands how much one question may cost.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+
+use hickory_proto::op::{DnsRequest, DnsResponse, Message, Query};
+use hickory_proto::rr::RecordType;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::xfer::DnsResponseStream;
+use hickory_resolver::net::{DnsHandle, NetError};
+use tokio::sync::{mpsc, oneshot};
+
+use super::Source;
+use super::parts::{Part, from_hickory, to_hickory};
+use crate::wire::{CLASS_IN, Name, Question, Rtype};
+
+/// Questions about keys for one client's question. A chain of ten unsigned names in ten zones takes
+/// some 50 while nothing is kept; nobody honest needs more.
+pub(super) const MAX_QUERIES: usize = 64;
+/// Looks at what is known already, for one client's question: each is a copy, nothing more.
+pub(super) const MAX_LOOKS: usize = 1_024;
+/// Signatures in one message. Honest ones have one or two for each RRset, and few RRsets
+/// (KeyTrap, CVE-2023-50387). Each is tried with at most three keys, some 0.1 ms each.
+pub(super) const MAX_SIGNATURES: usize = 64;
+/// Signatures in all messages for one client's question.
+pub(super) const MAX_SIGNATURES_IN_ALL: usize = 256;
+/// Keys, or digests of keys, that one zone may have: the largest known have about a dozen. Each is
+/// hashed for every signature.
+pub(super) const MAX_KEYS: usize = 32;
+/// Questions of the validator that wait for the clerk: it asks for one to eight at once.
+const DESK: usize = 8;
+
+/// What the validator takes for a resolver.
+#[derive(Clone)]
+pub(super) struct Desk(mpsc::Sender<Ask>);
+
+/// A question on the desk.
+struct Ask {
+    query: Query,
+    reply: oneshot::Sender<Result<DnsResponse, NetError>>,
+}
+
+impl DnsHandle for Desk {
+    type Response = DnsResponseStream;
+    type Runtime = TokioRuntimeProvider;
+
+    fn send(&self, request: DnsRequest) -> Self::Response {
+        let desk = self.0.clone();
+        let query = request.queries.first().cloned();
+        let fetch: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(async move {
+            let query = query.ok_or(NetError::Message("a request without a question"))?;
+            let (reply, replied) = oneshot::channel();
+            // Nobody is there any more when the time is up; then nobody reads this either.
+            let gone = NetError::Message("validation has ended");
+            desk.send(Ask { query, reply }).await.map_err(|_| gone.clone())?;
+            replied.await.map_err(|_| gone)?
+        });
+        DnsResponseStream::from(Box::pin(fetch))
+    }
+}
+
+/// Answers the validator's questions about keys, each once.
+pub(super) struct Clerk<'a, S> {
+    source: &'a S,
+    inbox: mpsc::Receiver<Ask>,
+    desk: Desk,
+    known: HashMap<(Name, Rtype), Option<Arc<Part>>>,
+    queries: usize,
+    looks: usize,
+    signatures: usize,
+    /// What could not be had, in words: then nothing can be said of what needs it.
+    missing: Option<String>,
+}
+
+impl<'a, S: Source> Clerk<'a, S> {
+    pub(super) fn new(source: &'a S) -> Self {
+        let (sender, inbox) = mpsc::channel(DESK);
+        Self {
+            source,
+            inbox,
+            desk: Desk(sender),
+            known: HashMap::new(),
+            queries: 0,
+            looks: 0,
+            signatures: 0,
+            missing: None,
+        }
+    }
+
+    pub(super) fn desk(&self) -> Desk {
+        self.desk.clone()
+    }
+
+    /// Puts the part that is validated where the validator asks for it. Gives false where it holds
+    /// more than anybody may ask us to look at.
+    pub(super) fn put(&mut self, part: Arc<Part>) -> bool {
+        let key = from_hickory(&part.name).map(|name| (name, Rtype(part.asked.into())));
+        let Some(key) = key.filter(|_| self.affords(&part)) else { return false };
+        self.known.insert(key, Some(part));
+        true
+    }
+
+    /// What could not be had.
+    pub(super) fn missing(&self) -> Option<&str> {
+        self.missing.as_deref()
+    }
+
+    /// Whatever was brought.
+    pub(super) fn brought(&self) -> impl Iterator<Item = &Part> {
+        self.known.values().flatten().map(|part| &**part)
+    }
+
+    /// Does `work`, answering what it asks.
+    pub(super) async fn serve<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                Some(ask) = self.inbox.recv() => {
+                    let part = self.answer(&ask.query).await;
+                    let reply = match part {
+                        Some(part) => response(&part.message),
+                        None => Err(NetError::NoConnections),
+                    };
+                    // It may have found what it wanted elsewhere.
+                    let _gone = ask.reply.send(reply);
+                }
+            }
+        }
+    }
+
+    async fn answer(&mut self, query: &Query) -> Option<Arc<Part>> {
+        let name = from_hickory(query.name())?;
+        self.bring(name, query.query_type()).await
+    }
+
+    /// The answer to a question about keys.
+    pub(super) async fn bring(&mut self, name: Name, rtype: RecordType) -> Option<Arc<Part>> {
+        self.looks += 1;
+        if self.looks > MAX_LOOKS {
+            return self.lack("validation takes too many steps".to_owned());
+        }
+        let key = (name, Rtype(rtype.into()));
+        if let Some(known) = self.known.get(&key) {
+            return known.clone();
+        }
+        self.queries += 1;
+        if self.queries > MAX_QUERIES {
+            return self.lack("validation takes too many queries".to_owned());
+        }
+        let question = Question {
+            qname: key.0.clone(),
+            qtype: key.1,
+            qclass: CLASS_IN,
+            dnssec_ok: true,
+            checking_disabled: true,
+        };
+        let answer = self.source.ask(question).await;
+        let part = answer.and_then(|answer| {
+            let message = Message::from_vec(answer.borrowed().message()).ok()?;
+            let name = to_hickory(&key.0)?;
+            Some(Arc::new(Part::new(&message, name, rtype)))
+        });
+        let part = match part {
+            Some(part) if self.affords(&part) => Some(part),
+            Some(_) => self.lack(format!("too many keys or signatures in {} {}", key.0, key.1)),
+            None => self.lack(format!("no answer for {} {}", key.0, key.1)),
+        };
+        self.known.insert(key, part.clone());
+        part
+    }
+
+    fn affords(&mut self, part: &Part) -> bool {
+        let signatures = part.signature_count();
+        self.signatures += signatures;
+        signatures <= MAX_SIGNATURES
+            && self.signatures <= MAX_SIGNATURES_IN_ALL
+            && part.records(RecordType::DNSKEY).count() <= MAX_KEYS
+            && part.records(RecordType::DS).count() <= MAX_KEYS
+    }
+
+    fn lack(&mut self, what: String) -> Option<Arc<Part>> {
+        self.missing.get_or_insert(what);
+        None
+    }
+}
+
+fn response(message: &Message) -> Result<DnsResponse, NetError> {
+    Ok(DnsResponse::from_message(message.clone())?)
+}

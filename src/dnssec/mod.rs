@@ -1,0 +1,52 @@
+//! Validation of what upstreams answer (RFC 4035 §5): whether signatures lead to a trust anchor.
+//!
+//! The cryptography and the proofs are hickory's; which part of an answer is held against which
+//! question, who fetches keys, and every bound is ours. Refuses to know clients, caches and rules:
+//! a [`Source`] brings keys, and says which names are validated at all.
+#![cfg_attr(
+    not(test),
+    warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)
+)]
+
+mod anchors;
+mod clerk;
+mod parts;
+mod reason;
+mod validator;
+mod wildcard;
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+
+use std::future::Future;
+use std::sync::Arc;
+
+pub use anchors::AnchorError;
+pub use validator::Validator;
+
+use crate::wire::{Answer, QName, Question};
+
+/// Where keys come from.
+pub trait Source {
+    /// Whether answers for `name` are validated; the others' names count as unsigned.
+    fn validates(&self, name: &QName) -> bool;
+
+    /// Brings the answer to a question about DS, DNSKEY or NS, which has DO and CD set; `None`
+    /// where there is none to be had.
+    fn ask(&self, question: Question) -> impl Future<Output = Option<Arc<Answer>>>;
+}
+
+/// What an answer that is not bogus is worth (RFC 4035 §4.3).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Security {
+    /// All of it is signed, and the signatures lead to a trust anchor.
+    Secure {
+        /// For how long, seconds: no TTL in it may be longer (RFC 4035 §5.3.3).
+        ttl_seconds: u32,
+    },
+    /// It lies, at least in part, where nothing is signed, no trust anchor leads to, or nothing is
+    /// validated.
+    Insecure,
+}

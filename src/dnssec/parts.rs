@@ -1,0 +1,141 @@
+//! Answers taken apart: what of them is held against which question.
+//!
+//! A chain of CNAMEs crosses zones, and its end may be a denial, so each link and the end are an
+//! answer of their own. Records that could prove nothing about a part's name are left out of it:
+//! what a stranger's zone says, however well signed, must not count.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use hickory_proto::dnssec::rdata::{DNSSECRData, RRSIG};
+use hickory_proto::op::{Message, OpCode, Query, ResponseCode};
+use hickory_proto::rr::{Name as HickoryName, RData, Record, RecordType, SerialNumber};
+use hickory_proto::serialize::binary::{BinDecodable, BinEncodable};
+
+use super::wildcard::Expansion;
+use crate::wire::Name;
+
+/// An answer to one question, without what does not belong to it.
+pub(super) struct Part {
+    pub(super) message: Message,
+    pub(super) name: HickoryName,
+    pub(super) asked: RecordType,
+    /// A wildcard gave it: `name` is the wildcard's then.
+    pub(super) expansion: Option<Expansion>,
+}
+
+impl Part {
+    /// What `whole` says of records of one type at `name`.
+    pub(super) fn new(whole: &Message, name: HickoryName, asked: RecordType) -> Self {
+        let held_answer = |record: &&Record| {
+            record.name == name
+                && match signature(record) {
+                    Some(signature) => {
+                        signature.input().type_covered == asked && is_from_above(signature, &name)
+                    }
+                    None => record.record_type() == asked,
+                }
+        };
+        let mut answers: Vec<_> = whole.answers.iter().filter(held_answer).cloned().collect();
+        let is_positive = answers.iter().any(|record| signature(record).is_none());
+        let undone = Expansion::undo(&name, &mut answers, || proofs(whole, &name));
+        let (expansion, name) = match undone.filter(|_| is_positive) {
+            Some((expansion, wildcard)) => (Some(expansion), wildcard),
+            None => (None, name),
+        };
+        let mut message = Message::response(0, OpCode::Query);
+        message.add_query(Query::query(name.clone(), asked));
+        message.metadata.response_code =
+            if is_positive { ResponseCode::NoError } else { whole.response_code };
+        if is_positive {
+            message.insert_answers(answers);
+        }
+        if !is_positive {
+            message.insert_authorities(proofs(whole, &name));
+        }
+        Self { message, name, asked, expansion }
+    }
+
+    /// The name whose records it holds, where a wildcard's stand for them too.
+    pub(super) fn stands_for(&self) -> &HickoryName {
+        self.expansion.as_ref().map_or(&self.name, Expansion::name)
+    }
+
+    /// Whether it has what was asked.
+    pub(super) fn is_positive(&self) -> bool {
+        !self.message.answers.is_empty()
+    }
+
+    /// The signatures over `covered` in the answer section.
+    pub(super) fn signatures(&self, covered: RecordType) -> impl Iterator<Item = &RRSIG> {
+        let signatures = self.message.answers.iter().filter_map(signature);
+        signatures.filter(move |signature| signature.input().type_covered == covered)
+    }
+
+    /// The answers of one type.
+    pub(super) fn records(&self, rtype: RecordType) -> impl Iterator<Item = &Record> {
+        self.message.answers.iter().filter(move |record| record.record_type() == rtype)
+    }
+
+    /// Whether a signature is valid at `now` (RFC 4034 §3.1.5).
+    pub(super) fn is_in_time(&self, signature: &RRSIG, now: SerialNumber) -> bool {
+        let input = signature.input();
+        input.sig_inception <= now && now <= input.sig_expiration
+    }
+
+    /// How many signatures validation may have to look at.
+    pub(super) fn signature_count(&self) -> usize {
+        self.message.all_sections().filter(|record| signature(record).is_some()).count()
+    }
+}
+
+/// The SOA of a zone at or above `name`, and signed denials of such a zone, with their signatures.
+fn proofs(whole: &Message, name: &HickoryName) -> Vec<Record> {
+    let signed_from_above = |owner: &HickoryName, rtype: RecordType| {
+        whole.authorities.iter().any(|record| {
+            record.name == *owner
+                && signature(record).is_some_and(|signature| {
+                    signature.input().type_covered == rtype && is_from_above(signature, name)
+                })
+        })
+    };
+    let counts = |owner: &HickoryName, rtype: RecordType| match rtype {
+        RecordType::SOA => owner.zone_of(name),
+        RecordType::NSEC | RecordType::NSEC3 => signed_from_above(owner, rtype),
+        _ => false,
+    };
+    let held = |record: &&Record| match signature(record) {
+        Some(signature) => {
+            is_from_above(signature, name) && counts(&record.name, signature.input().type_covered)
+        }
+        None => counts(&record.name, record.record_type()),
+    };
+    whole.authorities.iter().filter(held).cloned().collect()
+}
+
+fn is_from_above(signature: &RRSIG, name: &HickoryName) -> bool {
+    signature.input().signer_name.zone_of(name)
+}
+
+/// The signature that a record is.
+pub(super) fn signature(record: &Record) -> Option<&RRSIG> {
+    match &record.data {
+        RData::DNSSEC(DNSSECRData::RRSIG(signature)) => Some(signature),
+        _ => None,
+    }
+}
+
+/// The clock as signatures count it: seconds, modulo 2^32 (RFC 4034 §3.1.5).
+pub(super) fn now_seconds() -> SerialNumber {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    SerialNumber::new(u32::try_from(since & u64::from(u32::MAX)).unwrap_or(0))
+}
+
+/// A name as hickory has it.
+pub(super) fn to_hickory(name: &Name) -> Option<HickoryName> {
+    HickoryName::from_bytes(name.as_wire()).ok()
+}
+
+/// A name of hickory's as ours.
+pub(super) fn from_hickory(name: &HickoryName) -> Option<Name> {
+    Name::from_wire(&name.to_bytes().ok()?).ok()
+}

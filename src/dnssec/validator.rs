@@ -1,0 +1,373 @@
+//! From an answer to what it is worth, part by part.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use hickory_proto::dnssec::Proof;
+use hickory_proto::dnssec::rdata::DNSSECRData;
+use hickory_proto::op::{DnsRequest, DnsRequestOptions, Message, ResponseCode};
+use hickory_proto::rr::{Name as HickoryName, RData, Record, RecordType};
+use hickory_proto::serialize::binary::BinDecodable;
+use hickory_resolver::net::dnssec::DnssecDnsHandle;
+use hickory_resolver::net::xfer::FirstAnswer;
+use hickory_resolver::net::{DnsError, DnsHandle, NetError};
+
+use super::anchors::{AnchorError, Anchors};
+use super::clerk::{Clerk, Desk};
+use super::parts::{Part, from_hickory, signature, to_hickory};
+use super::reason::{bogus, opts_out, why};
+use super::wildcard::NSEC3_INSECURE_ITERATIONS;
+use super::{Security, Source};
+use crate::config::{DnssecConfig, PrivateLink};
+use crate::forward::Bogus;
+use crate::wire::{AnswerRef, Ede, Name, NameMap, QName, Question, Rcode, Rtype};
+
+/// Above so many it is bogus: nobody may make us hash that often.
+const NSEC3_BOGUS_ITERATIONS: u16 = 150;
+/// Verdicts kept within one question, so that the keys of a zone are looked at once. More than all
+/// RRsets that the messages of one question may hold.
+const VERDICTS: usize = 512;
+
+/// Holds answers against trust anchors.
+pub struct Validator {
+    anchors: Anchors,
+    /// Negative trust anchors (RFC 7646): nothing at or below them is validated.
+    negative: NameMap<()>,
+    /// The same names, in order, to be compared.
+    names: Vec<Name>,
+}
+
+/// hickory's validators by the zone of their anchor.
+type Handles = Vec<(Name, DnssecDnsHandle<Desk>)>;
+
+impl Validator {
+    /// Trusts the root, with the keys built in; validates nothing at or below `config`'s negative
+    /// anchors and the private-link zones, public and private.
+    pub fn built_in(config: &DnssecConfig, links: &[PrivateLink]) -> Self {
+        Self::with(Anchors::built_in(), config, links)
+    }
+
+    /// Trusts what the configuration's file says, if it names one; else see [`Self::built_in`].
+    ///
+    /// # Errors
+    /// A file that cannot be read, or that holds something else.
+    pub fn new(config: &DnssecConfig, links: &[PrivateLink]) -> Result<Self, AnchorError> {
+        let anchors = match &config.trust_anchors {
+            Some(path) => Anchors::read(path)?,
+            None => Anchors::built_in(),
+        };
+        Ok(Self::with(anchors, config, links))
+    }
+
+    fn with(anchors: Anchors, config: &DnssecConfig, links: &[PrivateLink]) -> Self {
+        let zones = links.iter().flat_map(|link| [&link.public_zone, &link.private_zone]);
+        let mut names: Vec<_> = zones.chain(&config.negative_trust_anchors).cloned().collect();
+        names.sort_unstable();
+        names.dedup();
+        let mut negative = NameMap::with_capacity(names.len());
+        for name in &names {
+            negative.insert(&QName::from(name), ());
+        }
+        Self { anchors, negative, names }
+    }
+
+    /// Whether it lets through nothing that `other` might have refused.
+    pub fn is_as_strict_as(&self, other: &Self) -> bool {
+        self.anchors.are(&other.anchors)
+            && self.names.iter().all(|name| other.names.binary_search(name).is_ok())
+    }
+
+    /// Says what `answer`, asked with DO and CD, is worth. `links`: only so many CNAMEs of it
+    /// matter, what follows is thrown away.
+    ///
+    /// Takes as long as `source` does; drop it when the time is up.
+    ///
+    /// # Errors
+    /// It ought to be signed, and is not, or not well.
+    pub async fn validate<S: Source>(
+        &self,
+        question: &Question,
+        answer: &AnswerRef<'_>,
+        links: Option<usize>,
+        source: &S,
+    ) -> Result<Security, Bogus> {
+        // A signature is what signs; none signs it.
+        if question.qtype == Rtype::RRSIG {
+            return Ok(Security::Insecure);
+        }
+        let steps = steps(question, answer, links);
+        let is_validated = |step: &Step| {
+            let name = QName::from(&step.name);
+            source.validates(&name) && self.negative.deepest(&name).is_none()
+        };
+        if !steps.iter().any(is_validated) {
+            return Ok(Security::Insecure);
+        }
+        let Ok(whole) = Message::from_vec(answer.message()) else {
+            return Err(bogus(Ede::DnssecIndeterminate, "the answer cannot be decoded"));
+        };
+        let proves_absence = matches!(answer.rcode(), Rcode::NOERROR | Rcode::NXDOMAIN);
+        let mut clerk = Clerk::new(source);
+        let mut handles = Handles::new();
+        let mut security = Security::Secure { ttl_seconds: u32::MAX };
+        let mut looked_at = LookedAt::default();
+        for step in steps {
+            let name = step.hickory_name()?;
+            if !is_validated(&step) {
+                security = Security::Insecure;
+                looked_at.passed.push(name);
+                continue;
+            }
+            for part in step.parts(&whole, &name, question.qtype)? {
+                // Nothing proves an error; the links that lead to it must hold all the same.
+                if !proves_absence && !part.is_positive() {
+                    security = Security::Insecure;
+                    continue;
+                }
+                looked_at.sets.push((part.stands_for().clone(), part.asked));
+                let of_part = self.validate_whole(part, &mut clerk, &mut handles).await?;
+                security = security.and(of_part);
+            }
+        }
+        // What follows a chain to us is thrown away.
+        if links.is_none() && whole.answers.iter().any(|record| !looked_at.covers(record)) {
+            return Err(bogus(Ede::DnssecBogus, "records in the answer that were not asked for"));
+        }
+        // Signatures alone say nothing.
+        Ok(if looked_at.sets.is_empty() { Security::Insecure } else { security })
+    }
+
+    /// Validates a part, and what proves that a wildcard may have given it.
+    async fn validate_whole<S: Source>(
+        &self,
+        part: Part,
+        clerk: &mut Clerk<'_, S>,
+        handles: &mut Handles,
+    ) -> Result<Security, Bogus> {
+        let part = Arc::new(part);
+        let security = self.validate_part(&part, clerk, handles).await?;
+        let is_secure = matches!(security, Security::Secure { .. });
+        // Where nothing is signed, nothing can be denied.
+        let Some(expansion) = part.expansion.as_ref().filter(|_| is_secure) else {
+            return Ok(security);
+        };
+        let denial = expansion.denial().ok_or_else(|| {
+            let name = expansion.name();
+            bogus(Ede::NsecMissing, format!("no proof that only a wildcard has {name}"))
+        })?;
+        let denied = self.validate_part(&Arc::new(denial.part), clerk, handles).await?;
+        Ok(if denial.is_weak { Security::Insecure } else { security.and(denied) })
+    }
+
+    async fn validate_part<S: Source>(
+        &self,
+        part: &Arc<Part>,
+        clerk: &mut Clerk<'_, S>,
+        handles: &mut Handles,
+    ) -> Result<Security, Bogus> {
+        if !clerk.put(Arc::clone(part)) {
+            return Err(bogus(Ede::DnssecIndeterminate, "too many signatures in the answer"));
+        }
+        let Some(handle) = self.handle(&part.name, clerk, handles).await? else {
+            return Ok(Security::Insecure);
+        };
+        let Some(query) = part.message.queries.first() else { return Ok(Security::Insecure) };
+        let request = DnsRequest::from_query(query.clone(), DnsRequestOptions::default());
+        let validated = clerk.serve(handle.send(request).first_answer()).await;
+        match validated {
+            Ok(message) => worth(part, &message).ok_or_else(|| why(part, clerk)),
+            Err(NetError::Dns(DnsError::Nsec { proof: Proof::Insecure, .. })) => {
+                Ok(Security::Insecure)
+            }
+            Err(_) => Err(why(part, clerk)),
+        }
+    }
+
+    /// The validator with the anchors above `name`; `None` where there is none.
+    async fn handle<S: Source>(
+        &self,
+        name: &HickoryName,
+        clerk: &mut Clerk<'_, S>,
+        handles: &mut Handles,
+    ) -> Result<Option<DnssecDnsHandle<Desk>>, Bogus> {
+        let anchor = match &self.anchors {
+            Anchors::BuiltIn(_) => None,
+            Anchors::File { .. } => {
+                let above = from_hickory(name).and_then(|n| self.anchors.above(&QName::from(&n)));
+                let Some(anchor) = above else { return Ok(None) };
+                Some(anchor)
+            }
+        };
+        let zone = anchor.map_or_else(Name::root, |anchor| anchor.zone.clone());
+        if let Some((_, handle)) = handles.iter().find(|(known, _)| *known == zone) {
+            return Ok(Some(handle.clone()));
+        }
+        let trusted = match (&self.anchors, anchor) {
+            (Anchors::BuiltIn(root), _) => Arc::clone(root),
+            (_, None) => return Ok(None),
+            (_, Some(anchor)) => {
+                let Some(keys) = clerk.bring(zone.clone(), RecordType::DNSKEY).await else {
+                    let missing = clerk.missing().unwrap_or("the keys of a trust anchor's zone");
+                    return Err(bogus(Ede::DnssecIndeterminate, missing));
+                };
+                let trusted = anchor.trusted(&keys).ok_or_else(|| {
+                    let ede =
+                        if keys.is_positive() { Ede::DnssecBogus } else { Ede::DnskeyMissing };
+                    bogus(ede, format!("no key of zone {zone} is one of its trust anchors"))
+                })?;
+                Arc::new(trusted)
+            }
+        };
+        let handle = DnssecDnsHandle::with_trust_anchor(clerk.desk(), trusted)
+            .nsec3_iteration_limits(Some(NSEC3_INSECURE_ITERATIONS), Some(NSEC3_BOGUS_ITERATIONS))
+            .validation_cache_size(VERDICTS);
+        handles.push((zone, handle.clone()));
+        Ok(Some(handle))
+    }
+}
+
+impl Security {
+    /// What both together are worth.
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Secure { ttl_seconds: one }, Self::Secure { ttl_seconds: two }) => {
+                Self::Secure { ttl_seconds: one.min(two) }
+            }
+            _ => Self::Insecure,
+        }
+    }
+}
+
+/// A name on the way from the question to the end.
+struct Step {
+    name: Name,
+    /// It leads on by a CNAME.
+    is_link: bool,
+}
+
+fn steps(question: &Question, answer: &AnswerRef<'_>, links: Option<usize>) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let mut name = question.qname.clone();
+    for link in answer.links().take(links.unwrap_or(usize::MAX)) {
+        steps.push(Step { name, is_link: true });
+        name = link.target.to_name();
+    }
+    // Who asks for the link gets the link alone; what lies behind ours is thrown away.
+    let ends = links.is_none() && (question.qtype != Rtype::CNAME || steps.is_empty());
+    if ends {
+        steps.push(Step { name, is_link: false });
+    }
+    steps
+}
+
+impl Step {
+    fn hickory_name(&self) -> Result<HickoryName, Bogus> {
+        let unknown = || bogus(Ede::DnssecIndeterminate, "a name cannot be decoded");
+        to_hickory(&self.name).ok_or_else(unknown)
+    }
+
+    /// What `whole` says of it, each record set by itself; nothing, where nothing may be said.
+    fn parts(&self, whole: &Message, name: &HickoryName, qtype: Rtype) -> Result<Vec<Part>, Bogus> {
+        let part = |rtype: RecordType| Part::new(whole, name.clone(), rtype);
+        let (asked, cname) = (RecordType::from(qtype.0), RecordType::CNAME);
+        if qtype == Rtype::ANY {
+            let here = whole.answers.iter().filter(|record| record.name == *name);
+            let types: BTreeSet<_> =
+                here.map(Record::record_type).filter(|rtype| *rtype != RecordType::RRSIG).collect();
+            // ANY ends with a CNAME or goes on, as the server likes (RFC 8482).
+            let may_end = whole.response_code == ResponseCode::NoError && !whole.answers.is_empty();
+            if !types.is_empty() || may_end {
+                let parts = types.into_iter().map(part);
+                return Ok(parts.map(|link| by_dname(whole, &link).unwrap_or(link)).collect());
+            }
+        }
+        if self.is_link {
+            let link = part(cname);
+            return Ok(vec![by_dname(whole, &link).unwrap_or(link)]);
+        }
+        let end = part(asked);
+        if end.is_positive() && whole.response_code != ResponseCode::NoError {
+            return Err(bogus(Ede::DnssecBogus, "an answer, and NXDOMAIN for the same name"));
+        }
+        Ok(vec![end])
+    }
+}
+
+/// What of an answer section has been judged.
+#[derive(Default)]
+struct LookedAt {
+    sets: Vec<(HickoryName, RecordType)>,
+    /// Names that are not validated.
+    passed: Vec<HickoryName>,
+}
+
+impl LookedAt {
+    /// Whether a record was judged, or need not be. Beside those that were, others could stand that
+    /// a client takes for the answer.
+    fn covers(&self, record: &Record) -> bool {
+        let (owner, rtype) = (&record.name, record.record_type());
+        let dname = RecordType::from(Rtype::DNAME.0);
+        // A CNAME that a DNAME made comes with it.
+        let made = |name: &HickoryName| {
+            self.sets.iter().any(|(above, of)| *of == dname && above.zone_of(name))
+        };
+        let is_passed =
+            |name: &HickoryName| name == owner || (rtype == dname && owner.zone_of(name));
+        rtype == RecordType::RRSIG
+            || self.sets.iter().any(|(name, judged)| name == owner && *judged == rtype)
+            || (rtype == RecordType::CNAME && made(owner))
+            || self.passed.iter().any(is_passed)
+    }
+}
+
+/// The DNAME that an unsigned CNAME was made from, if it was (RFC 6672 §5.3.1).
+fn by_dname(whole: &Message, link: &Part) -> Option<Part> {
+    let is_made = link.asked == RecordType::CNAME && link.signatures(link.asked).next().is_none();
+    if !is_made {
+        return None;
+    }
+    let target = link.message.answers.iter().find_map(|record| match &record.data {
+        RData::CNAME(target) => Some(&target.0),
+        _ => None,
+    })?;
+    let dname = RecordType::from(Rtype::DNAME.0);
+    let makes = |record: &&Record| {
+        let owner = &record.name;
+        // hickory has no type for it.
+        let RData::Unknown { rdata, .. } = &record.data else { return false };
+        let Ok(to) = HickoryName::from_bytes(&rdata.anything) else { return false };
+        let kept = usize::from(link.name.num_labels()).saturating_sub(owner.num_labels().into());
+        let above = HickoryName::from_labels(link.name.iter().take(kept)).ok();
+        record.record_type() == dname
+            && owner.zone_of(&link.name)
+            && kept > 0
+            && above.and_then(|above| above.append_domain(&to).ok()).as_ref() == Some(target)
+    };
+    let owner = whole.answers.iter().find(makes)?.name.clone();
+    Some(Part::new(whole, owner, dname))
+}
+
+/// What the proofs that the validator left on the records of a part come to; `None`: bogus.
+fn worth(part: &Part, validated: &Message) -> Option<Security> {
+    let data = |records: &[Record]| -> Vec<(Proof, u32)> {
+        let data = records.iter().filter(|record| signature(record).is_none());
+        data.map(|record| (record.proof, record.ttl)).collect()
+    };
+    let judged =
+        if part.is_positive() { data(&validated.answers) } else { data(&validated.authorities) };
+    if judged.iter().any(|(proof, _)| proof.is_bogus()) {
+        return None;
+    }
+    let is_secure = if part.is_positive() {
+        judged.iter().all(|(proof, _)| proof.is_secure())
+    } else {
+        // Without a denial that holds it is the zone that is unsigned.
+        let denies = |record: &&Record| {
+            matches!(&record.data, RData::DNSSEC(DNSSECRData::NSEC(_) | DNSSECRData::NSEC3(_)))
+        };
+        let mut denials = validated.authorities.iter().filter(denies).peekable();
+        denials.peek().is_some() && denials.all(|d| d.proof.is_secure() && !opts_out(d))
+    };
+    let ttl_seconds = judged.iter().map(|(_, ttl)| *ttl).min().unwrap_or(0);
+    Some(if is_secure { Security::Secure { ttl_seconds } } else { Security::Insecure })
+}

@@ -1,0 +1,126 @@
+//! Records of one message written into another, and what that makes of an answer.
+
+use super::answer::{Answer, AnswerRef};
+use super::constants::{HEADER_OCTETS, MAX_MESSAGE_OCTETS, Rtype};
+use super::message::{Malformed, Record, Section, canonical_rdata, read_name};
+use super::question::Question;
+use super::writer::{Full, MessageWriter};
+
+/// A compression pointer to the octet behind the header (RFC 1035 §4.1.4).
+const POINTER_TO_QUESTION: [u8; 2] = [0xc0, 12];
+
+/// Appends `record` of `message` to another one, which begins with a question for `qname`: all its
+/// names uncompressed, but for an owner that is the question's.
+pub fn copy_record(
+    writer: &mut MessageWriter<'_>,
+    qname: &[u8],
+    message: &[u8],
+    record: &Record<'_>,
+) -> Result<(), Malformed> {
+    let (owner, _) = read_name(message, record.owner_at)?;
+    let owner = if owner.as_wire() == qname { &POINTER_TO_QUESTION } else { owner.as_wire() };
+    let mut rdata = Vec::with_capacity(record.rdata.len());
+    canonical_rdata(message, record, &mut rdata)?;
+    let written = writer
+        .raw(owner)
+        .and_then(|()| writer.fixed(record.rtype, record.class, record.ttl, rdata.len()))
+        .and_then(|()| writer.raw(&rdata));
+    written.map_err(|Full| Malformed)
+}
+
+impl AnswerRef<'_> {
+    /// The answer for who did not set DO: without signatures and denials, unless they are what was
+    /// asked for (RFC 4035 §3.2.1). The octets stay as they are where there are none.
+    pub fn without_dnssec(&self, question: &Question) -> Result<Answer, Malformed> {
+        let is_left_out = |record: &Record<'_>| {
+            matches!(record.rtype, Rtype::RRSIG | Rtype::NSEC | Rtype::NSEC3)
+                && record.rtype != question.qtype
+                && !(question.qtype == Rtype::ANY && record.section == Section::Answer)
+        };
+        if !self.records().any(|record| is_left_out(&record)) {
+            return Ok(self.to_answer());
+        }
+        let mut out = Vec::with_capacity(self.message().len());
+        let header = self.header();
+        let mut writer =
+            MessageWriter::begin(&mut out, MAX_MESSAGE_OCTETS, header.id, header.flags);
+        let question_octets = self.message().get(HEADER_OCTETS..self.question_end());
+        writer.raw(question_octets.ok_or(Malformed)?).map_err(|Full| Malformed)?;
+        let (mut answers, mut authorities) = (0, 0);
+        for record in self.records().filter(|record| !is_left_out(record)) {
+            copy_record(&mut writer, question.qname.as_wire(), self.message(), &record)?;
+            match record.section {
+                Section::Answer => answers += 1,
+                Section::Authority | Section::Additional => authorities += 1,
+            }
+        }
+        writer.set_counts([1, answers, authorities, 0]);
+        Answer::parse(&out, question).map_err(|_| Malformed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{Rcode, flags};
+
+    fn answer(question: &Question, records: &[(Rtype, &[u8])], authorities: u16) -> Answer {
+        let mut out = Vec::new();
+        let mut writer = MessageWriter::begin(&mut out, MAX_MESSAGE_OCTETS, 7, flags::QR);
+        writer.raw(question.qname.as_wire()).expect("room");
+        writer.raw(&[question.qtype.0.to_be_bytes(), [0, 1]].concat()).expect("room");
+        for (rtype, rdata) in records {
+            writer.record(POINTER_TO_QUESTION, *rtype, 1, 60, rdata.len()).expect("room");
+            writer.raw(rdata).expect("room");
+        }
+        let count = u16::try_from(records.len()).expect("few");
+        writer.set_counts([1, count - authorities, authorities, 0]);
+        Answer::parse(&out, question).expect("a reply")
+    }
+
+    fn types(answer: &Answer) -> Vec<(Section, Rtype)> {
+        answer.borrowed().records().map(|record| (record.section, record.rtype)).collect()
+    }
+
+    #[test]
+    fn who_did_not_ask_for_signatures_gets_none() {
+        let a: &[u8] = &[10, 0, 0, 1];
+        let signature = (Rtype::RRSIG, &[0_u8, 1][..]);
+        let question = |qtype| Question::plain("www.test".parse().expect("a name"), qtype);
+        let all = [(Rtype::A, a), signature, (Rtype::NSEC, &[0]), signature];
+        let stripped = |qtype| {
+            let question = question(qtype);
+            let answer = answer(&question, &all, 2);
+            types(&answer.borrowed().without_dnssec(&question).expect("well-formed"))
+        };
+        assert_eq!(stripped(Rtype::A), [(Section::Answer, Rtype::A)]);
+        assert_eq!(
+            stripped(Rtype::RRSIG),
+            [
+                (Section::Answer, Rtype::A),
+                (Section::Answer, Rtype::RRSIG),
+                (Section::Authority, Rtype::RRSIG)
+            ]
+        );
+        assert_eq!(
+            stripped(Rtype::ANY),
+            [(Section::Answer, Rtype::A), (Section::Answer, Rtype::RRSIG)]
+        );
+        let plain = answer(&question(Rtype::A), &[(Rtype::A, a)], 0);
+        assert_eq!(plain.borrowed().without_dnssec(&question(Rtype::A)), Ok(plain.clone()));
+    }
+
+    #[test]
+    fn a_verdict_changes_ad_and_ttls_alone() {
+        let question = Question::plain("www.test".parse().expect("a name"), Rtype::A);
+        let answer = answer(&question, &[(Rtype::A, &[10, 0, 0, 1])], 0);
+        let secure = answer.clone().judged(true, 50);
+        assert!(secure.borrowed().header().has(flags::AD));
+        assert_eq!(secure.borrowed().min_ttl(), Some(50));
+        assert_eq!(secure.rcode(), Rcode::NOERROR);
+        let insecure = secure.judged(false, u32::MAX);
+        assert!(!insecure.borrowed().header().has(flags::AD));
+        assert_eq!(insecure.borrowed().min_ttl(), Some(50));
+        assert_eq!(answer.clone().judged(false, u32::MAX), answer);
+    }
+}
