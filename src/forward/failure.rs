@@ -19,6 +19,8 @@ pub enum Failure {
     BadReply(Arc<Answer>),
     /// What came back was malformed or answered other questions.
     Garbled,
+    /// An encrypted upstream showed a certificate that is not trusted.
+    Untrusted,
     /// Every upstream of the rule sends our queries back to us.
     Looping,
     /// More clients wait than `limits.in-flight` allows.
@@ -33,7 +35,7 @@ impl Failure {
         match self {
             Self::TimedOut => Ede::NoReachableAuthority,
             Self::BadReply(answer) if answer.rcode() == Rcode::REFUSED => Ede::NoReachableAuthority,
-            Self::Unreachable(_) | Self::Garbled => Ede::NetworkError,
+            Self::Unreachable(_) | Self::Garbled | Self::Untrusted => Ede::NetworkError,
             Self::NoUpstream => Ede::NotReady,
             Self::BadReply(_) | Self::Looping | Self::Overloaded => Ede::Other,
         }
@@ -52,6 +54,7 @@ impl Failure {
                 _ => "upstream replied with an error",
             },
             Self::Garbled => "upstream replies are malformed",
+            Self::Untrusted => "the upstream's certificate is not trusted",
             Self::Looping => "forwarding loop",
             Self::Overloaded => "too many queries wait for upstreams",
             Self::NoUpstream => "no upstream is known at present",

@@ -233,6 +233,7 @@ where
                 Ok(answer) => self.note(Failure::BadReply(Arc::new(answer))),
                 Err(TryError::Unreachable(kind)) => self.note(Failure::Unreachable(kind)),
                 Err(TryError::Garbled) => self.note(Failure::Garbled),
+                Err(TryError::Untrusted) => self.note(Failure::Untrusted),
                 Err(TryError::Busy) => self.note(Failure::Overloaded),
             }
             failed = true;
@@ -308,6 +309,7 @@ fn telling(failure: &Failure) -> u8 {
             };
             10 + rcode + explained
         }
+        Failure::Untrusted => 4,
         Failure::Garbled => 3,
         Failure::Unreachable(_) => 2,
         _ => 1,

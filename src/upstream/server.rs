@@ -1,23 +1,32 @@
 //! What all workers share about one server: its address, its counters, its silence.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tracing::warn;
 
+use super::bootstrap::Bootstrap;
+use super::trust::Authorities;
 use crate::config::UpstreamServer;
 
 /// Tries in a row without a reply after which a server counts as silent: one or two can be loss.
 const SILENT_AFTER_TRIES: u32 = 3;
 /// How often one query is still spent on a silent server, to notice that it is back.
 const CANARY_EVERY: Duration = Duration::from_secs(1);
+/// How often the log says of one server that its certificate does not do.
+const DISTRUST_SAID_EVERY: Duration = Duration::from_secs(60);
 
 /// One server, shared by all workers and rules that name its address.
 #[derive(Debug)]
 pub struct Upstream {
     server: UpstreamServer,
+    /// Knows where it is, if it is named by host.
+    bootstrap: Arc<Bootstrap>,
+    pub(super) authorities: Authorities,
     born: Instant,
     pub(super) counters: Counters,
     /// Tries since the last reply.
@@ -26,6 +35,8 @@ pub struct Upstream {
     next_canary_ms: AtomicU64,
     /// What last went wrong, and when.
     last_error: Mutex<Option<(Instant, String)>>,
+    /// When the log last said that its certificate does not do.
+    last_distrust: Mutex<Option<Instant>>,
 }
 
 /// Counts since the start, relaxed: for those who look on, nothing is decided by them.
@@ -44,7 +55,7 @@ pub(super) struct Counters {
 /// A reading of an upstream's counters. Displays as `label=value` words.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Tally {
-    /// Queries sent, over UDP and TCP.
+    /// Queries sent, over whatever transport.
     pub queries: u64,
     /// Replies to our questions, whatever their rcode.
     pub replies: u64,
@@ -54,9 +65,9 @@ pub struct Tally {
     pub mismatches: u64,
     /// Tries ended by an error of the network: ICMP port unreachable, no route, connection refused.
     pub unreachable: u64,
-    /// Queries sent over TCP.
+    /// Queries sent over connections: TCP, TLS, HTTP, QUIC.
     pub tcp_queries: u64,
-    /// TCP connections begun.
+    /// Connections begun.
     pub tcp_dials: u64,
     /// Queries repeated without EDNS.
     pub without_edns: u64,
@@ -80,16 +91,29 @@ pub(super) fn count(counter: &AtomicU64) {
 }
 
 impl Upstream {
-    /// A server nobody has asked yet.
+    /// A server nobody has asked yet, known by its address.
     pub fn new(server: UpstreamServer) -> Self {
+        Self::with_bootstrap(server, Arc::new(Bootstrap::new(HashMap::new(), None)))
+    }
+
+    /// A server nobody has asked yet. `bootstrap` finds it, if it is named by host.
+    pub fn with_bootstrap(server: UpstreamServer, bootstrap: Arc<Bootstrap>) -> Self {
         Self {
             server,
+            bootstrap,
+            authorities: Authorities::default(),
             born: Instant::now(),
             counters: Counters::default(),
             unanswered: AtomicU32::new(0),
             next_canary_ms: AtomicU64::new(0),
             last_error: Mutex::default(),
+            last_distrust: Mutex::default(),
         }
+    }
+
+    /// What finds it, if it is named by host.
+    pub fn bootstrap(&self) -> &Arc<Bootstrap> {
+        &self.bootstrap
     }
 
     /// Where it is and how it is asked.
@@ -126,6 +150,18 @@ impl Upstream {
     pub fn note_error(&self, reason: String) {
         let mut last = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
         *last = Some((Instant::now(), reason));
+    }
+
+    /// Its certificate does not do. That needs somebody's hand, so the log says it.
+    pub(super) fn note_distrust(&self, reason: String) {
+        let now = Instant::now();
+        let mut last = self.last_distrust.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_none_or(|last| now.duration_since(last) >= DISTRUST_SAID_EVERY) {
+            *last = Some(now);
+            warn!("upstream {} is not trusted: {reason}", self.server);
+        }
+        drop(last);
+        self.note_error(reason);
     }
 
     /// What last went wrong, and when.
