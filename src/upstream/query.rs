@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn padded_queries_are_multiples_of_128_octets() {
-        for labels in 0..=120 {
+        for labels in 1..=120 {
             let question = Question::plain("a.".repeat(labels).parse().unwrap(), Rtype::A);
             let mut out = Vec::new();
             write_padded(&mut out, &question, Edns::With);
