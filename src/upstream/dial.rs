@@ -263,6 +263,10 @@ fn fault(error: &NetError, scheme: Scheme) -> Fault {
         NetError::Msg(_) | NetError::Decode(_) | NetError::ParseInt(_) if is_http => {
             (TryError::Garbled, false)
         }
+        // The server will not do this one request.
+        NetError::H2(reset) if reset.is_reset() && !error.is_connection_closed() => {
+            (TryError::Garbled, false)
+        }
         // The connection's task is gone, before or after it took the query, or the peer closed.
         _ => (TryError::Unreachable(io::ErrorKind::ConnectionReset), true),
     };
@@ -286,6 +290,16 @@ mod tests {
         let reverse = "4.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.1.0.d.f.ip6.arpa";
         assert_eq!(shown("fd01::4"), reverse);
         assert!(ServerName::try_from(reverse).is_ok());
+    }
+
+    #[test]
+    fn an_http_status_is_no_reason_to_dial() {
+        let status = NetError::Msg("http unsuccessful code: 404 Not Found, message: ".to_owned());
+        for (scheme, is_dead) in [(Scheme::Https, false), (Scheme::H3, false), (Scheme::Tls, true)]
+        {
+            let fault = fault(&status, scheme);
+            assert_eq!((fault.is_dead, fault.reason.contains("404")), (is_dead, true));
+        }
     }
 
     #[test]

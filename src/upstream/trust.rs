@@ -251,6 +251,9 @@ fn reason(error: &Error) -> String {
             let expected = expected.to_str();
             format!("its certificate is for {presented}, not for {expected}; write #NAME behind it")
         }
+        CertificateError::BadSignature => {
+            "its certificate has the name of an authority, but not its signature".to_owned()
+        }
         CertificateError::UnknownIssuer => {
             "no authority that we know signed its certificate; write ca-file or pins".to_owned()
         }
