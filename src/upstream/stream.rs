@@ -9,6 +9,7 @@ use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::pin::{Pin, pin};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use std::time::Duration;
 
 use tokio::sync::SetOnce;
 use tokio::task::{AbortHandle, spawn_local};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::TryError;
 use super::backoff::Backoff;
@@ -32,8 +33,9 @@ pub(super) const WAITING: usize = 512;
 /// A dial's bound, from the search for a host's address to the end of the handshakes. A SYN leaves
 /// at 0 and 1 s, and would leave at 3 s; three round trips of 800 ms fit.
 const DIAL: Duration = Duration::from_millis(2_500);
-/// How long a connection must be silent while a query waits on it before another one is dialled.
-const SILENCE: Duration = Duration::from_millis(500);
+/// How long a connection must be silent while a query waits on it before another one is dialled:
+/// twice as long as replies take there, and no shorter or longer than these.
+const SILENCE: RangeInclusive<Duration> = Duration::from_millis(500)..=Duration::from_secs(2);
 /// How long an unused connection stays open. NATs forget a TCP flow after 4 minutes (Azure) and
 /// more; servers close earlier as they like.
 const IDLE: Duration = Duration::from_secs(60);
@@ -52,16 +54,18 @@ struct Shared {
     backoff: RefCell<Backoff>,
     /// The address that was last reached.
     preferred: Cell<Option<SocketAddr>>,
+    /// How long replies take: the slowest of late, or the dial before there was one.
+    reply_time: Cell<Duration>,
 }
 
 struct Connection {
     /// Set when the dial has ended.
     outcome: SetOnce<Result<Channel, TryError>>,
-    /// When it was opened; before, when the dial began.
-    since: Cell<Instant>,
     last_used: Cell<Instant>,
+    last_reply: Cell<Option<Instant>>,
+    /// When the first query was sent that no reply has come after.
+    unanswered: Cell<Option<Instant>>,
     waiting: Cell<usize>,
-    replies: Cell<u64>,
     /// Dials it, and closes it when it is idle.
     keeper: RefCell<Option<AbortHandle>>,
 }
@@ -84,32 +88,19 @@ impl Connection {
 struct Seat {
     shared: Rc<Shared>,
     connection: Rc<Connection>,
-    since: Instant,
-    replies_before: u64,
-    done: bool,
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let connection = &self.connection;
-        connection.waiting.set(connection.waiting.get().saturating_sub(1));
-        // A peer that went away without a word would swallow queries until the kernel gives up,
-        // a quarter of an hour later. A dial has a bound of its own.
-        let waited = self.since.max(connection.since.get()).elapsed();
-        if !self.done
-            && connection.is_open()
-            && connection.replies.get() == self.replies_before
-            && waited >= SILENCE
-        {
-            self.shared.forget(connection);
-        }
+        let waiting = &self.connection.waiting;
+        waiting.set(waiting.get().saturating_sub(1));
     }
 }
 
 impl Seat {
     /// Waits for the dial, sends the query, and gives the octets of the reply.
-    async fn ask(mut self, request: &Request) -> Result<Vec<u8>, Fault> {
-        let (shared, connection) = (Rc::clone(&self.shared), Rc::clone(&self.connection));
+    async fn ask(self, request: &Request) -> Result<Vec<u8>, Fault> {
+        let Self { shared, connection } = &self;
         let channel = match connection.outcome.wait().await {
             Ok(channel) => channel,
             // The reason has been noted.
@@ -117,12 +108,13 @@ impl Seat {
         };
         count(&shared.upstream.counters.queries);
         count(&shared.upstream.counters.tcp_queries);
-        connection.last_used.set(Instant::now());
+        let asked = Instant::now();
+        connection.last_used.set(asked);
+        connection.unanswered.set(connection.unanswered.get().or(Some(asked)));
         let outcome = channel.ask(request).await;
-        self.done = true;
         match &outcome {
-            Ok(_) => shared.replied(&connection),
-            Err(fault) => shared.failed(&connection, fault),
+            Ok(_) => shared.replied(connection, asked),
+            Err(fault) => shared.failed(connection, fault),
         }
         outcome
     }
@@ -138,6 +130,7 @@ impl Stream {
             current: RefCell::default(),
             backoff: RefCell::default(),
             preferred: Cell::new(None),
+            reply_time: Cell::new(Duration::ZERO),
         };
         Self { shared: Rc::new(shared) }
     }
@@ -163,7 +156,7 @@ impl Stream {
         // A connection that is used again may have died unseen; a fresh one may not.
         let connection = Rc::clone(&seat.connection);
         let mut first = pin!(seat.ask(&request));
-        match unless_silent(first.as_mut(), &connection).await {
+        match self.shared.unless_silent(first.as_mut(), &connection).await {
             Some(Ok(message)) => Ok(message),
             Some(Err(fault)) if fault.is_dead => self.ask_anew(&request).await,
             Some(Err(fault)) => Err(fault.error),
@@ -191,26 +184,18 @@ impl Stream {
     }
 }
 
-/// What `reply` brings; `None`: nothing came over the whole connection for as long as that may be.
-async fn unless_silent<F: Future>(
-    mut reply: Pin<&mut F>,
-    connection: &Connection,
-) -> Option<F::Output> {
-    loop {
-        let replies = connection.replies.get();
-        match timeout(SILENCE, reply.as_mut()).await {
-            Ok(outcome) => return Some(outcome),
-            Err(_) if connection.replies.get() == replies => return None,
-            Err(_) => {}
-        }
-    }
-}
-
 impl Shared {
     /// A place on the current connection, which is dialled if there is none.
     fn seat(self: &Rc<Self>) -> Result<Seat, TryError> {
         let now = Instant::now();
         let mut current = self.current.borrow_mut();
+        // A peer that went away without a word would swallow queries until the kernel gives up, a
+        // quarter of an hour later.
+        let is_silent = |connection: &mut Rc<Connection>| {
+            let since = connection.unanswered.get();
+            since.is_some_and(|since| now.duration_since(since) >= self.patience())
+        };
+        let _silent = current.take_if(is_silent);
         let connection = match &*current {
             Some(connection) => Rc::clone(connection),
             None => match self.backoff.borrow().blocks(now) {
@@ -222,17 +207,40 @@ impl Shared {
             return Err(TryError::Busy);
         }
         connection.waiting.set(connection.waiting.get() + 1);
-        let replies_before = connection.replies.get();
-        Ok(Seat { shared: Rc::clone(self), connection, since: now, replies_before, done: false })
+        Ok(Seat { shared: Rc::clone(self), connection })
+    }
+
+    fn patience(&self) -> Duration {
+        (2 * self.reply_time.get()).clamp(*SILENCE.start(), *SILENCE.end())
+    }
+
+    /// What `reply` brings; `None`: nothing came over the whole connection for as long as that may
+    /// be.
+    async fn unless_silent<F: Future>(
+        &self,
+        mut reply: Pin<&mut F>,
+        connection: &Connection,
+    ) -> Option<F::Output> {
+        let asked = Instant::now();
+        loop {
+            let heard = connection.last_reply.get().map_or(asked, |last| last.max(asked));
+            match timeout_at(heard + self.patience(), reply.as_mut()).await {
+                Ok(outcome) => return Some(outcome),
+                Err(_) if connection.last_reply.get().is_none_or(|last| last <= heard) => {
+                    return None;
+                }
+                Err(_) => {}
+            }
+        }
     }
 
     fn open(self: &Rc<Self>, now: Instant) -> Rc<Connection> {
         let connection = Rc::new(Connection {
             outcome: SetOnce::new(),
-            since: Cell::new(now),
             last_used: Cell::new(now),
+            last_reply: Cell::new(None),
+            unanswered: Cell::new(None),
             waiting: Cell::new(0),
-            replies: Cell::new(0),
             keeper: RefCell::default(),
         });
         let dial = self.dialler.clone().dial(self.preferred.get());
@@ -246,7 +254,9 @@ impl Shared {
         let outcome = match outcome {
             Ok(channel) => {
                 self.preferred.set(Some(channel.peer));
-                connection.since.set(now);
+                if self.reply_time.get().is_zero() {
+                    self.reply_time.set(now.duration_since(connection.last_used.get()));
+                }
                 connection.last_used.set(now);
                 Ok(channel)
             }
@@ -264,18 +274,22 @@ impl Shared {
         let _is_first = connection.outcome.set(outcome);
     }
 
-    fn replied(&self, connection: &Connection) {
-        if connection.replies.get() == 0 {
+    fn replied(&self, connection: &Connection, asked: Instant) {
+        let now = Instant::now();
+        if connection.last_reply.get().is_none() {
             self.backoff.borrow_mut().succeeded();
         }
-        connection.replies.set(connection.replies.get() + 1);
-        connection.last_used.set(Instant::now());
+        connection.last_reply.set(Some(now));
+        connection.last_used.set(now);
+        connection.unanswered.set(None);
+        let of_late = self.reply_time.get() * 7 / 8;
+        self.reply_time.set(of_late.max(now.duration_since(asked)));
     }
 
     fn failed(&self, connection: &Rc<Connection>, fault: &Fault) {
         self.upstream.note_error(fault.reason.clone());
         // Who accepts and hangs up again is as good as one who does not accept.
-        if fault.is_dead && self.forget(connection) && connection.replies.get() == 0 {
+        if fault.is_dead && self.forget(connection) && connection.last_reply.get().is_none() {
             self.backoff.borrow_mut().failed(Instant::now(), fault.error);
         }
     }

@@ -111,6 +111,44 @@ async fn a_connection_that_swallows_a_query_is_replaced_within_that_query() {
 }
 
 #[tokio::test]
+async fn a_connection_that_swallows_queries_is_replaced_however_short_their_patience() {
+    local(async {
+        let server = server_with_silent_connections(1).await;
+        let link = Link::new(Arc::new(Upstream::new(server)), Link::receive_buffer());
+        link.ask(&question()).await.unwrap();
+        let mut given_up = 0;
+        while timeout(Duration::from_millis(100), link.ask(&question())).await.is_err() {
+            given_up += 1;
+            assert!(given_up < 20, "nobody noticed");
+        }
+        assert!(given_up >= 1, "the connection was not silent");
+        assert_eq!(link.upstream().tally().tcp_dials, 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_slow_server_keeps_its_connection() {
+    local(async {
+        let server = tc_server(|mut stream, _| async move {
+            loop {
+                let query = read_query(&mut stream).await?;
+                tokio::time::sleep(Duration::from_millis(600)).await;
+                write_reply(&mut stream, &reply(&query, 0, 1)).await?;
+            }
+        })
+        .await;
+        let server = UpstreamServer { scheme: Scheme::Tcp, ..UpstreamServer::plain(server) };
+        let link = Link::new(Arc::new(Upstream::new(server)), Link::receive_buffer());
+        for _ in 0..3 {
+            link.ask(&question()).await.unwrap();
+        }
+        assert_eq!(link.upstream().tally().tcp_dials, 1);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_connection_on_which_others_get_replies_is_kept() {
     local(async {
         // Never answers the first question, but all others.
