@@ -6,17 +6,24 @@
 
 use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
 use privatelinkd::app;
-use privatelinkd::config::{self, Config, UpstreamSource};
+use privatelinkd::config::{self, Config, Trust, UpstreamServer, UpstreamSource};
 
-const SEEDS: [&str; 3] = [
+const SEEDS: [&str; 4] = [
     include_str!("../../config/quickstart.toml"),
     include_str!("../../config/privatelinkd.toml"),
     "[listen]\ndns=['127.0.0.1:53']\n[[expect]]\nclient='10.0.0.1'\nquery='a.test A'\nanswer=[]\n\
      [[forward]]\nzones=['.']\nupstreams=['10.0.0.1']\ntimeout='1s'\n[cache]\nsize='1MiB'\n\
      [log]\nformat='json'\nlevel='trace'\nqueries='all'\n[limits]\nworkers=1\ntcp-idle='1s'\n",
+    "[listen]\ndns=['127.0.0.1:53']\n[[forward]]\nzones=['.']\nupstreams=['udp://10.0.0.3',\n\
+     'tcp://[fd00::3]:53',\n'tls://a.test#b.test',\n'https://10.0.0.3/q#b.test',\n\
+     'quic://10.0.0.3:8853',\n'h3://a.test']\npolicy='spread'\nprobe='a.test SOA'\n\
+     rebind-protection=true\nrebind-allow=['a.test']\ndnssec='validate'\nca-file='/a'\n\
+     pins=['sha256/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=']\n\
+     [cache]\nstale='0s'\nprefetch=false\nfailure-ttl='5s'\nfile='/a'\n\
+     [dnssec]\ntrust-anchors='/a'\nnegative-trust-anchors=['b.test']\n",
 ];
 /// Values, right and wrong ones.
-const VALUES: [&str; 24] = [
+const VALUES: [&str; 30] = [
     "'10.1.0.5'",
     "['10.1.0.5', 'fd00::5']",
     "'127.0.0.1:53'",
@@ -37,6 +44,12 @@ const VALUES: [&str; 24] = [
     "'a.test AAAA'",
     "'privatelink.vault.azure.net'",
     "'{regionName}'",
+    "['10.0.0.3', 'tls://a.test#b.test', 'https://a.test/q']",
+    "['tcp://10.0.0.3', 'h3://[fd00::3]:1', 'quic://a.test:1']",
+    "['sha256/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=']",
+    "'a.test TYPE65'",
+    "'/etc/a'",
+    "'validate'",
     "{ 'api' = ['10.1.0.5'] }",
     "[[]]",
     "\"\\u0000\\u001b\"",
@@ -68,14 +81,41 @@ fuzz_target!(|source: &str| {
             assert!(endpoint.sites.iter().all(|site| *site < config.sites.len()));
         }
     }
-    assert!(config.forwards.iter().all(|rule| !rule.upstreams.is_empty()));
+    for rule in &config.forwards {
+        assert!(!rule.upstreams.is_empty());
+        assert!(!rule.require_private || rule.rebind_protection.is_none());
+        for source in &rule.upstreams {
+            if let UpstreamSource::Server(server) = source {
+                check_server(server);
+            }
+        }
+    }
     put_into_force(&config);
 });
 
+/// Certificates are for who shows one, and what is shown of a server can be written.
+fn check_server(server: &UpstreamServer) {
+    let is_encrypted = server.scheme.is_encrypted();
+    assert!(is_encrypted || (server.tls_name.is_none() && server.trust == Trust::default()));
+    let text = format!(
+        "[listen]\ndns=['127.0.0.1:0']\n[[forward]]\nzones=['.']\nupstreams=['resolv.conf', {:?}]",
+        server.to_string()
+    );
+    let again =
+        config::read(&text).config.expect("as it is written in the file").forwards.remove(0);
+    let plain = UpstreamServer { trust: Trust::default(), ..server.clone() };
+    assert_eq!(again.upstreams[1], UpstreamSource::Server(plain));
+}
+
 fn put_into_force(config: &Config) {
-    // The path is the input's: a pipe would be waited for.
-    let reads_files = |source: &UpstreamSource| matches!(source, UpstreamSource::ResolvConf(_));
-    if config.forwards.iter().flat_map(|forward| &forward.upstreams).any(reads_files) {
+    // The paths are the input's: a pipe would be waited for.
+    let reads_files = |source: &UpstreamSource| match source {
+        UpstreamSource::ResolvConf(_) => true,
+        UpstreamSource::Server(server) => server.trust.ca_file.is_some(),
+    };
+    let files = config.dnssec.trust_anchors.iter().chain(&config.cache.file);
+    let upstreams = config.forwards.iter().flat_map(|forward| &forward.upstreams);
+    if files.count() > 0 || upstreams.into_iter().any(reads_files) {
         return;
     }
     if let Ok(snapshot) = app::build(config, &config.listen.dns, None) {

@@ -95,6 +95,9 @@ pub const MAX_LISTENERS: usize = 64;
 /// Most upstreams of one rule: within its timeout no more than a few can be asked.
 pub const MAX_UPSTREAMS: usize = 64;
 
+/// Most pins of one rule: each of its servers has one in use and one to come.
+pub const MAX_PINS: usize = 2 * MAX_UPSTREAMS;
+
 /// Threads that answer.
 pub(super) const WORKERS: CountRange = count(None, 1, 256);
 /// Clients that wait for upstreams.
@@ -237,7 +240,7 @@ mod tests {
             }
             assert!(limit.reason.len() > 20, "{}", limit.key);
         }
-        for range in [TTL, NEGATIVE_TTL, TIMEOUT] {
+        for range in [TTL, NEGATIVE_TTL, TIMEOUT, STALE, FAILURE_TTL] {
             assert!(range.contains(range.default));
         }
         assert!((CACHE_SIZE_MIN..=CACHE_SIZE_MAX).contains(&CACHE_SIZE_DEFAULT));

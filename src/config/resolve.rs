@@ -11,9 +11,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::findings::{Findings, Path, Problem, Span};
-use super::limits;
-use super::model::{Access, CacheConfig, Config, DnssecConfig, Expect, Listen, Site};
-use super::spec::{AccessSpec, Allowed, ExpectSpec, SiteSpec, Spec};
+use super::model::{Access, Config, DnssecConfig, Expect, Listen, Site};
+use super::spec::{AccessSpec, Allowed, DnssecSpec, ExpectSpec, SiteSpec, Spec};
 use crate::wire::Rtype;
 
 /// RFC 1122 §3.2.1.3 and RFC 4291 §2.5.3.
@@ -47,6 +46,7 @@ pub(super) fn resolve(spec: Spec, findings: &mut Findings<'_>) -> Config {
         findings.error(Path::Root, Span::FILE, Problem::bare(problem));
     }
     forwards::check(&spec.forwards, &spec.listen, findings);
+    forwards::warn_of_unused_dnssec(&spec.forwards, spec.dnssec.as_ref(), findings);
     zones::warn_of_uncovered_forwarding(&spec.private_links, &spec.forwards, findings);
     listeners(&spec, findings);
     admin(&spec, findings);
@@ -57,14 +57,8 @@ pub(super) fn resolve(spec: Spec, findings: &mut Findings<'_>) -> Config {
         sites: spec.sites.into_iter().filter_map(site).collect(),
         private_links,
         forwards: spec.forwards.into_iter().map(forwards::resolve).collect(),
-        cache: CacheConfig {
-            size_octets: spec.cache_octets,
-            stale: limits::STALE.default,
-            prefetch: true,
-            failure_ttl: limits::FAILURE_TTL.default,
-            file: None,
-        },
-        dnssec: DnssecConfig::default(),
+        cache: spec.cache,
+        dnssec: spec.dnssec.map(dnssec).unwrap_or_default(),
         expects: expects(spec.expects, findings),
         log: spec.log,
         limits: spec.limits,
@@ -262,6 +256,13 @@ fn unused_sites(spec: &Spec, findings: &mut Findings<'_>) {
 fn site(spec: SiteSpec) -> Option<Site> {
     let name = spec.name.good()?.value.clone();
     Some(Site { name, networks: spec.networks.values() })
+}
+
+fn dnssec(spec: DnssecSpec) -> DnssecConfig {
+    DnssecConfig {
+        trust_anchors: spec.trust_anchors.good().map(|at| at.value.clone()),
+        negative_trust_anchors: spec.negative_trust_anchors.values(),
+    }
 }
 
 fn expects(specs: Vec<ExpectSpec>, findings: &mut Findings<'_>) -> Vec<Expect> {

@@ -1,20 +1,23 @@
 //! What the user typed: each value understood on its own, with its place. Whether the values fit
 //! together is decided in `resolve`.
 
+mod forward;
+mod private_link;
+
 use std::net::{IpAddr, SocketAddr};
-use std::ops::Range;
-use std::time::Duration;
+use std::path::PathBuf;
 
 use ipnet::IpNet;
-use toml::de::{DeTable, DeValue};
+use toml::de::DeTable;
 
 use super::findings::{Findings, Path, Problem, Span};
 use super::limits;
-use super::model::{Limits, Log, LogFormat, LogLevel, LogQueries, Names, Refused, Unlisted};
-use super::table::{At, Field, List, Listed, Table, read_items};
-use super::upstreams::UpstreamSource;
+use super::model::{CacheConfig, Limits, Log, LogFormat, LogLevel, LogQueries, Refused};
+use super::table::{Field, List, Listed, Table};
 use super::values;
 use crate::wire::{Name, Rtype};
+pub(super) use forward::ForwardSpec;
+pub(super) use private_link::{EndpointSpec, NameSpec, PrivateLinkSpec};
 
 /// Entries of a list that has no tighter limit: the file's size bounds it, and all work is linear.
 const MANY: usize = usize::MAX;
@@ -29,20 +32,52 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ("private-link.endpoint", ENDPOINT),
     ("forward", FORWARD),
     ("cache", CACHE),
+    ("dnssec", DNSSEC),
     ("expect", EXPECT),
     ("log", LOG),
     ("limits", LIMITS),
 ];
-const TOP: &[&str] =
-    &["listen", "access", "site", "private-link", "forward", "cache", "expect", "log", "limits"];
+const TOP: &[&str] = &[
+    "listen",
+    "access",
+    "site",
+    "private-link",
+    "forward",
+    "cache",
+    "dnssec",
+    "expect",
+    "log",
+    "limits",
+];
 const LISTEN: &[&str] = &["dns", "admin"];
 const ACCESS: &[&str] = &["allow", "refused"];
 const SITE: &[&str] = &["name", "networks"];
-const PRIVATE_LINK: &[&str] =
-    &["service", "public-zone", "private-zone", "unlisted", "ttl", "negative-ttl", "endpoint"];
+const PRIVATE_LINK: &[&str] = &[
+    "service",
+    "public-zone",
+    "private-zone",
+    "unlisted",
+    "ttl",
+    "negative-ttl",
+    "require-private",
+    "endpoint",
+];
 const ENDPOINT: &[&str] = &["name", "sites", "addresses", "names"];
-const FORWARD: &[&str] = &["zones", "upstreams", "timeout"];
-const CACHE: &[&str] = &["size"];
+const FORWARD: &[&str] = &[
+    "zones",
+    "upstreams",
+    "policy",
+    "timeout",
+    "probe",
+    "require-private",
+    "rebind-protection",
+    "rebind-allow",
+    "dnssec",
+    "ca-file",
+    "pins",
+];
+const CACHE: &[&str] = &["size", "stale", "prefetch", "failure-ttl", "file"];
+const DNSSEC: &[&str] = &["trust-anchors", "negative-trust-anchors"];
 const EXPECT: &[&str] = &["client", "query", "answer"];
 const LOG: &[&str] = &["format", "level", "queries"];
 const LIMITS: &[&str] = &[
@@ -64,7 +99,8 @@ pub(super) struct Spec {
     pub(super) sites: Vec<SiteSpec>,
     pub(super) private_links: Vec<PrivateLinkSpec>,
     pub(super) forwards: Vec<ForwardSpec>,
-    pub(super) cache_octets: u64,
+    pub(super) cache: CacheConfig,
+    pub(super) dnssec: Option<DnssecSpec>,
     pub(super) expects: Vec<ExpectSpec>,
     pub(super) log: Log,
     pub(super) limits: Limits,
@@ -88,71 +124,10 @@ pub(super) struct SiteSpec {
     pub(super) networks: List<IpNet>,
 }
 
-pub(super) struct PrivateLinkSpec {
-    pub(super) service: Field<String>,
-    pub(super) public_zone: Field<Name>,
-    pub(super) private_zone: Field<Name>,
-    pub(super) unlisted: Field<Unlisted>,
-    pub(super) ttl_seconds: u32,
-    pub(super) negative_ttl_seconds: u32,
-    pub(super) endpoints: Vec<EndpointSpec>,
-    /// `endpoint` is there and not an empty list; a wrong one counts.
-    pub(super) endpoints_given: bool,
+pub(super) struct DnssecSpec {
+    pub(super) trust_anchors: Field<PathBuf>,
+    pub(super) negative_trust_anchors: List<Name>,
     pub(super) span: Span,
-}
-
-pub(super) struct EndpointSpec {
-    pub(super) name: Field<String>,
-    pub(super) sites: List<String>,
-    pub(super) addresses: List<IpAddr>,
-    pub(super) names: NamesSpec,
-    /// `names` is there and not an empty table; a wrong one counts.
-    pub(super) names_given: bool,
-    pub(super) span: Span,
-}
-
-/// `names`: very many in large files, so neither texts nor addresses are allocated one by one.
-#[derive(Default)]
-pub(super) struct NamesSpec {
-    /// In the file's order.
-    pub(super) entries: Vec<NameSpec>,
-    texts: String,
-    addresses: Vec<At<IpAddr>>,
-}
-
-/// An entry of `names`.
-pub(super) struct NameSpec {
-    pub(super) name: Name,
-    pub(super) span: Span,
-    text: Range<usize>,
-    addresses: Range<usize>,
-}
-
-impl NamesSpec {
-    /// The name as typed, for messages.
-    pub(super) fn text(&self, entry: &NameSpec) -> &str {
-        self.texts.get(entry.text.clone()).unwrap_or("")
-    }
-
-    /// What is listed for the name.
-    pub(super) fn addresses(&self, entry: &NameSpec) -> &[At<IpAddr>] {
-        self.addresses.get(entry.addresses.clone()).unwrap_or(&[])
-    }
-
-    pub(super) fn values(self) -> Names {
-        let mut names = Names::with_capacity(self.entries.len());
-        for NameSpec { name, addresses, .. } in self.entries {
-            let addresses = self.addresses.get(addresses).unwrap_or(&[]);
-            names.push(name, addresses.iter().map(|at| at.value));
-        }
-        names
-    }
-}
-
-pub(super) struct ForwardSpec {
-    pub(super) zones: List<Name>,
-    pub(super) upstreams: List<UpstreamSource>,
-    pub(super) timeout: Field<Duration>,
 }
 
 pub(super) struct ExpectSpec {
@@ -178,11 +153,10 @@ pub(super) fn read(root: &DeTable<'_>, findings: &mut Findings<'_>) -> Spec {
         admin,
         access: access.unwrap_or(AccessSpec { allow: List::missing(), refused: Refused::Answer }),
         sites: top.tables("site", "site", findings, read_site),
-        private_links: top.tables("private-link", "private-link", findings, read_private_link),
-        forwards: top.tables("forward", "forward", findings, read_forward),
-        cache_octets: top
-            .table("cache", findings, read_cache)
-            .unwrap_or(limits::CACHE_SIZE_DEFAULT),
+        private_links: top.tables("private-link", "private-link", findings, private_link::read),
+        forwards: top.tables("forward", "forward", findings, forward::read),
+        cache: top.table("cache", findings, read_cache).unwrap_or_else(default_cache),
+        dnssec: top.table("dnssec", findings, read_dnssec),
         expects: top.tables("expect", "expect", findings, read_expect),
         log: top.table("log", findings, read_log).unwrap_or(Log {
             format: LogFormat::Text,
@@ -240,172 +214,68 @@ fn read_site(table: &Table<'_>, findings: &mut Findings<'_>) -> SiteSpec {
     SiteSpec { name, networks }
 }
 
-fn read_private_link(table: &Table<'_>, findings: &mut Findings<'_>) -> PrivateLinkSpec {
-    table.only(PRIVATE_LINK, findings);
-    let service =
-        table.text("service", "write a service's name", findings, |text| Ok(text.to_owned()));
-    let zone = |key, findings: &mut Findings<'_>| {
-        table.text(key, values::WANTED_ZONE, findings, |text| {
-            values::zone(text).and_then(|name| match name.label_count() {
-                0 => {
-                    Err(Problem::new(format!("the root is no zone here; {}", values::WANTED_ZONE)))
-                }
-                _ => Ok(name),
-            })
-        })
-    };
-    let (public_zone, private_zone) =
-        (zone("public-zone", findings), zone("private-zone", findings));
-    let choices = [
-        ("wildcard", Unlisted::Wildcard),
-        ("nxdomain", Unlisted::Nxdomain),
-        ("forward", Unlisted::Forward),
-    ];
-    let unlisted = table.choice("unlisted", &choices, findings);
-    let ttl = |key, range: &limits::TimeRange, findings: &mut Findings<'_>| {
-        let wanted = values::wanted_duration(range);
-        let field = table.text(key, &wanted, findings, |text| values::ttl(text, range));
-        field.or(u32::try_from(range.default.as_secs()).unwrap_or(u32::MAX))
-    };
-    let ttl_seconds = ttl("ttl", &limits::TTL, findings);
-    let negative_ttl_seconds = ttl("negative-ttl", &limits::NEGATIVE_TTL, findings);
-    let endpoints = table.tables("endpoint", "private-link.endpoint", findings, read_endpoint);
-    PrivateLinkSpec {
-        service,
-        public_zone,
-        private_zone,
-        unlisted,
-        ttl_seconds,
-        negative_ttl_seconds,
-        endpoints,
-        endpoints_given: table
-            .entries
-            .get("endpoint")
-            .is_some_and(|value| value.get_ref().as_array().is_none_or(|all| !all.is_empty())),
-        span: table.span,
-    }
-}
-
 fn endpoint_addresses(at_least_one: bool) -> Listed<'static> {
     Listed { wanted: values::WANTED_ADDRESS, at_least_one, at_most: limits::MAX_ADDRESSES }
 }
 
-fn read_endpoint(table: &Table<'_>, findings: &mut Findings<'_>) -> EndpointSpec {
-    table.only(ENDPOINT, findings);
-    let name = table.text("name", values::WANTED_LABEL, findings, values::label);
-    if name.is_missing() {
-        table.missing("name", values::WANTED_LABEL, findings);
-    }
-    let wanted = "write the names of sites, such as \"frankfurt\"; leave sites out for everybody";
-    let listed = Listed { wanted, at_least_one: true, at_most: MANY };
-    let sites = table.list("sites", &listed, findings, values::label);
-    let listed = endpoint_addresses(true);
-    let addresses = table.list("addresses", &listed, findings, values::endpoint_address);
-    EndpointSpec {
-        name,
-        sites,
-        addresses,
-        names: read_names(table, findings),
-        names_given: names_given(table),
-        span: table.span,
+fn default_cache() -> CacheConfig {
+    CacheConfig {
+        size_octets: limits::CACHE_SIZE_DEFAULT,
+        stale: limits::STALE.default,
+        prefetch: true,
+        failure_ttl: limits::FAILURE_TTL.default,
+        file: None,
     }
 }
 
-fn names_given(table: &Table<'_>) -> bool {
-    let names = table.entries.get("names").map(|value| value.get_ref());
-    names.is_some_and(|names| names.as_table().is_none_or(|table| !table.is_empty()))
-}
-
-fn read_names(table: &Table<'_>, findings: &mut Findings<'_>) -> NamesSpec {
-    let mut names = NamesSpec::default();
-    let Some(value) = table.entries.get("names") else { return names };
-    let path = table.path.key("names");
-    let DeValue::Table(entries) = value.get_ref() else {
-        let wanted = "write a table of names and addresses: { \"api\" = [\"10.1.0.5\"] }";
-        findings.error(path, value.span().into(), Problem::new(wanted));
-        return names;
-    };
-    names.entries.reserve_exact(entries.len());
-    names.addresses.reserve_exact(entries.len());
-    let listed = endpoint_addresses(true);
-    for (key, value) in entries {
-        let (text, span): (&str, Span) = (key.get_ref(), key.span().into());
-        let path = path.key(text);
-        if let DeValue::Table(inner) = value.get_ref() {
-            let next: &str = inner.keys().next().map_or("…", |key| key.get_ref());
-            let problem = "a name with a dot needs quotes around all of it";
-            let help = format!("write \"{text}.{next}\" = [\"10.1.0.5\"]");
-            findings.error(path, span, Problem::bare(problem).help(help));
-            continue;
-        }
-        let (addresses, texts) = (names.addresses.len(), names.texts.len());
-        let mut read = |at| names.addresses.push(at);
-        read_items(value, path, &listed, findings, values::endpoint_address, &mut read);
-        match relative_name(text) {
-            Ok(name) => {
-                names.texts.push_str(text);
-                let text = texts..names.texts.len();
-                let addresses = addresses..names.addresses.len();
-                names.entries.push(NameSpec { name, span, text, addresses });
-            }
-            Err(problem) => findings.error(path, span, problem),
-        }
-    }
-    // The table is in alphabetical order; messages speak of the first and the second in the file.
-    names.entries.sort_unstable_by_key(|entry| entry.span.start);
-    names
-}
-
-/// A name relative to its zone.
-fn relative_name(text: &str) -> Result<Name, Problem> {
-    const WANTED: &str =
-        "write a name relative to the zone, such as \"api\" or \"data.westeurope\"";
-    if text.split('.').any(|label| label == "*") {
-        return Err(Problem::bare(
-            "a wildcard is not a name here; write its addresses into the endpoint's addresses",
-        ));
-    }
-    if text.contains(['{', '}']) {
-        return Err(Problem::bare(format!("a placeholder is left over; {WANTED}")));
-    }
-    match text.parse::<Name>() {
-        Ok(name) if name.label_count() == 0 => Err(Problem::bare(WANTED)),
-        Ok(name) => Ok(name),
-        Err(error) => Err(Problem::bare(format!("{error}; {WANTED}"))),
-    }
-}
-
-fn read_forward(table: &Table<'_>, findings: &mut Findings<'_>) -> ForwardSpec {
-    table.only(FORWARD, findings);
-    let wanted = "write a zone such as \"corp.example\", or \".\" for everything";
-    let listed = Listed { wanted, at_least_one: true, at_most: MANY };
-    let zones = table.list("zones", &listed, findings, values::zone);
-    if zones.is_missing() {
-        table.missing("zones", "write zones = [\".\"] for everything", findings);
-    }
-    let at_most = limits::MAX_UPSTREAMS;
-    let listed = Listed { wanted: values::WANTED_UPSTREAM, at_least_one: true, at_most };
-    let upstreams = table.list("upstreams", &listed, findings, values::upstream);
-    if upstreams.is_missing() {
-        table.missing("upstreams", "write upstreams = [\"10.0.0.4\"]", findings);
-    }
-    let range = &limits::TIMEOUT;
-    let timeout = table.text("timeout", &values::wanted_duration(range), findings, |text| {
-        values::duration(text, range)
-    });
-    if let Some(at) = timeout.good().filter(|at| at.value > limits::TIMEOUT_WARN) {
-        let problem = Problem::new(
-            "a Windows DNS server that asks here gives up after about 5.5 s; stay below 4s",
-        );
-        findings.warn(table.path.key("timeout"), at.span, problem);
-    }
-    ForwardSpec { zones, upstreams, timeout }
-}
-
-fn read_cache(table: &Table<'_>, findings: &mut Findings<'_>) -> u64 {
+fn read_cache(table: &Table<'_>, findings: &mut Findings<'_>) -> CacheConfig {
     table.only(CACHE, findings);
     let size = table.text("size", values::WANTED_SIZE, findings, values::cache_size);
-    size.or(limits::CACHE_SIZE_DEFAULT)
+    let mut time = |key, range: &limits::TimeRange, wanted: &str| {
+        let field = table.text(key, wanted, findings, |text| {
+            values::duration(text, range).map_err(|_| Problem::new(wanted))
+        });
+        field.or(range.default)
+    };
+    let wanted =
+        format!("write a duration such as \"24h\" ({}); \"0s\" turns it off", limits::STALE);
+    let stale = time("stale", &limits::STALE, &wanted);
+    let wanted = format!("write a duration such as \"2s\" ({})", limits::FAILURE_TTL);
+    let failure_ttl = time("failure-ttl", &limits::FAILURE_TTL, &wanted);
+    let prefetch = table.flag("prefetch", findings).or(true);
+    let wanted = "write the whole path, such as \"/var/lib/privatelinkd/cache\"; leave the key out \
+                  for systemd's state directory";
+    let file = table.text("file", wanted, findings, |text| values::file(text, wanted));
+    if let (Some(_), Some(at)) = (size.good().filter(|size| size.value == 0), file.good()) {
+        let problem = Problem::new("the cache is off (size = \"0\"): nothing is kept there");
+        findings.warn(table.path.key("file"), at.span, problem);
+    }
+    CacheConfig {
+        size_octets: size.or(limits::CACHE_SIZE_DEFAULT),
+        stale,
+        prefetch,
+        failure_ttl,
+        file: file.good().map(|at| at.value.clone()),
+    }
+}
+
+fn read_dnssec(table: &Table<'_>, findings: &mut Findings<'_>) -> DnssecSpec {
+    table.only(DNSSEC, findings);
+    let wanted = "write the whole path of a zone file, such as \"/etc/privatelinkd/root.key\"; leave \
+                  the key out for the root's own keys, which are built in";
+    let trust_anchors =
+        table.text("trust-anchors", wanted, findings, |text| values::file(text, wanted));
+    let wanted = "write a zone such as \"corp.example\"";
+    let listed = Listed { wanted, at_least_one: false, at_most: MANY };
+    let key = "negative-trust-anchors";
+    let negative_trust_anchors = table.list(key, &listed, findings, values::zone);
+    for at in &negative_trust_anchors.items {
+        if at.value.label_count() == 0 {
+            let problem = Problem::new("every name is below it: nothing would be validated");
+            findings.warn(table.path.key(key), at.span, problem);
+        }
+    }
+    DnssecSpec { trust_anchors, negative_trust_anchors, span: table.span }
 }
 
 fn read_expect(table: &Table<'_>, findings: &mut Findings<'_>) -> ExpectSpec {

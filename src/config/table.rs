@@ -158,6 +158,20 @@ impl<'t> Table<'t> {
         })
     }
 
+    /// Yes or no.
+    pub(super) fn flag(&self, key: &str, findings: &mut Findings<'_>) -> Field<bool> {
+        let Some(value) = self.entries.get(key) else { return Field::Missing };
+        let span = value.span().into();
+        match value.get_ref() {
+            DeValue::Boolean(value) => Field::Good(At { value: *value, span }),
+            other => {
+                let problem = wrong_type(other, "write true or false, without quotes");
+                findings.error(self.path.key(key), span, problem);
+                Field::Wrong
+            }
+        }
+    }
+
     /// A whole number, written without quotes.
     pub(super) fn count(
         &self,

@@ -137,7 +137,10 @@ impl fmt::Display for UpstreamServer {
         write!(f, "{}://", self.scheme.as_str())?;
         match &self.host {
             UpstreamHost::Address(SocketAddr::V4(address)) => write!(f, "{}", address.ip())?,
-            UpstreamHost::Address(SocketAddr::V6(address)) => write!(f, "[{}]", address.ip())?,
+            UpstreamHost::Address(SocketAddr::V6(address)) => match address.scope_id() {
+                0 => write!(f, "[{}]", address.ip())?,
+                scope => write!(f, "[{}%{scope}]", address.ip())?,
+            },
             UpstreamHost::Name { name, .. } => {
                 let name = name.to_string();
                 write!(f, "{}", name.strip_suffix('.').unwrap_or(&name))?;

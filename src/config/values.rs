@@ -1,15 +1,18 @@
 //! Single values: from a text to what it means, or to what should be written instead.
 
+mod upstream;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use data_encoding::BASE64;
 use ipnet::IpNet;
 
 use super::findings::Problem;
 use super::limits::{CACHE_SIZE_MAX, CACHE_SIZE_MIN, TimeRange};
-use super::upstreams::{UpstreamServer, UpstreamSource};
 use crate::wire::{Name, Rtype};
+pub(super) use upstream::{WANTED_UPSTREAM, upstream};
 
 /// Port of plain DNS (RFC 1035 §4.2).
 const DNS_PORT: u16 = 53;
@@ -209,72 +212,6 @@ fn socket(text: &str, port: u16, wanted: &str) -> Result<SocketAddr, Problem> {
     })
 }
 
-/// What to write for an upstream.
-pub(super) const WANTED_UPSTREAM: &str = concat!(
-    "write an address such as \"10.0.0.4\", \"10.0.0.4:53\" or \"[fd00::4]:53\", ",
-    "or \"resolv.conf\""
-);
-
-pub(super) fn upstream(text: &str) -> Result<UpstreamSource, Problem> {
-    if text == "resolv.conf" {
-        return Ok(UpstreamSource::ResolvConf(PathBuf::from("/etc/resolv.conf")));
-    }
-    if let Some(path) = text.strip_prefix("resolv.conf:") {
-        if path.starts_with('/') && !path.contains('\0') {
-            return Ok(UpstreamSource::ResolvConf(PathBuf::from(path)));
-        }
-        return Err(Problem::new("write the whole path, such as \"resolv.conf:/run/resolv.conf\""));
-    }
-    if let Some((scheme, _)) = text.split_once("://") {
-        return Err(Problem::new(match scheme {
-            "tls" | "https" | "quic" | "h3" | "sdns" => {
-                "encrypted upstreams are not supported by this version; write an address such as \
-                 \"10.0.0.4:53\""
-            }
-            "udp" | "tcp" => {
-                "write the address alone, such as \"10.0.0.4:53\": UDP is asked first, TCP where \
-                 an answer needs it"
-            }
-            _ => WANTED_UPSTREAM,
-        }));
-    }
-    if let Ok(ip) = text.parse::<IpAddr>() {
-        return address(text).map(|_| plain(SocketAddr::new(ip, DNS_PORT)));
-    }
-    match text.parse::<SocketAddr>() {
-        Ok(socket) if socket.port() == 0 => Err(Problem::new("port 0 cannot be asked; write 53")),
-        Ok(socket) => match unmapped(socket.ip()) {
-            Ok(_) => Ok(plain(socket)),
-            Err(plain) => Err(Problem::new(format!(
-                "an IPv4 address in IPv6 form; write \"{plain}:{}\"",
-                socket.port()
-            ))),
-        },
-        Err(_) => Err(not_an_upstream(text)),
-    }
-}
-
-fn plain(address: SocketAddr) -> UpstreamSource {
-    UpstreamSource::Server(UpstreamServer::plain(address))
-}
-
-/// What is wrong with a text that is no address at all.
-fn not_an_upstream(text: &str) -> Problem {
-    let problem = Problem::new(WANTED_UPSTREAM);
-    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    if let Some(address) = bare.and_then(|bare| bare.parse::<IpAddr>().ok()) {
-        return problem.help(format!("without a port, write \"{address}\""));
-    }
-    let host = text.rsplit_once(':').map_or(text, |(host, _)| host);
-    let letters = host.bytes().any(|octet| octet.is_ascii_alphabetic());
-    if letters && !host.contains(':') && host.parse::<Name>().is_ok() {
-        return Problem::new(
-            "a host name would need another DNS server to be found; write its IP address",
-        );
-    }
-    problem
-}
-
 /// What to write for a zone.
 pub(super) const WANTED_ZONE: &str = "write a zone such as \"cloud.defender.microsoft.com\"";
 
@@ -292,6 +229,63 @@ pub(super) fn zone(text: &str) -> Result<Name, Problem> {
         )));
     }
     text.parse().map_err(|error| Problem::new(format!("{error}; {WANTED_ZONE}")))
+}
+
+/// What to write for a file.
+pub(super) const WANTED_FILE: &str = "write the whole path, such as \"/etc/privatelinkd/ca.pem\"";
+
+/// A file by its whole path: what a daemon's working directory is, nobody knows.
+pub(super) fn file(text: &str, wanted: &str) -> Result<PathBuf, Problem> {
+    let names_a_file = text.starts_with('/') && !text.contains('\0');
+    if !names_a_file {
+        return Err(Problem::new(wanted));
+    }
+    match Path::new(text).file_name() {
+        Some(_) if !text.ends_with('/') => Ok(PathBuf::from(text)),
+        _ => Err(Problem::new(format!("this is a directory; {wanted}"))),
+    }
+}
+
+/// What to write for a pin.
+pub(super) const WANTED_PIN: &str = "write \"sha256/\" and the SHA-256 of the public key in base64 \
+                                     (44 characters; docs/CONFIG.md says how to make one)";
+
+/// The SHA-256 of a SubjectPublicKeyInfo: `sha256/` and base64.
+pub(super) fn pin(text: &str) -> Result<[u8; 32], Problem> {
+    let octets = |text: &str| <[u8; 32]>::try_from(BASE64.decode(text.as_bytes()).ok()?).ok();
+    if let Some(pin) = text.strip_prefix("sha256/").and_then(octets) {
+        return Ok(pin);
+    }
+    // As curl, kdig and HPKP write it, or nothing in front of it.
+    let fronts = ["sha256//", "pin-sha256=", "sha256:", "SHA256/", ""];
+    let inside = |front: &&str| Some(text.strip_prefix(*front)?.trim_matches('"'));
+    let meant = fronts.iter().filter_map(inside).find(|rest| octets(rest).is_some());
+    let problem = Problem::new(WANTED_PIN);
+    Err(match meant {
+        Some(meant) => problem.help(format!("write \"sha256/{meant}\"")),
+        None => problem,
+    })
+}
+
+/// What to write for the question of a rule's probe.
+pub(super) const WANTED_PROBE: &str =
+    "write a name and a type of records, such as \". NS\" or \"corp.example SOA\"";
+
+/// A name and a type that a server can have records of.
+pub(super) fn probe(text: &str) -> Result<(Name, Rtype), Problem> {
+    let mut words = text.split_whitespace();
+    let (Some(name), Some(rtype), None) = (words.next(), words.next(), words.next()) else {
+        return Err(Problem::new(WANTED_PROBE));
+    };
+    // OPT, and the types that stand for a transaction, a transfer or several types (RFC 6895 §3.1).
+    let of_records = |rtype: &Rtype| !matches!(rtype.0, 0 | 41 | 128..=255);
+    let Some(rtype) = Rtype::parse(rtype).filter(of_records) else {
+        return Err(Problem::new(format!("no type that can be asked for; {WANTED_PROBE}")));
+    };
+    match name.parse() {
+        Ok(name) => Ok((name, rtype)),
+        Err(error) => Err(Problem::new(format!("{error}; {WANTED_PROBE}"))),
+    }
 }
 
 /// What to write for the query of an expectation.

@@ -9,7 +9,7 @@ use crate::config::findings::{Findings, Path, Problem, Span};
 use crate::config::model::{PrivateLink, Unlisted};
 use crate::config::spec::{ForwardSpec, PrivateLinkSpec};
 use crate::config::suggest::did_you_mean;
-use crate::config::table::At;
+use crate::config::table::{At, Field};
 use crate::wire::{Name, NameMap, QName};
 
 /// The two zones of an entry, each with the place that it comes from.
@@ -35,6 +35,7 @@ pub(super) fn resolve(
     let nested = if twice { vec![NameMap::default(); all.len()] } else { nested_zones(&all) };
     for (index, ((spec, zones), nested)) in specs.iter().zip(&all).zip(&nested).enumerate() {
         endpoints::check(spec, zones.as_ref(), nested, top.item(index, of), sites, findings);
+        unused_require_private(spec, top.item(index, of), findings);
     }
     let resolved = specs.into_iter().zip(all);
     resolved.filter_map(|(spec, zones)| Some(private_link(spec, zones?, sites))).collect()
@@ -48,12 +49,28 @@ fn private_link(spec: PrivateLinkSpec, zones: Zones, sites: &SiteIndex) -> Priva
         unlisted: spec.unlisted.or(Unlisted::Wildcard),
         ttl_seconds: spec.ttl_seconds,
         negative_ttl_seconds: spec.negative_ttl_seconds,
-        require_private: false,
+        require_private: spec.require_private.or(false),
         endpoints: spec
             .endpoints
             .into_iter()
             .filter_map(|endpoint| endpoints::resolve(endpoint, sites))
             .collect(),
+    }
+}
+
+/// Only `unlisted = "forward"` lets an upstream say what a name of these zones has.
+fn unused_require_private(spec: &PrivateLinkSpec, path: Path<'_>, findings: &mut Findings<'_>) {
+    let Some(at) = spec.require_private.good().filter(|at| at.value) else { return };
+    let forwards = match &spec.unlisted {
+        Field::Good(unlisted) => unlisted.value == Unlisted::Forward,
+        Field::Missing => false,
+        // What it was meant to be is not known.
+        Field::Wrong => true,
+    };
+    if !forwards {
+        let problem = "no upstream is asked for names of these zones, so there is nothing to \
+                       refuse; leave it out, or write unlisted = \"forward\"";
+        findings.warn(path.key("require-private"), at.span, Problem::new(problem));
     }
 }
 

@@ -93,9 +93,14 @@ fn the_pages_limits_are_those_of_the_program() {
 
 #[test]
 fn the_pages_ranges_and_defaults_are_those_of_the_program() {
-    for (key, range) in
-        [("ttl", limits::TTL), ("negative-ttl", limits::NEGATIVE_TTL), ("timeout", limits::TIMEOUT)]
-    {
+    let ranges = [
+        ("ttl", limits::TTL),
+        ("negative-ttl", limits::NEGATIVE_TTL),
+        ("timeout", limits::TIMEOUT),
+        ("stale", limits::STALE),
+        ("failure-ttl", limits::FAILURE_TTL),
+    ];
+    for (key, range) in ranges {
         let rows = rows_of_page();
         let row = rows.iter().find(|(_, cells)| cells[0] == format!("`{key}`")).expect("a row");
         let default = row.1[2].trim_matches(['`', '"']);

@@ -29,14 +29,8 @@ fn unknown_keys_are_errors_with_a_suggestion() {
             &format!("{LISTEN}port = 53\n{FORWARD}"),
             &[(E, 3, "listen.port", "unknown key; allowed: dns, admin")],
         ),
-        rest(
-            "policy = 'ordered'\nrequire-private = true",
-            &[(E, 6, "forward.policy", "unknown"), (E, 7, "forward.require-private", "unknown")],
-        ),
-        rest(
-            "[cache]\nstale = '24h'\nprefetch = true",
-            &[(E, 7, "cache.stale", "unknown key"), (E, 8, "cache.prefetch", "unknown key")],
-        ),
+        rest("listeners = 2", &[(E, 6, "forward.listeners", "unknown key; allowed: zones, upst")]),
+        rest("[cache]\nstal = '24h'", &[(E, 7, "cache.stal", "did you mean \"stale\"?")]),
         link("probe = 'tcp:443'", &[(E, 12, "private-link.endpoint.probe", "unknown key")]),
     ]);
 }

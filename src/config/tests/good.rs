@@ -7,8 +7,9 @@ use std::time::Duration;
 use super::config;
 use crate::config::testing::{defender, endpoint, forward_all, minimal, plain};
 use crate::config::{
-    CacheConfig, Expect, Forward, LogFormat, LogLevel, LogQueries, PrivateLink, Refused, Site,
-    Unlisted, UpstreamSource, limits, read,
+    CacheConfig, Dnssec, DnssecConfig, Expect, Forward, LogFormat, LogLevel, LogQueries, Policy,
+    PrivateLink, Refused, Scheme, Site, Trust, Unlisted, UpstreamHost, UpstreamServer,
+    UpstreamSource, limits, read,
 };
 use crate::wire::{Name, Rtype};
 
@@ -112,7 +113,13 @@ fn the_packaged_file_shows_the_defaults_and_its_examples() {
     assert_eq!(packaged.log, bare.log);
     assert_eq!(packaged.cache, bare.cache);
     assert_same(&packaged.access, &bare.access);
-    assert_eq!(packaged.forwards.first().map(|f| f.timeout), Some(limits::TIMEOUT.default));
+    let forward = Forward {
+        zones: vec![Name::root()],
+        upstreams: packaged.forwards[0].upstreams.clone(),
+        ..forward_all()
+    };
+    assert_eq!(packaged.forwards, [forward]);
+    assert_eq!(packaged.dnssec, bare.dnssec);
 }
 
 #[test]
@@ -120,45 +127,82 @@ fn every_value_can_be_other_than_its_default() {
     let config = config(
         "listen.dns = ['0.0.0.0:5353']\n\
          access = { allow = ['10.0.0.0/8', 'fd00::1'], refused = 'drop' }\n\
-         cache.size = '0'\n\
+         cache = { size = '2MiB', stale = '0s', prefetch = false, failure-ttl = '5s', \
+         file = '/var/cache/answers' }\n\
+         dnssec = { trust-anchors = '/etc/root.key', negative-trust-anchors = ['lab.example'] }\n\
          log = { format = 'json', level = 'trace', queries = 'all' }\n\
-         [limits]\nworkers = 3\nin-flight = 4\ntcp-connections = 5\n\
+         [limits]\nworkers = 3\nin-flight = 4\nupstream-in-flight = 2\ntcp-connections = 5\n\
          tcp-connections-per-client = 6\ntcp-pipelined = 7\ntcp-idle = '8s'\ntcp-message = '9s'\n\
          [[forward]]\nzones = ['Corp.Example.', '10.in-addr.arpa']\n\
          upstreams = ['10.0.0.4', '10.0.0.4:5300', 'fd00::4', '[fd00::4]:5300', 'resolv.conf', \
-         'resolv.conf:/run/other.conf']\ntimeout = '1500ms'\n\
+         'resolv.conf:/run/other.conf', 'tls://ns.corp.example']\ntimeout = '1500ms'\n\
+         policy = 'spread'\nprobe = 'corp.example SOA'\nrebind-protection = true\n\
+         rebind-allow = ['lab.corp.example']\ndnssec = 'validate'\nca-file = '/etc/ca.pem'\n\
+         pins = ['sha256/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=']\n\
+         [[forward]]\nzones = ['internal.example']\nupstreams = ['10.0.0.6']\n\
+         require-private = true\n\
          [[private-link]]\npublic-zone = 'vault.azure.net'\n\
-         private-zone = 'privatelink.vaultcore.azure.net'\nunlisted = 'nxdomain'\n\
-         ttl = '5m'\nnegative-ttl = '1s'\n\
+         private-zone = 'privatelink.vaultcore.azure.net'\nunlisted = 'forward'\n\
+         ttl = '5m'\nnegative-ttl = '1s'\nrequire-private = true\n\
          [[private-link.endpoint]]\nname = 'v'\nnames = { 'A.b' = ['fd00::9', '10.0.0.9'] }\n",
     );
     assert_eq!(config.access.refused, Refused::Drop);
     assert_eq!(config.access.allow.last().map(ToString::to_string), Some("fd00::1/128".into()));
-    assert_eq!(config.cache.size_octets, 0);
+    let cache = CacheConfig {
+        size_octets: 2 << 20,
+        stale: Duration::ZERO,
+        prefetch: false,
+        failure_ttl: Duration::from_secs(5),
+        file: Some(PathBuf::from("/var/cache/answers")),
+    };
+    assert_eq!(config.cache, cache);
+    let dnssec = DnssecConfig {
+        trust_anchors: Some(PathBuf::from("/etc/root.key")),
+        negative_trust_anchors: vec![name("lab.example")],
+    };
+    assert_eq!(config.dnssec, dnssec);
     let log = (config.log.format, config.log.level, config.log.queries);
     assert_eq!(log, (LogFormat::Json, LogLevel::Trace, LogQueries::All));
     let l = config.limits;
     let counts = (l.workers, l.in_flight, l.tcp_connections, l.tcp_connections_per_client);
     assert_eq!(counts, (3, 4, 5, 6));
+    assert_eq!(l.upstream_in_flight, 2);
     let rest = (l.tcp_pipelined, l.tcp_idle.as_secs(), l.tcp_message.as_secs());
     assert_eq!(rest, (7, 8, 9));
     // A bare address means port 53.
     let asked = sockets(&["10.0.0.4:53", "10.0.0.4:5300", "[fd00::4]:53", "[fd00::4]:5300"]);
     let files = ["/etc/resolv.conf", "/run/other.conf"].map(PathBuf::from);
+    let encrypted = UpstreamServer {
+        scheme: Scheme::Tls,
+        host: UpstreamHost::Name { name: name("ns.corp.example"), port: 853 },
+        trust: Trust { ca_file: Some(PathBuf::from("/etc/ca.pem")), pins: vec![[0; 32]] },
+        ..UpstreamServer::plain(SocketAddr::from(([0; 4], 0)))
+    };
     let forward = Forward {
         zones: vec![name("corp.example"), name("10.in-addr.arpa")],
         upstreams: asked
             .into_iter()
             .map(plain)
             .chain(files.into_iter().map(UpstreamSource::ResolvConf))
+            .chain([UpstreamSource::Server(encrypted)])
             .collect(),
+        policy: Policy::Spread,
         timeout: Duration::from_millis(1500),
+        probe: (name("corp.example"), Rtype::SOA),
+        require_private: false,
+        rebind_protection: Some(vec![name("lab.corp.example")]),
+        dnssec: Dnssec::Validate,
+    };
+    let private = Forward {
+        zones: vec![name("internal.example")],
+        upstreams: vec![plain(SocketAddr::from(([10, 0, 0, 6], 53)))],
+        require_private: true,
         ..forward_all()
     };
-    assert_eq!(config.forwards, [forward]);
+    assert_eq!(config.forwards, [forward, private]);
     let link = &config.private_links[0];
     assert_eq!((link.ttl_seconds, link.negative_ttl_seconds), (300, 1));
-    assert_eq!(link.unlisted, Unlisted::Nxdomain);
+    assert_eq!((link.unlisted, link.require_private), (Unlisted::Forward, true));
     assert_same(
         &link.endpoints,
         &vec![endpoint("v", &[], &[], &[("a.b", &["fd00::9", "10.0.0.9"])])],

@@ -3,9 +3,11 @@
 mod documents;
 mod endpoints;
 mod files;
+mod forwarding;
 mod good;
 mod hostile;
 mod sections;
+mod upstreams;
 mod zones;
 
 use super::{Diagnostic, Report, read};

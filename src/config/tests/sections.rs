@@ -1,4 +1,4 @@
-//! `[listen]`, `[access]`, `[[site]]`, `[[forward]]`, `[cache]`, `[[expect]]`, `[log]`, `[limits]`.
+//! `[listen]`, `[access]`, `[[site]]`, `[[forward]]`, `[[expect]]`, `[log]`, `[limits]`.
 
 use super::{Case, E, FORWARD, LISTEN, Said, W, check, rest, whole};
 
@@ -154,11 +154,6 @@ fn forward_rules_are_addresses_without_loops() {
             "[[forward]]\nzones = ['corp.example', '.']\nupstreams = ['10.0.0.4']",
             &[(E, 7, "forward[2].zones", "another forward rule has this zone (line 4)")],
         ),
-        up("tls://9.9.9.9#dns.quad9.net", &[(E, 5, KEY, "not supported by this version")]),
-        up("https://1.1.1.1/dns-query", &[(E, 5, KEY, "not supported by this version")]),
-        up("quic://94.140.14.14", &[(E, 5, KEY, "not supported by this version")]),
-        up("udp://10.0.0.5", &[(E, 5, KEY, "write the address alone")]),
-        up("gopher://10.0.0.5", &[(E, 5, KEY, "write an address such as")]),
         up("dns.google", &[(E, 5, KEY, "a host name would need another DNS server")]),
         up("dns.google:53", &[(E, 5, KEY, "a host name would need another DNS server")]),
         up("10.0.0.4:53", &[(E, 5, KEY, "stands twice")]),
@@ -192,16 +187,6 @@ fn forward_rules_are_addresses_without_loops() {
         time("'4001ms'", &[(W, 6, "forward.timeout", "stay below 4s")]),
         time("'30s'", &[(W, 6, "forward.timeout", "Windows DNS")]),
     ]);
-}
-
-#[test]
-fn the_cache_is_off_or_useful() {
-    let size = |text: &str, said: Said| rest(&format!("[cache]\nsize = {text}"), said);
-    const WRONG: Said = &[(E, 7, "cache.size", "\"1MiB\" to \"64GiB\"), or \"0\"")];
-    check(
-        ["'1023KiB'", "'65GiB'", "'much'", "'-1MiB'", "64", "'0.5'", "''"].map(|t| size(t, WRONG)),
-    );
-    check(["'0'", "'1MiB'", "'64GiB'", "'100MB'"].map(|text| size(text, &[])));
 }
 
 #[test]
