@@ -299,7 +299,7 @@ mod tests {
         assert!(bootstrap.asks(&asking(std::slice::from_ref(&one))));
         assert!(!bootstrap.asks(&asking(&[one.clone(), two.clone()])));
         assert!(!bootstrap.asks(&HashMap::new()));
-        bootstrap.ask_others(asking(&[two.clone()]));
+        bootstrap.ask_others(asking(std::slice::from_ref(&two)));
         assert!(bootstrap.asks(&asking(&[two])));
         let many: Vec<_> = (0..=SERVERS).map(|_| one.clone()).collect();
         assert_eq!(able(many).len(), SERVERS);

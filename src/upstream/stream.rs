@@ -15,9 +15,9 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::SetOnce;
+use tokio::sync::{SetOnce, oneshot};
 use tokio::task::{AbortHandle, spawn_local};
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::TryError;
 use super::backoff::Backoff;
@@ -99,24 +99,46 @@ impl Drop for Seat {
 
 impl Seat {
     /// Waits for the dial, sends the query, and gives the octets of the reply.
-    async fn ask(self, request: &Request) -> Result<Vec<u8>, Fault> {
-        let Self { shared, connection } = &self;
-        let channel = match connection.outcome.wait().await {
-            Ok(channel) => channel,
+    async fn ask(self, request: &Rc<Request>) -> Result<Vec<u8>, Fault> {
+        let connection = Rc::clone(&self.connection);
+        if let Err(error) = connection.outcome.wait().await {
             // The reason has been noted.
-            Err(error) => return Err(Fault::dead(*error, String::new())),
-        };
+            return Err(Fault::dead(*error, String::new()));
+        }
+        let (sender, receiver) = oneshot::channel();
+        spawn_local(self.exchange(Rc::clone(request), sender));
+        // It sends something unless the runtime ends.
+        let gone = TryError::Unreachable(io::ErrorKind::ConnectionReset);
+        receiver.await.unwrap_or_else(|_| Err(Fault::dead(gone, String::new())))
+    }
+
+    /// In a task of its own: the reply to a query that was given up is a sign of life all the same.
+    async fn exchange(
+        self,
+        request: Rc<Request>,
+        mut sender: oneshot::Sender<Result<Vec<u8>, Fault>>,
+    ) {
+        let Self { shared, connection } = &self;
+        let Some(Ok(channel)) = connection.outcome.get() else { return };
         count(&shared.upstream.counters.queries);
         count(&shared.upstream.counters.tcp_queries);
         let asked = Instant::now();
         connection.last_used.set(asked);
         connection.unanswered.set(connection.unanswered.get().or(Some(asked)));
-        let outcome = channel.ask(request).await;
+        let given_up = async {
+            sender.closed().await;
+            sleep(shared.patience()).await;
+        };
+        let outcome = tokio::select! {
+            biased;
+            outcome = channel.ask(&request) => outcome,
+            () = given_up => return,
+        };
         match &outcome {
             Ok(_) => shared.replied(connection, asked),
             Err(fault) => shared.failed(connection, fault),
         }
-        outcome
+        let _given_up = sender.send(outcome);
     }
 }
 
@@ -148,7 +170,7 @@ impl Stream {
         } else {
             query::write(&mut query, 0, question, edns);
         }
-        let request = Request::new(&query)?;
+        let request = Rc::new(Request::new(&query)?);
         let seat = self.shared.seat()?;
         if !seat.connection.is_open() {
             return seat.ask(&request).await.map_err(|fault| fault.error);
@@ -179,7 +201,7 @@ impl Stream {
     }
 
     /// Over the connection that new queries take, whatever became of an earlier one.
-    async fn ask_anew(&self, request: &Request) -> Result<Vec<u8>, TryError> {
+    async fn ask_anew(&self, request: &Rc<Request>) -> Result<Vec<u8>, TryError> {
         self.shared.seat()?.ask(request).await.map_err(|fault| fault.error)
     }
 }

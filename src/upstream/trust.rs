@@ -246,7 +246,7 @@ fn reason(error: &Error) -> String {
         CertificateError::NotValidForNameContext { expected, presented } => {
             let presented = match presented.as_slice() {
                 [] => "nobody".to_owned(),
-                names => names.join(", "),
+                names => names.iter().map(|name| bare(name)).collect::<Vec<_>>().join(", "),
             };
             let expected = expected.to_str();
             format!("its certificate is for {presented}, not for {expected}; write #NAME behind it")
@@ -262,6 +262,12 @@ fn reason(error: &Error) -> String {
         }
         other => format!("its certificate: {other}"),
     }
+}
+
+/// What rustls shows as `DnsName("dns.example")`.
+fn bare(name: &str) -> &str {
+    let name = name.split_once('(').map_or(name, |(_, name)| name);
+    name.trim_end_matches(')').trim_matches('"')
 }
 
 /// From `begin` to `end`, in the two largest units.

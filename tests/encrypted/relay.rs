@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -58,19 +59,17 @@ impl Relay {
             let mut buffer = [0; 65_536];
             loop {
                 let (octets, client) = outside.recv_from(&mut buffer).await.unwrap();
-                if !clients.contains_key(&client) {
-                    let inside = Rc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
-                    inside.connect(server).await.unwrap();
-                    let is_swallowed = flow(&kept);
-                    spawn_local(back(
-                        Rc::clone(&inside),
-                        Rc::clone(&outside),
-                        client,
-                        Rc::clone(&is_swallowed),
-                    ));
-                    clients.insert(client, (inside, is_swallowed));
-                }
-                let (inside, is_swallowed) = &clients[&client];
+                let (inside, is_swallowed) = match clients.entry(client) {
+                    Entry::Occupied(known) => known.into_mut(),
+                    Entry::Vacant(new) => {
+                        let inside = Rc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
+                        inside.connect(server).await.unwrap();
+                        let is_swallowed = flow(&kept);
+                        let (from, to) = (Rc::clone(&inside), Rc::clone(&outside));
+                        spawn_local(back(from, to, client, Rc::clone(&is_swallowed)));
+                        new.insert((inside, is_swallowed))
+                    }
+                };
                 if !is_swallowed.get() {
                     // The server may be away.
                     let _lost = inside.send(&buffer[..octets]).await;

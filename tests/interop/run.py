@@ -5,7 +5,8 @@
 
 Installs what is missing from Debian's packages (as root), starts Knot as the public DNS, the daemon,
 then each asking resolver with its forwarding rules pointed at the daemon, and servers of TLS and HTTPS
-as the daemon's upstreams. One line a check, the last line counts. A package that cannot be had is a failure unless --skip names it.
+as the daemon's upstreams. One line a check, the last line counts. A package that cannot be had is a
+failure unless --skip names it.
 """
 
 import argparse

@@ -128,6 +128,29 @@ async fn a_connection_that_swallows_queries_is_replaced_however_short_their_pati
 }
 
 #[tokio::test]
+async fn a_reply_to_a_query_that_was_given_up_is_a_sign_of_life() {
+    local(async {
+        let server = tc_server(|mut stream, _| async move {
+            loop {
+                let query = read_query(&mut stream).await?;
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                write_reply(&mut stream, &reply(&query, 0, 1)).await?;
+            }
+        })
+        .await;
+        let server = UpstreamServer { scheme: Scheme::Tcp, ..UpstreamServer::plain(server) };
+        let link = Link::new(Arc::new(Upstream::new(server)), Link::receive_buffer());
+        link.ask(&question()).await.unwrap();
+        assert!(timeout(Duration::from_millis(50), link.ask(&question())).await.is_err());
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        link.ask(&question()).await.unwrap();
+        let tally = link.upstream().tally();
+        assert_eq!((tally.tcp_dials, tally.queries, tally.replies), (1, 3, 2));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_slow_server_keeps_its_connection() {
     local(async {
         let server = tc_server(|mut stream, _| async move {
