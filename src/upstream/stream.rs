@@ -221,7 +221,11 @@ impl Shared {
         let connection = match &*current {
             Some(connection) => Rc::clone(connection),
             None => match self.backoff.borrow().blocks(now) {
-                Some(error) => return Err(error),
+                Some((error, reason)) => {
+                    // Still the last error: why nobody dials.
+                    self.upstream.note_error(reason.to_owned());
+                    return Err(error);
+                }
                 None => Rc::clone(current.insert(self.open(now))),
             },
         };
@@ -283,7 +287,7 @@ impl Shared {
                 Ok(channel)
             }
             Err(Fault { error, reason, .. }) => {
-                self.backoff.borrow_mut().failed(now, error);
+                self.backoff.borrow_mut().failed(now, error, reason.clone());
                 self.forget(connection);
                 match error {
                     TryError::Untrusted => self.upstream.note_distrust(reason),
@@ -312,7 +316,8 @@ impl Shared {
         self.upstream.note_error(fault.reason.clone());
         // Who accepts and hangs up again is as good as one who does not accept.
         if fault.is_dead && self.forget(connection) && connection.last_reply.get().is_none() {
-            self.backoff.borrow_mut().failed(Instant::now(), fault.error);
+            let (error, reason) = (fault.error, fault.reason.clone());
+            self.backoff.borrow_mut().failed(Instant::now(), error, reason);
         }
     }
 
