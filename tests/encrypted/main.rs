@@ -1,6 +1,7 @@
 //! Encrypted upstreams against servers in this process: that answers come, whom we trust, what
 //! happens when connections end.
 
+mod daemon;
 mod identity;
 mod relay;
 mod server;
