@@ -1,4 +1,4 @@
-//! Connections to upstreams, by hickory. With `bootstrap`, the one file that knows its types.
+//! Connections to upstreams, by hickory. Only this file and `bootstrap` know its types.
 //!
 //! hickory dials, frames, multiplexes and reports a dead connection; what it decodes is thrown
 //! away, and the reply's own octets are read by [`crate::wire`]. Ids are its own: drawn over TCP and

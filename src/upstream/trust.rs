@@ -1,5 +1,5 @@
-//! Whether an encrypted upstream is the one that is meant. With `dial`, the one file that knows
-//! rustls's types.
+//! Whether an encrypted upstream is the one that is meant. Only this file and `dial` know rustls's
+//! types.
 //!
 //! Without pins, an authority has to have signed the certificate for the server's name: one of the
 //! system's, or of `ca-file` in their place. With pins alone, the key is what proves who it is (the

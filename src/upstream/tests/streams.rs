@@ -11,7 +11,7 @@ use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{Instant, advance};
 
 use super::*;
-use crate::config::Scheme;
+use crate::config::{Scheme, Trust};
 
 #[tokio::test]
 async fn half_a_length_is_a_dead_connection() {
@@ -289,4 +289,30 @@ async fn an_idle_connection_is_closed() {
         is_closed.await.unwrap();
     };
     LocalSet::new().run_until(test).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dial_outlives_its_queries_and_has_a_bound() {
+    local(async {
+        // The kernel accepts; nobody answers the handshake.
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = UpstreamServer {
+            scheme: Scheme::Tls,
+            trust: Trust { ca_file: None, pins: vec![[0; 32]] },
+            ..UpstreamServer::plain(listener.local_addr().unwrap())
+        };
+        let link = Link::new(Arc::new(Upstream::new(server)), Link::receive_buffer());
+        let begun = Instant::now();
+        assert!(timeout(Duration::from_millis(900), link.ask(&question())).await.is_err());
+        let timed_out = Err(TryError::Unreachable(io::ErrorKind::TimedOut));
+        assert_eq!(link.ask(&question()).await, timed_out);
+        // The clock counts in milliseconds.
+        assert_eq!(begun.elapsed().as_millis() / 10, 250, "the first query's dial");
+        assert_eq!(link.ask(&question()).await, timed_out, "at once, since it must wait");
+        assert_eq!(begun.elapsed().as_millis() / 10, 250);
+        assert_eq!(link.upstream().tally().tcp_dials, 1);
+        let (_, reason) = link.upstream().last_error().unwrap();
+        assert_eq!(reason, "no connection within 2.5s");
+    })
+    .await;
 }
