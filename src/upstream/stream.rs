@@ -134,9 +134,13 @@ impl Seat {
             outcome = channel.ask(&request) => outcome,
             () = given_up => return,
         };
+        if let Err(fault) = &outcome {
+            shared.upstream.note_error(fault.reason.clone());
+        }
         match &outcome {
-            Ok(_) => shared.replied(connection, asked),
-            Err(fault) => shared.failed(connection, fault),
+            Err(fault) if fault.is_dead => shared.died(connection, fault),
+            // Something came, if not what was asked for.
+            Ok(_) | Err(_) => shared.replied(connection, asked),
         }
         let _given_up = sender.send(outcome);
     }
@@ -312,10 +316,9 @@ impl Shared {
         self.reply_time.set(of_late.max(now.duration_since(asked)));
     }
 
-    fn failed(&self, connection: &Rc<Connection>, fault: &Fault) {
-        self.upstream.note_error(fault.reason.clone());
+    fn died(&self, connection: &Rc<Connection>, fault: &Fault) {
         // Who accepts and hangs up again is as good as one who does not accept.
-        if fault.is_dead && self.forget(connection) && connection.last_reply.get().is_none() {
+        if self.forget(connection) && connection.last_reply.get().is_none() {
             let (error, reason) = (fault.error, fault.reason.clone());
             self.backoff.borrow_mut().failed(Instant::now(), error, reason);
         }
