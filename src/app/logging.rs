@@ -12,6 +12,10 @@ use tracing_subscriber::{Layer, filter::LevelFilter};
 
 use crate::config::{Log, LogFormat, LogLevel};
 
+/// They warn of each connection that ends badly. An upstream's state and last error say the same,
+/// once.
+const LIBRARIES_OF_CONNECTIONS: [&str; 5] = ["h2", "h3", "hickory_net", "quinn", "rustls"];
+
 /// Handle on the running log.
 pub(super) struct Logging {
     filter: reload::Handle<Targets, Registry>,
@@ -62,8 +66,10 @@ fn targets(level: LogLevel) -> Targets {
     };
     // The libraries log a line for each message at info.
     let libraries = level.min(LevelFilter::WARN);
+    let connections = LIBRARIES_OF_CONNECTIONS.map(|library| (library, LevelFilter::ERROR));
     Targets::new()
         .with_default(libraries)
+        .with_targets(connections)
         .with_target("privatelinkd", level)
         // A warning for whatever strangers sign badly; ours are counted, one a minute.
         .with_target("hickory_net::dnssec", LevelFilter::OFF)

@@ -14,8 +14,8 @@ use super::own::OwnAddresses;
 use super::policy::Order;
 use super::resolv_conf;
 use super::target::{ProbeZones, Target};
-use crate::config::{Dnssec, Forward, UpstreamServer, UpstreamSource};
-use crate::upstream::{Alarm, Upstream, UpstreamReport};
+use crate::config::{Dnssec, Forward, UpstreamHost, UpstreamServer, UpstreamSource};
+use crate::upstream::{Alarm, Bootstrap, Upstream, UpstreamReport};
 use crate::wire::{Name, NameMap, QName, Question};
 
 /// All forward rules of one configuration. Shared by all workers.
@@ -30,6 +30,8 @@ pub struct Rules {
     upstreams: Mutex<HashMap<UpstreamServer, Arc<Upstream>>>,
     /// Rung when one of them should be probed; the same for all rules of a process.
     alarm: Arc<Alarm>,
+    /// Finds those that are named by host.
+    bootstrap: Arc<Bootstrap>,
 }
 
 /// One `[[forward]]`.
@@ -134,6 +136,7 @@ impl Rules {
             files: Mutex::default(),
             upstreams: Mutex::default(),
             alarm: previous.map(|previous| Arc::clone(&previous.alarm)).unwrap_or_default(),
+            bootstrap: Arc::new(Bootstrap::new(HashMap::new(), None)),
         };
         for (index, forward) in forwards.iter().enumerate() {
             for zone in &forward.zones {
@@ -145,13 +148,14 @@ impl Rules {
             rules.remember_files(previous, sources());
         }
         rules.read_files(sources());
-        for (index, forward) in forwards.iter().enumerate() {
+        let servers: Vec<_> = forwards.iter().map(|rule| rules.servers(&rule.upstreams)).collect();
+        rules.bootstrap = rules.bootstrap(&servers, previous);
+        for ((index, forward), servers) in forwards.iter().enumerate().zip(servers) {
             let is_covered = |zone: &&Name| {
                 rules.by_zone.deepest(&QName::from(*zone)).is_some_and(|(_, at)| *at == index)
             };
             let probe_zones = ProbeZones::new(&forward.zones, protected.iter().filter(is_covered));
-            let targets = rules
-                .servers(&forward.upstreams)
+            let targets = servers
                 .into_iter()
                 .map(|server| rules.target(server, &probe_zones, previous))
                 .collect();
@@ -281,8 +285,45 @@ impl Rules {
             info!("zone {}: upstreams are now {}", rule.shown_zone(), shown.join(", "));
             rule.targets.store(Arc::new(targets));
         }
+        if any {
+            let servers: Vec<_> =
+                self.rules.iter().map(|rule| servers_of(&rule.targets())).collect();
+            self.bootstrap.ask_others(self.hosts(&servers));
+        }
         self.prune();
         any
+    }
+
+    /// The one before where it asks the same servers; a new one does not change what is in force.
+    fn bootstrap(
+        &self,
+        servers: &[Vec<UpstreamServer>],
+        previous: Option<&Self>,
+    ) -> Arc<Bootstrap> {
+        let hosts = self.hosts(servers);
+        match previous.map(|previous| &previous.bootstrap) {
+            Some(previous) if previous.asks(&hosts) => Arc::clone(previous),
+            previous => Arc::new(Bootstrap::new(hosts, previous.map(|previous| &**previous))),
+        }
+    }
+
+    /// Of all upstreams that are named by host, whom to ask for their addresses: the servers of the
+    /// rule that covers the name, then those of the others. `servers` are those of each rule.
+    fn hosts(&self, servers: &[Vec<UpstreamServer>]) -> HashMap<Name, Vec<UpstreamServer>> {
+        let mut hosts = HashMap::new();
+        for server in servers.iter().flatten() {
+            let UpstreamHost::Name { name, .. } = &server.host else { continue };
+            let covering = self.by_zone.deepest(&QName::from(name));
+            let covering = covering.and_then(|(_, index)| servers.get(*index));
+            let mut asked: Vec<UpstreamServer> = Vec::new();
+            for server in covering.into_iter().chain(servers).flatten() {
+                if !asked.contains(server) {
+                    asked.push(server.clone());
+                }
+            }
+            hosts.insert(name.clone(), asked);
+        }
+        hosts
     }
 
     /// Whether each rule has the same servers in the same order as the rule at its place in
@@ -386,16 +427,22 @@ impl Rules {
         probe_zones: &ProbeZones,
         previous: Option<&Self>,
     ) -> Arc<Target> {
-        let before = previous.and_then(|previous| previous.upstreams().get(&server).cloned());
+        let before = previous.and_then(|previous| {
+            let known = previous.upstreams().get(&server).cloned();
+            known.filter(|known| {
+                server.address().is_some() || Arc::ptr_eq(known.bootstrap(), &self.bootstrap)
+            })
+        });
         let loops = |zone| previous.is_some_and(|previous| previous.knows_loop(zone, &server));
         let looping: Vec<_> =
             probe_zones.iter().filter(|(_, zone)| loops(zone)).map(|(mark, _)| mark).collect();
         let upstream = {
             let mut known = self.upstreams();
-            let alarm = || Arc::clone(&self.alarm);
             let new = || {
-                before.unwrap_or_else(|| Arc::new(Upstream::with_alarm(server.clone(), alarm())))
+                let new = Upstream::with_alarm(server.clone(), Arc::clone(&self.alarm));
+                Arc::new(new.found_by(Arc::clone(&self.bootstrap)))
             };
+            let new = || before.unwrap_or_else(new);
             Arc::clone(known.entry(server.clone()).or_insert_with(new))
         };
         let target = Target::new(upstream, probe_zones);

@@ -100,11 +100,11 @@ impl Rtt {
     }
 }
 
-/// Why a server counts as down.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Cause {
-    Silent { tries: u32, for_how_long: Duration },
-    Failed { tries: u32 },
+/// What makes a server count as down that says nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Silence {
+    pub(super) tries: u32,
+    pub(super) time: Duration,
 }
 
 /// What is known about one server's state. Shared by all workers; on cache lines of its own.
@@ -235,22 +235,23 @@ impl Health {
         }
     }
 
-    /// A try that began at `begun` was not answered in its time. Gives why the server is down now,
-    /// where that changes its state.
-    pub(super) fn unanswered(&self, begun: Instant, now: Instant) -> Option<Cause> {
+    /// A try that began at `begun` was not answered in its time. Gives the silence that makes it
+    /// down now, where that changes its state.
+    pub(super) fn unanswered(&self, begun: Instant, now: Instant) -> Option<Silence> {
         let tries = self.one_more(begun);
         let since_ms = self.waiting_since_ms.load(Ordering::Relaxed);
-        let silent = Duration::from_millis(self.ms(now).saturating_sub(since_ms));
+        let time = Duration::from_millis(self.ms(now).saturating_sub(since_ms));
         let timeout = self.rtt().map_or(MAX_TIMEOUT, Rtt::timeout);
         let enough = (timeout * DOWN_TIMEOUTS).clamp(DOWN_SILENCE_MIN, DOWN_SILENCE_MAX);
-        (tries >= DOWN_TRIES && silent >= enough && !self.is_down())
-            .then_some(Cause::Silent { tries, for_how_long: silent })
+        (tries >= DOWN_TRIES && time >= enough && !self.is_down())
+            .then_some(Silence { tries, time })
     }
 
-    /// A try failed at once; `enough` such in a row are proof.
-    pub(super) fn failed(&self, enough: u32, now: Instant) -> Option<Cause> {
+    /// A try failed at once; `enough` such in a row are proof. Gives how many there were, where that
+    /// changes its state.
+    pub(super) fn failed(&self, enough: u32, now: Instant) -> Option<u32> {
         let tries = self.one_more(now);
-        (tries >= enough && !self.is_down()).then_some(Cause::Failed { tries })
+        (tries >= enough && !self.is_down()).then_some(tries)
     }
 
     fn one_more(&self, begun: Instant) -> u32 {
@@ -305,6 +306,19 @@ impl Health {
 
     pub(super) fn note_error(&self, reason: Cow<'static, str>, now: Instant) {
         self.story().last_error = Some((now, reason));
+    }
+
+    /// Keeps the reason unless something was kept since `begun`.
+    pub(super) fn note_error_unless_since(
+        &self,
+        begun: Instant,
+        now: Instant,
+        reason: impl FnOnce() -> Cow<'static, str>,
+    ) {
+        let mut story = self.story();
+        if story.last_error.as_ref().is_none_or(|(at, _)| *at < begun) {
+            story.last_error = Some((now, reason()));
+        }
     }
 
     pub(super) fn last_error(&self) -> Option<(Instant, Cow<'static, str>)> {
@@ -372,8 +386,8 @@ mod tests {
             assert_eq!(health.unanswered(begun, begun + ms(499)), None, "loss comes in bursts");
         }
         assert!(health.is_in_doubt() && !health.is_down());
-        let cause = health.unanswered(begun, begun + ms(500));
-        assert_eq!(cause, Some(Cause::Silent { tries: 101, for_how_long: ms(500) }));
+        let silence = health.unanswered(begun, begun + ms(500));
+        assert_eq!(silence, Some(Silence { tries: 101, time: ms(500) }));
 
         let few = measured(10);
         for _ in 1..DOWN_TRIES {

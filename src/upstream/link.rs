@@ -7,26 +7,28 @@ use super::TryError;
 use super::query::{self, Edns, Reading};
 use super::server::{Upstream, count};
 use super::socket::ReceiveBuffer;
-use super::tcp::Tcp;
+use super::stream::Stream;
 use super::udp::Udp;
+use crate::config::Scheme;
 use crate::wire::{Answer, Question};
 
-/// One worker's sockets and connection towards one server. Lives on that worker's thread, inside a
+/// One worker's sockets and connections towards one server. Lives on that worker's thread, inside a
 /// `LocalSet`.
 pub struct Link {
     upstream: Arc<Upstream>,
-    udp: Udp,
-    tcp: Tcp,
+    /// Of plain servers.
+    udp: Option<Udp>,
+    stream: Stream,
 }
 
 impl Link {
     /// Opens nothing yet. `buffer` is the worker's: see [`Self::receive_buffer`].
     pub fn new(upstream: Arc<Upstream>, buffer: ReceiveBuffer) -> Self {
-        Self {
-            udp: Udp::new(Arc::clone(&upstream), buffer),
-            tcp: Tcp::new(Arc::clone(&upstream)),
-            upstream,
-        }
+        let (udp, scheme) = match upstream.server().scheme {
+            Scheme::Plain => (Some(Udp::new(Arc::clone(&upstream), buffer)), Scheme::Tcp),
+            scheme => (None, scheme),
+        };
+        Self { udp, stream: Stream::new(Arc::clone(&upstream), scheme), upstream }
     }
 
     /// The buffer that all links of a worker share.
@@ -65,15 +67,18 @@ impl Link {
 
     /// `None`: the server does not understand EDNS.
     async fn exchange(&self, question: &Question, edns: Edns) -> Result<Option<Answer>, TryError> {
-        let message = self.udp.exchange(question, edns).await?;
-        match query::read(&message, question, edns) {
-            Reading::Answer(answer) => return Ok(Some(answer)),
-            Reading::NoEdns => return Ok(None),
-            Reading::Garbled => return Err(TryError::Garbled),
-            Reading::AskTcp { mismatch: true } => count(&self.upstream.counters.mismatches),
-            Reading::AskTcp { mismatch: false } => {}
+        if let Some(udp) = &self.udp {
+            let message = udp.exchange(question, edns).await?;
+            match query::read(&message, question, edns) {
+                Reading::Answer(answer) => return Ok(Some(answer)),
+                Reading::NoEdns => return Ok(None),
+                Reading::Garbled => return Err(TryError::Garbled),
+                Reading::AskTcp { mismatch: true } => count(&self.upstream.counters.mismatches),
+                Reading::AskTcp { mismatch: false } => {}
+            }
         }
-        let message = self.tcp.exchange(question, edns).await?;
+        // On the heap, so that the future of every UDP query is not as large as this one.
+        let message = Box::pin(self.stream.exchange(question, edns)).await?;
         match query::read(&message, question, edns) {
             Reading::Answer(answer) => Ok(Some(answer)),
             Reading::NoEdns => Ok(None),

@@ -1,25 +1,33 @@
-//! One exchange with one server: UDP first, TCP where the reply asks for it.
+//! One exchange with one server: UDP first and TCP where the reply asks for it, or one connection
+//! over TCP, TLS, HTTP/2, QUIC or HTTP/3.
 //!
-//! Owns sockets towards upstreams and what RFC 1035, 5452 and 6891 want of a client on them. Knows
-//! no order among servers and no budget: who drops the future of a try has ended that try.
+//! Owns sockets towards upstreams, what RFC 1035, 5452 and 6891 want of a client on them, whom an
+//! encrypted one trusts and where a host's name leads. Knows no order among servers and no budget:
+//! who drops the future of a try has ended that try.
 #![cfg_attr(
     not(test),
     warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)
 )]
 
+mod backoff;
+mod bootstrap;
+mod dial;
 mod health;
 mod link;
 mod query;
+mod race;
 mod report;
 mod server;
 mod socket;
-mod tcp;
+mod stream;
+mod trust;
 mod udp;
 mod waiters;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use bootstrap::Bootstrap;
 pub use health::{Alarm, MAX_TIMEOUT, MIN_TIMEOUT, Rtt};
 pub use link::Link;
 pub use report::{LastError, Tally, UpstreamReport};
@@ -37,8 +45,9 @@ pub enum TryError {
     /// What came back is not a DNS reply, or not to our question, also over TCP.
     #[error("the reply does not answer the question or is malformed")]
     Garbled,
-    /// The server does not prove that it is the one that is meant.
-    #[error("the server's certificate is not trusted")]
+    /// Its certificate is not one that we trust, or there is nothing to check it by. The upstream's
+    /// last error says why.
+    #[error("its certificate is not trusted")]
     Untrusted,
     /// As many queries wait for this server as its sockets may hold.
     #[error("too many queries wait for this server")]

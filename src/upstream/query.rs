@@ -1,8 +1,18 @@
 //! The query we send, and the first reading of what comes back.
 
 use crate::wire::{
-    Answer, AnswerError, Full, Header, MessageWriter, Question, Rcode, UDP_PAYLOAD_OCTETS, flags,
+    Answer, AnswerError, Full, HEADER_OCTETS, Header, MessageWriter, Question, Rcode,
+    UDP_PAYLOAD_OCTETS, flags,
 };
+
+/// Option code of padding (RFC 7830 §3).
+const OPTION_PADDING: u16 = 12;
+/// Padded queries are a multiple of this (RFC 8467 §4.1), octets.
+const PADDING_BLOCK: usize = 128;
+/// Code and length of an option, octets.
+const OPTION_HEAD_OCTETS: usize = 4;
+/// QTYPE and QCLASS, octets.
+const QUESTION_TAIL_OCTETS: usize = 4;
 
 /// Whether a query carries an OPT record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,6 +37,24 @@ pub(super) enum Reading {
 /// Appends the query to `out`. None of the client's options go along: cookies and
 /// client subnets are between a client and us (RFC 7873 §5, RFC 7871 §11.1).
 pub(super) fn write(out: &mut Vec<u8>, id: u16, question: &Question, edns: Edns) {
+    write_with(out, id, question, edns, &[]);
+}
+
+/// As [`write`], so long that who sees only the length learns next to nothing of the name (RFC 8467
+/// §4.1). Without EDNS there is no room for padding. The id is 0: the transport gives its own.
+pub(super) fn write_padded(out: &mut Vec<u8>, question: &Question, edns: Edns) {
+    let octets = HEADER_OCTETS + question.qname.as_wire().len() + QUESTION_TAIL_OCTETS;
+    let octets = octets + MessageWriter::opt_octets(None, &[]) + OPTION_HEAD_OCTETS;
+    let padding = octets.next_multiple_of(PADDING_BLOCK) - octets;
+    let mut option = [0; OPTION_HEAD_OCTETS + PADDING_BLOCK];
+    let head = u32::from(OPTION_PADDING) << 16 | u32::try_from(padding).unwrap_or(0);
+    let (front, _) = option.split_at_mut(OPTION_HEAD_OCTETS);
+    front.copy_from_slice(&head.to_be_bytes());
+    let option = option.get(..OPTION_HEAD_OCTETS + padding).unwrap_or(&[]);
+    write_with(out, 0, question, edns, option);
+}
+
+fn write_with(out: &mut Vec<u8>, id: u16, question: &Question, edns: Edns, options: &[u8]) {
     // AD in a query asks for AD in the reply (RFC 6840 §5.7).
     let mut bits = flags::RD | flags::AD;
     if question.checking_disabled {
@@ -40,7 +68,7 @@ pub(super) fn write(out: &mut Vec<u8>, id: u16, question: &Question, edns: Edns)
         message.raw(&question.qtype.0.to_be_bytes())?;
         message.raw(&question.qclass.to_be_bytes())?;
         if edns == Edns::With {
-            message.opt(Rcode::NOERROR, question.dnssec_ok, None, &[])?;
+            message.opt(Rcode::NOERROR, question.dnssec_ok, None, options)?;
         }
         message.set_counts([1, 0, 0, u16::from(edns == Edns::With)]);
         Ok(())
@@ -110,6 +138,26 @@ mod tests {
         write(&mut out, 1, &question(), Edns::Without);
         assert_eq!(out[10..12], [0, 0]);
         assert!(out.ends_with(b"\x07example\0\0\x1c\0\x01"));
+    }
+
+    #[test]
+    fn padded_queries_are_multiples_of_128_octets() {
+        for labels in 1..=120 {
+            let question = Question::plain("a.".repeat(labels).parse().unwrap(), Rtype::A);
+            let mut out = Vec::new();
+            write_padded(&mut out, &question, Edns::With);
+            let octets = out.len();
+            assert_eq!(octets % 128, 0, "{labels} labels: {octets}");
+            assert!(Query::parse(&out).is_ok());
+            let bare = 12 + 2 * labels + 1 + 4 + 11 + 4;
+            assert!(octets - bare < 128, "{labels} labels: {octets}, bare {bare}");
+            let padding = u8::try_from(octets - bare).unwrap();
+            assert_eq!(out[bare - 4..bare], [0, 12, 0, padding]);
+            assert!(out[bare..].iter().all(|octet| *octet == 0));
+            out.clear();
+            write_padded(&mut out, &question, Edns::Without);
+            assert_eq!(out.len(), 12 + 2 * labels + 1 + 4);
+        }
     }
 
     #[test]

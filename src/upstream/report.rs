@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Tally {
-    /// Queries sent, over UDP and TCP.
+    /// Queries sent, over whatever transport.
     pub queries: u64,
     /// Replies to our questions, whatever their rcode.
     pub replies: u64,
@@ -28,9 +28,9 @@ pub struct Tally {
     pub busy: u64,
     /// Datagrams with an id nobody waits for, and replies to other questions.
     pub mismatches: u64,
-    /// Queries sent over TCP.
+    /// Queries sent over connections: TCP, TLS, HTTP, QUIC.
     pub tcp_queries: u64,
-    /// TCP connections begun.
+    /// Connections begun.
     pub tcp_dials: u64,
     /// Queries repeated without EDNS.
     pub without_edns: u64,

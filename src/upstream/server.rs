@@ -1,26 +1,37 @@
 //! What all workers share about one server: its address, its counters, its state.
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::TryError;
-use super::health::{Alarm, Cause, DOUBT_TRIES, DOWN_TRIES, Health, Rtt};
+use super::bootstrap::Bootstrap;
+use super::health::{Alarm, DOUBT_TRIES, DOWN_TRIES, Health, Rtt, Silence};
 use super::report::{LastError, Tally, UpstreamReport};
+use super::trust::Authorities;
 use crate::config::UpstreamServer;
 use crate::wire::Rcode;
+
+/// How often the log says of one server that its certificate does not do.
+const DISTRUST_SAID_EVERY: Duration = Duration::from_secs(60);
 
 /// One server, shared by all workers and rules that name its address.
 #[derive(Debug)]
 pub struct Upstream {
     server: UpstreamServer,
     number: u64,
+    /// Knows where it is, if it is named by host.
+    bootstrap: Arc<Bootstrap>,
+    pub(super) authorities: Authorities,
     health: Health,
     pub(super) counters: Counters,
+    /// When the log last said that its certificate does not do.
+    last_distrust: Mutex<Option<Instant>>,
 }
 
 /// Counts since the start, relaxed. On cache lines of their own: each query writes here.
@@ -58,7 +69,7 @@ impl Drop for InFlight<'_> {
 }
 
 impl Upstream {
-    /// A server nobody has asked yet.
+    /// A server nobody has asked yet, known by its address.
     pub fn new(server: UpstreamServer) -> Self {
         Self::with_alarm(server, Arc::default())
     }
@@ -69,9 +80,23 @@ impl Upstream {
         Self {
             server,
             number: NUMBERS.fetch_add(1, Ordering::Relaxed),
+            bootstrap: Arc::new(Bootstrap::new(HashMap::new(), None)),
+            authorities: Authorities::default(),
             health: Health::new(alarm),
             counters: Counters::default(),
+            last_distrust: Mutex::default(),
         }
+    }
+
+    /// The same; `bootstrap` finds it, if it is named by host.
+    #[must_use]
+    pub fn found_by(self, bootstrap: Arc<Bootstrap>) -> Self {
+        Self { bootstrap, ..self }
+    }
+
+    /// What finds it, if it is named by host.
+    pub fn bootstrap(&self) -> &Arc<Bootstrap> {
+        &self.bootstrap
     }
 
     /// Where it is and how it is asked.
@@ -207,8 +232,9 @@ impl Upstream {
     /// A try that began at `begun` is not answered yet, and should be by now.
     pub fn note_unanswered(&self, begun: Instant, now: Instant) {
         count(&self.counters.timeouts);
-        if let Some(cause) = self.health.unanswered(begun, now) {
-            self.go_down(&cause, now);
+        if let Some(Silence { tries, time }) = self.health.unanswered(begun, now) {
+            let seconds = time.as_secs_f64();
+            self.go_down(format!("no reply to {tries} queries within {seconds:.1} s"), now);
         }
     }
 
@@ -226,12 +252,16 @@ impl Upstream {
                 DOWN_TRIES
             }
         };
-        // The try itself may have said more.
-        if self.health.last_error().is_none_or(|(at, _)| at < begun) {
-            self.health.note_error(error.to_string().into(), now);
-        }
-        if let Some(cause) = self.health.failed(enough, now) {
-            self.go_down(&cause, now);
+        // The try itself may have said more, and in a flood of failures one is enough.
+        self.health.note_error_unless_since(begun, now, || error.to_string().into());
+        if let Some(tries) = self.health.failed(enough, now) {
+            let why = match error {
+                // Only the try knows what is wrong with the certificate.
+                TryError::Untrusted => self.last_error().map(|(_, text)| text),
+                _ => None,
+            };
+            let why = why.unwrap_or_else(|| error.to_string());
+            self.go_down(format!("{why} ({tries} tries in a row)"), now);
         }
     }
 
@@ -240,21 +270,24 @@ impl Upstream {
         self.health.note_error(reason.into(), Instant::now());
     }
 
+    /// Its certificate does not do. That needs somebody's hand, so the log says it.
+    pub(super) fn note_distrust(&self, reason: String) {
+        let now = Instant::now();
+        let mut last = self.last_distrust.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_none_or(|last| now.duration_since(last) >= DISTRUST_SAID_EVERY) {
+            *last = Some(now);
+            warn!("upstream {} is not trusted: {reason}", self.server);
+        }
+        drop(last);
+        self.note_error(reason);
+    }
+
     /// What last went wrong, and when.
     pub fn last_error(&self) -> Option<(Instant, String)> {
         self.health.last_error().map(|(at, text)| (at, text.into_owned()))
     }
 
-    fn go_down(&self, cause: &Cause, now: Instant) {
-        let why = match cause {
-            Cause::Silent { tries, for_how_long } => {
-                format!("no reply to {tries} queries within {:.1} s", for_how_long.as_secs_f64())
-            }
-            Cause::Failed { tries } => {
-                let last = self.health.last_error().map(|(_, text)| text).unwrap_or_default();
-                format!("{last} ({tries} tries in a row)")
-            }
-        };
+    fn go_down(&self, why: String, now: Instant) {
         let line = format!("upstream {} is down: {why}", self.server);
         if let Some(was_up) = self.health.go_down(why, now) {
             warn!("{line}; it was up for {:.1} s", was_up.as_secs_f64());

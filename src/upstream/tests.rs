@@ -16,6 +16,8 @@ use super::{Link, TryError, Upstream};
 use crate::config::UpstreamServer;
 use crate::wire::{Question, Rcode, Rtype};
 
+mod streams;
+
 /// Far more than any test needs: a test that fails says so instead of hanging.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -382,87 +384,6 @@ async fn a_full_pool_says_so() {
         let last = asks.next_back().unwrap();
         assert_eq!(last.await.unwrap(), Err(TryError::Busy));
         asks.for_each(|ask| ask.abort());
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn half_a_length_is_a_dead_connection() {
-    local(async {
-        let server = tc_server(|mut stream, _| async move {
-            read_query(&mut stream).await?;
-            stream.write_all(&[0]).await
-        })
-        .await;
-        let outcome = link(server).ask(&question()).await;
-        assert!(matches!(outcome, Err(TryError::Unreachable(_))), "{outcome:?}");
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_connection_closed_at_once_is_dialled_no_more_than_once() {
-    local(async {
-        let server = tc_server(|stream, _| async move {
-            drop(stream);
-            Ok(())
-        })
-        .await;
-        let link = link(server);
-        let outcome = link.ask(&question()).await;
-        assert!(matches!(outcome, Err(TryError::Unreachable(_))), "{outcome:?}");
-        assert_eq!(link.upstream().tally().tcp_dials, 1);
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_refused_tcp_port_fails_the_try() {
-    local(async {
-        let server = udp_server(|query| vec![reply(query, 0x0200, 0)]).await;
-        let refused = TryError::Unreachable(io::ErrorKind::ConnectionRefused);
-        assert_eq!(link(server).ask(&question()).await, Err(refused));
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_connection_that_died_is_dialled_again() {
-    local(async {
-        // Each connection answers one query, then hangs up on the next.
-        let server = tc_server(|mut stream, _| async move {
-            let query = read_query(&mut stream).await?;
-            write_reply(&mut stream, &reply(&query, 0, 1)).await
-        })
-        .await;
-        let link = link(server);
-        for dials in 1..=5 {
-            link.ask(&question()).await.unwrap();
-            assert_eq!(link.upstream().tally().tcp_dials, dials);
-        }
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_connection_that_swallows_a_query_is_replaced() {
-    local(async {
-        let server = tc_server(|mut stream, number| async move {
-            let query = read_query(&mut stream).await?;
-            write_reply(&mut stream, &reply(&query, 0, 1)).await?;
-            if number == 0 {
-                // Silent, and open until the client goes.
-                let mut rest = Vec::new();
-                stream.read_to_end(&mut rest).await?;
-            }
-            Ok(())
-        })
-        .await;
-        let link = link(server);
-        link.ask(&question()).await.unwrap();
-        assert!(timeout(Duration::from_millis(600), link.ask(&question())).await.is_err());
-        link.ask(&question()).await.unwrap();
-        assert_eq!(link.upstream().tally().tcp_dials, 2);
     })
     .await;
 }

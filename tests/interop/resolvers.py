@@ -18,6 +18,8 @@ DEFENDER_V6 = "fd00::5"
 
 
 def daemon_config(listen, upstream, allow, wildcard):
+    """`upstream` as the file has it, the end of the text is its rule's."""
+
     def strings(values):
         return ", ".join(f'"{value}"' for value in values)
 
@@ -56,7 +58,7 @@ names = {{ "mine" = ["{MINE_V4}", "{MINE_V6}"] }}
 
 [[forward]]
 zones = ["."]
-upstreams = ["{upstream[0]}:{upstream[1]}"]
+upstreams = ["{upstream}"]
 """
 
 

@@ -4,8 +4,9 @@
     tests/interop/run.py [--binary target/release/privatelinkd] [--skip bind9] [--keep]
 
 Installs what is missing from Debian's packages (as root), starts Knot as the public DNS, the daemon,
-and then each asking resolver with its forwarding rules pointed at the daemon. One line a check, the
-last line counts. A package that cannot be had is a failure unless --skip names it.
+then each asking resolver with its forwarding rules pointed at the daemon, and servers of TLS and HTTPS
+as the daemon's upstreams. One line a check, the last line counts. A package that cannot be had is a
+failure unless --skip names it.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import asking
 import checks
+import encrypted
 import machine
 import programs
 import resolvers
@@ -66,7 +68,9 @@ def parse():
         "--skip", action="append", default=[], choices=PARTS, metavar="PACKAGE",
         help=f"do without one of: {', '.join(PARTS)}",
     )
-    parser.add_argument("--only", help="askers whose name begins so; the daemon alone: daemon")
+    parser.add_argument(
+        "--only", help="askers whose name begins so; others: daemon, encrypted, programs"
+    )
     parser.add_argument("--seed", default="1", help="of the random names")
     parser.add_argument("--keep", action="store_true", help="keep logs and configurations")
     return parser.parse_args()
@@ -84,6 +88,8 @@ def everything(tally, processes, binary, cache, work, arguments):
     for package, make in resolvers.all_of(cache, work, anchors):
         if package not in arguments.skip:
             one_asker(tally, processes, package, make, wanted, arguments.seed)
+    if not wanted or wanted == "encrypted":
+        encrypted.all_servers(tally, processes, binary, work, arguments.skip)
     if not wanted or wanted == "programs":
         own_lookups(tally, cache, arguments)
     for name in ("daemon", "daemon-recursor"):
@@ -117,7 +123,7 @@ def start_daemons(processes, binary, work):
     }
     for name, (listen, to, allow, wildcard) in texts.items():
         config = work / f"{name}.toml"
-        config.write_text(resolvers.daemon_config(listen, to, allow, wildcard))
+        config.write_text(resolvers.daemon_config(listen, f"{to[0]}:{to[1]}", allow, wildcard))
         port = int(listen[0].rsplit(":", 1)[1])
         probe = f"ready.{checks.P}"
         processes.start(

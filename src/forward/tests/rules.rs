@@ -1,5 +1,6 @@
 //! Which rule, which servers, and resolv.conf changing under us.
 
+use std::collections::HashMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use crate::config::testing::{forward_all, plain};
-use crate::config::{Forward, UpstreamSource};
+use crate::config::{Forward, Scheme, UpstreamHost, UpstreamServer, UpstreamSource};
 use crate::forward::target::Mark;
 use crate::forward::{OwnAddresses, Rule, Rules, own_upstreams};
 use crate::wire::{Name, QName};
@@ -217,4 +218,42 @@ fn a_reload_while_a_file_is_being_written_keeps_its_servers() {
     assert_eq!(servers(third.iter().next().unwrap()), ["192.0.2.3:53"]);
     assert!(!third.has_servers_of(&first));
     assert!(build(None).has_servers_of(&third), "a fresh start reads the same");
+}
+
+#[test]
+fn a_host_is_looked_for_at_the_servers_of_its_rule_first() {
+    let named = |host: &str| UpstreamServer {
+        scheme: Scheme::Tls,
+        host: UpstreamHost::Name { name: host.parse().unwrap(), port: 853 },
+        ..UpstreamServer::plain("192.0.2.1:53".parse().unwrap())
+    };
+    let inner = named("dns.corp.example");
+    let forwards = |outer: &str| {
+        let named = UpstreamSource::Server(inner.clone());
+        [
+            forward(&["."], vec![address(outer), named]),
+            forward(&["corp.example"], vec![address("192.0.2.2:53"), address(outer)]),
+        ]
+    };
+    let upstream = |rules: &Rules| {
+        let rule = Arc::clone(rules.iter().next().unwrap());
+        let targets = rule.targets();
+        Arc::clone(
+            targets.iter().find(|target| *target.upstream().server() == inner).unwrap().upstream(),
+        )
+    };
+    let plain = |address: &str| UpstreamServer::plain(address.parse().unwrap());
+    let asked = |addresses: &[&str]| {
+        let servers = addresses.iter().map(|address| plain(address)).collect();
+        HashMap::from([("dns.corp.example".parse::<Name>().unwrap(), servers)])
+    };
+    let first = Rules::build(&forwards("192.0.2.1:53"), &[], own(), None);
+    assert!(upstream(&first).bootstrap().asks(&asked(&["192.0.2.2:53", "192.0.2.1:53"])));
+
+    let same = Rules::build(&forwards("192.0.2.1:53"), &[], own(), Some(&first));
+    assert!(Arc::ptr_eq(&upstream(&first), &upstream(&same)), "nothing changed");
+    let other = Rules::build(&forwards("192.0.2.3:53"), &[], own(), Some(&first));
+    assert!(upstream(&other).bootstrap().asks(&asked(&["192.0.2.2:53", "192.0.2.3:53"])));
+    let kept = upstream(&first);
+    assert!(kept.bootstrap().asks(&asked(&["192.0.2.2:53", "192.0.2.1:53"])), "still in force");
 }
