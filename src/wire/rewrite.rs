@@ -40,6 +40,29 @@ impl AnswerRef<'_> {
         if !self.records().any(|record| is_left_out(&record)) {
             return Ok(self.to_answer());
         }
+        self.with_records(question, self.records().filter(|record| !is_left_out(record)), false)
+    }
+
+    /// The first `links` CNAMEs of the chain, with their signatures, and nothing of what they lead to.
+    pub fn way(&self, question: &Question, links: usize) -> Result<Answer, Malformed> {
+        let links = self.links().take(links);
+        let records = links.flat_map(|link| std::iter::once(link.cname).chain(link.signature));
+        self.with_records(question, records, false)
+    }
+
+    /// The rcode and the extended errors alone.
+    pub fn without_records(&self, question: &Question) -> Result<Answer, Malformed> {
+        self.with_records(question, std::iter::empty(), true)
+    }
+
+    /// A message with this header and question, and with such records; `errors`: with its extended
+    /// errors too.
+    fn with_records<'r>(
+        &self,
+        question: &Question,
+        records: impl Iterator<Item = Record<'r>>,
+        errors: bool,
+    ) -> Result<Answer, Malformed> {
         let mut out = Vec::with_capacity(self.message().len());
         let header = self.header();
         let mut writer =
@@ -47,14 +70,19 @@ impl AnswerRef<'_> {
         let question_octets = self.message().get(HEADER_OCTETS..self.question_end());
         writer.raw(question_octets.ok_or(Malformed)?).map_err(|Full| Malformed)?;
         let (mut answers, mut authorities) = (0, 0);
-        for record in self.records().filter(|record| !is_left_out(record)) {
+        for record in records {
             copy_record(&mut writer, question.qname.as_wire(), self.message(), &record)?;
             match record.section {
                 Section::Answer => answers += 1,
                 Section::Authority | Section::Additional => authorities += 1,
             }
         }
-        writer.set_counts([1, answers, authorities, 0]);
+        let errors = errors && self.has_opt();
+        if errors {
+            let written = writer.opt(self.rcode(), question.dnssec_ok, None, self.ede_options());
+            written.map_err(|Full| Malformed)?;
+        }
+        writer.set_counts([1, answers, authorities, u16::from(errors)]);
         Answer::parse(&out, question).map_err(|_| Malformed)
     }
 }
@@ -122,5 +150,46 @@ mod tests {
         assert!(!insecure.borrowed().header().has(flags::AD));
         assert_eq!(insecure.borrowed().min_ttl(), Some(50));
         assert_eq!(answer.clone().judged(false, u32::MAX), answer);
+    }
+
+    #[test]
+    fn the_way_is_its_links_alone() {
+        let question = Question::plain("www.test".parse().expect("a name"), Rtype::A);
+        let target: &[u8] = b"\x03end\x04test\0";
+        let mut out = Vec::new();
+        let mut writer = MessageWriter::begin(&mut out, MAX_MESSAGE_OCTETS, 7, flags::QR);
+        writer.raw(question.qname.as_wire()).expect("room");
+        writer.raw(&[0, 1, 0, 1]).expect("room");
+        writer.record(POINTER_TO_QUESTION, Rtype::CNAME, 1, 60, target.len()).expect("room");
+        writer.raw(target).expect("room");
+        writer.raw(target).expect("room");
+        writer.fixed(Rtype::A, 1, 60, 4).expect("room");
+        writer.raw(&[20, 1, 2, 3]).expect("room");
+        writer.set_counts([1, 2, 0, 0]);
+        let answer = Answer::parse(&out, &question).expect("a reply");
+        let way = answer.borrowed().way(&question, 1).expect("well-formed");
+        assert_eq!(types(&way), [(Section::Answer, Rtype::CNAME)]);
+        assert_eq!(way.borrowed().links().count(), 1);
+    }
+
+    #[test]
+    fn what_is_left_without_records_says_why() {
+        let question = Question::plain("www.test".parse().expect("a name"), Rtype::A);
+        let mut out = Vec::new();
+        let bits = flags::QR | Rcode::SERVFAIL.0;
+        let mut writer = MessageWriter::begin(&mut out, MAX_MESSAGE_OCTETS, 7, bits);
+        writer.raw(question.qname.as_wire()).expect("room");
+        writer.raw(&[0, 1, 0, 1]).expect("room");
+        writer.record(POINTER_TO_QUESTION, Rtype::A, 1, 60, 4).expect("room");
+        writer.raw(&[10, 0, 0, 1]).expect("room");
+        let why = Some((crate::wire::Ede::Other, "why"));
+        writer.opt(Rcode::SERVFAIL, false, why, &[]).expect("room");
+        writer.set_counts([1, 1, 0, 1]);
+        let answer = Answer::parse(&out, &question).expect("a reply");
+        let bare = answer.borrowed().without_records(&question).expect("well-formed");
+        assert_eq!(bare.borrowed().records().count(), 0);
+        assert_eq!(bare.rcode(), Rcode::SERVFAIL);
+        assert_eq!(bare.ede_options(), answer.ede_options());
+        assert!(!bare.ede_options().is_empty());
     }
 }
