@@ -14,7 +14,7 @@ use crate::wire::{AnswerRef, Question};
 impl Snapshot {
     /// Whether the guard lets `answer` through, which came by the rule for its question. One whose
     /// chain leads to us is cut there.
-    fn guard_check(
+    pub(super) fn guard_check(
         &self,
         rule: &Rule,
         question: &Question,
@@ -24,13 +24,6 @@ impl Snapshot {
             return Ok(());
         }
         self.guard.check(rule, &question.qname, answer)
-    }
-
-    /// Whether an answer that was kept elsewhere, under another configuration maybe, would be let
-    /// through by this one.
-    pub fn admits(&self, question: &Question, answer: &AnswerRef<'_>) -> bool {
-        let rule = self.rules.find(&(&question.qname).into());
-        rule.is_none_or(|rule| self.guard_check(rule, question, answer).is_ok())
     }
 
     /// Whether what `old` let through would be let through by this one too, so that its answers, kept
@@ -53,10 +46,8 @@ impl Worker {
     ) -> Result<(), Failure> {
         let Err(refusal) = snapshot.guard_check(rule, question, answer) else { return Ok(()) };
         let Refusal { zone, unwanted } = refusal;
-        self.counters.count(match unwanted {
-            Unwanted::Public(_) => Event::FilteredPublic,
-            Unwanted::Private(_) => Event::FilteredPrivate,
-        });
+        let failure = Failure::Filtered(unwanted);
+        self.count_refusal(&failure);
         if let Some(untold) = snapshot.complaints.note(Subject::Address, &zone) {
             let Question { qname, qtype, .. } = question;
             tracing::warn!(
@@ -64,6 +55,16 @@ impl Worker {
                  since the last line about this zone"
             );
         }
-        Err(Failure::Filtered(unwanted))
+        Err(failure)
+    }
+
+    /// Counts `failure` where it is an answer that was refused: each time that somebody is told.
+    pub(super) fn count_refusal(&self, failure: &Failure) {
+        self.counters.count(match failure {
+            Failure::Filtered(Unwanted::Public(_)) => Event::FilteredPublic,
+            Failure::Filtered(Unwanted::Private(_)) => Event::FilteredPrivate,
+            Failure::Bogus(_) => Event::Bogus,
+            _ => return,
+        });
     }
 }

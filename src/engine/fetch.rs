@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 
+use super::reply::Age;
 use super::snapshot::Snapshot;
 use super::{Worker, chase, splice};
 use crate::cache::Hit;
-use crate::forward::Failure;
+use crate::forward::{Failure, Rule};
 use crate::metrics::Event;
 use crate::wire::{Answer, Name, Query, Question, Rtype};
 
@@ -23,38 +24,56 @@ const ROOT_NS_BUDGET: Duration = Duration::from_millis(250);
 /// resolvers ask again after two or more.
 const STALE_AFTER: Duration = Duration::from_millis(1_800);
 
-impl Worker {
-    /// Asks for `question`, together with everybody who asks for it now.
-    pub(super) async fn fetch_once(
-        self: &Rc<Self>,
-        snapshot: &Arc<Snapshot>,
-        question: Question,
-    ) -> Result<Arc<Answer>, Failure> {
-        let lead = self.fetch(snapshot, &question);
-        snapshot.flights.run(&question, lead).await
-    }
+/// How long a popular name is left alone whose new answer could not be kept.
+const LEFT_ALONE: Duration = Duration::from_secs(30);
 
-    async fn fetch(
+/// A failure, and what it was a failure of.
+#[derive(Clone)]
+pub struct Remembered {
+    failure: Failure,
+    /// The paths to the upstreams that were asked: see [`Worker::paths`].
+    paths: u64,
+}
+
+#[cfg(test)]
+impl Remembered {
+    /// What an upstream's reply in it takes.
+    pub(super) fn octets(&self) -> usize {
+        match &self.failure {
+            Failure::BadReply(answer) => answer.octets().len(),
+            _ => 0,
+        }
+    }
+}
+
+impl Worker {
+    /// Finds the answer to `question` for a client that waits for it, and what time has made of it.
+    /// After a failure, what is kept past its time may serve.
+    pub(super) async fn fetch(
         self: &Rc<Self>,
         snapshot: &Arc<Snapshot>,
         question: &Question,
-    ) -> Result<Arc<Answer>, Failure> {
+    ) -> Result<(Arc<Answer>, Age), Failure> {
         let now = Instant::now();
-        let stale = match snapshot.cache.find_stale(&question.borrowed(), now) {
-            // Another worker may have brought it between our look and this flight. Who waits gets it
-            // with the TTLs that it came with: so not if it is older.
-            Some(hit) if hit.age_seconds == 0 && holds(snapshot, question, &hit) => {
-                return Ok(Arc::new(hit.answer().to_answer()));
+        let kept = snapshot.cache.find_stale(&question.borrowed(), now);
+        let is_stale = match kept.filter(|hit| holds(snapshot, question, hit)) {
+            // Somebody has brought it since the decision.
+            Some(hit) if !hit.is_stale() => {
+                let answer = Arc::new(hit.answer().to_answer());
+                return Ok((answer, Age::Seconds(hit.age_seconds)));
             }
-            kept => kept.is_some_and(|hit| hit.is_stale()),
+            kept => kept.is_some(),
         };
-        if let Some(failure) = snapshot.failures.recent(&question.borrowed(), now) {
+        if let Some(failure) = self.remembered(snapshot, question, now) {
+            self.count_refusal(&failure);
             return Err(failure);
         }
-        if stale {
-            return self.fetch_behind(snapshot, question.clone()).await;
-        }
-        self.ask_and_keep(snapshot, question).await
+        let fetched = if is_stale {
+            self.fetch_behind(snapshot, question).await
+        } else {
+            self.fetch_once(snapshot, question).await
+        };
+        fetched.map(|answer| (answer, Age::NEW))
     }
 
     /// Fetches what there is a stale answer for: who waits gets that after a while, and this goes on
@@ -62,26 +81,36 @@ impl Worker {
     async fn fetch_behind(
         self: &Rc<Self>,
         snapshot: &Arc<Snapshot>,
-        question: Question,
+        question: &Question,
     ) -> Result<Arc<Answer>, Failure> {
-        let Some(refresh) = self.refreshes.begin(&question.borrowed()) else {
-            return Err(Failure::TimedOut);
-        };
         // Where nobody is there to answer, waiting gains nothing.
         let rule = snapshot.rules.find(&(&question.qname).into());
-        let patience =
-            if rule.is_some_and(|rule| rule.is_down()) { Duration::ZERO } else { STALE_AFTER };
-        let fetched = spawn_local({
+        let is_down = rule.is_some_and(|rule| rule.is_down());
+        let begun = self.refreshes.begin(&question.borrowed()).map(|refresh| {
             let (worker, snapshot) = (Rc::clone(self), Arc::clone(snapshot));
-            async move {
+            let question = question.clone();
+            spawn_local(async move {
                 let _until_done = refresh;
-                worker.ask_and_keep(&snapshot, &question).await
-            }
+                worker.fetch_once(&snapshot, &question).await
+            })
         });
-        match timeout(patience, fetched).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) | Err(_) => Err(Failure::TimedOut),
+        if is_down {
+            return Err(Failure::TimedOut);
         }
+        let fetched = match begun {
+            Some(task) => timeout(STALE_AFTER, task).await.map(|ended| {
+                // Only a panic ends it early.
+                ended.unwrap_or(Err(Failure::TimedOut))
+            }),
+            // Somebody has begun, or too many have: then it ends with those who wait.
+            None => timeout(STALE_AFTER, self.fetch_once(snapshot, question)).await,
+        };
+        fetched.unwrap_or_else(|_| {
+            // Who comes next need not wait as long for the same.
+            let paths = rule.map_or(0, |rule| self.paths(rule));
+            self.remember(snapshot, question, Failure::TimedOut, paths);
+            Err(Failure::TimedOut)
+        })
     }
 
     /// Fetches what `request` asks for while its kept answer still holds.
@@ -91,11 +120,14 @@ impl Worker {
         let (worker, snapshot) = (Rc::clone(self), Arc::clone(snapshot));
         let question = query.to_question();
         spawn_local(async move {
-            if worker.fetch_once(&snapshot, question).await.is_ok() {
-                worker.counters.count(Event::Prefetched);
-            } else {
-                // Every hit would try again.
-                sleep(snapshot.failure_ttl).await;
+            let fetched = worker.fetch_once(&snapshot, &question).await;
+            let kept = snapshot.cache.find(&question.borrowed(), Instant::now());
+            let is_renewed = kept.is_some_and(|hit| !hit.wants_refresh());
+            // Every hit would try again.
+            match fetched {
+                Ok(_) if is_renewed => worker.counters.count(Event::Prefetched),
+                Ok(_) => sleep(LEFT_ALONE).await,
+                Err(_) => sleep(snapshot.failure_ttl).await,
             }
             drop(refresh);
         });
@@ -113,10 +145,19 @@ impl Worker {
         {
             return Ok(Arc::new(hit.answer().to_answer()));
         }
-        if let Some(failure) = snapshot.failures.recent(&question.borrowed(), now) {
-            return Err(failure);
+        match self.remembered(snapshot, &question, now) {
+            Some(failure) => Err(failure),
+            None => self.fetch_once(snapshot, &question).await,
         }
-        snapshot.flights.run(&question, self.ask_and_keep(snapshot, &question)).await
+    }
+
+    /// Asks for `question`, together with everybody who asks for it now.
+    async fn fetch_once(
+        &self,
+        snapshot: &Snapshot,
+        question: &Question,
+    ) -> Result<Arc<Answer>, Failure> {
+        snapshot.flights.run(question, self.ask_and_keep(snapshot, question)).await
     }
 
     /// Asks upstreams, and keeps what they say: an answer, or that there is none.
@@ -125,52 +166,94 @@ impl Worker {
         snapshot: &Snapshot,
         question: &Question,
     ) -> Result<Arc<Answer>, Failure> {
-        let asked = self.ask_upstreams(snapshot, question).await;
-        let now = Instant::now();
-        match &asked {
-            Ok((answer, leads_to_us)) => {
-                snapshot.failures.forget(&question.borrowed());
-                snapshot.cache.insert(question, answer, *leads_to_us, now);
-            }
-            Err(failure) if failure.is_worth_remembering() => {
-                let ttl = snapshot.failure_ttl;
-                snapshot.failures.note(question, failure.clone(), ttl, now);
-            }
-            Err(_) => {}
-        }
-        asked.map(|(answer, _)| answer)
-    }
-
-    /// An answer, and whether its chain leads to us.
-    async fn ask_upstreams(
-        &self,
-        snapshot: &Snapshot,
-        question: &Question,
-    ) -> Result<(Arc<Answer>, bool), Failure> {
         let Some(rule) = snapshot.rules.find(&(&question.qname).into()) else {
             return Err(Failure::NoUpstream);
         };
-        let budget = if question.qname == Name::root() && question.qtype == Rtype::NS {
-            rule.timeout().min(ROOT_NS_BUDGET)
-        } else {
-            rule.timeout()
+        let is_root_ns = question.qname == Name::root() && question.qtype == Rtype::NS;
+        let budget = if is_root_ns { ROOT_NS_BUDGET } else { Duration::MAX }.min(rule.timeout());
+        let paths = self.paths(rule);
+        match self.ask_upstreams(snapshot, rule, question, budget).await {
+            Ok((answer, leads_to_us)) => {
+                snapshot.failures.forget(&question.borrowed());
+                snapshot.cache.insert(question, &answer, leads_to_us, Instant::now());
+                Ok(answer)
+            }
+            Err(failure) => {
+                // One that had less time than others shall not speak for them.
+                if budget == rule.timeout() {
+                    self.remember(snapshot, question, failure.clone(), paths);
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    /// Changes when upstreams of `rule` come back or go, and with the network: what failed before may
+    /// be had now.
+    fn paths(&self, rule: &Rule) -> u64 {
+        self.forwarder.network().wrapping_add(rule.changes())
+    }
+
+    fn remember(&self, snapshot: &Snapshot, question: &Question, failure: Failure, paths: u64) {
+        if !failure.is_worth_remembering() {
+            return;
+        }
+        let failure = match failure {
+            // Its records would stand beside the cache's own memory.
+            Failure::BadReply(answer) => {
+                let bare = answer.borrowed().without_records(question);
+                bare.map_or(Failure::Garbled, |bare| Failure::BadReply(Arc::new(bare)))
+            }
+            failure => failure,
         };
+        let remembered = Remembered { failure, paths };
+        snapshot.failures.note(question, remembered, snapshot.failure_ttl, Instant::now());
+    }
+
+    /// What is remembered of `question`, unless it was found over other paths. Refusals go by the
+    /// answer, not by the path.
+    fn remembered(
+        &self,
+        snapshot: &Snapshot,
+        question: &Question,
+        now: Instant,
+    ) -> Option<Failure> {
+        let Remembered { failure, paths } = snapshot.failures.recent(&question.borrowed(), now)?;
+        let rule = snapshot.rules.find(&(&question.qname).into())?;
+        (!failure.may_serve_stale() || paths == self.paths(rule)).then_some(failure)
+    }
+
+    /// An answer, and whether its chain leads to us: then it is the way alone.
+    async fn ask_upstreams(
+        &self,
+        snapshot: &Snapshot,
+        rule: &Rule,
+        question: &Question,
+        budget: Duration,
+    ) -> Result<(Arc<Answer>, bool), Failure> {
         let deadline = tokio::time::Instant::now() + budget;
         let asked = self.ask_as_ruled(snapshot, rule, question, deadline).await;
-        let leads = |answer: &Answer| {
-            splice::leads_to_us(&snapshot.zones, question.qtype, &answer.borrowed())
+        // What an upstream says of its end is thrown away now: under another configuration it
+        // would be an answer that nobody has looked at.
+        let way = |answer: &Answer| {
+            let links = splice::links_to_us(&snapshot.zones, question.qtype, &answer.borrowed())?;
+            Some(answer.borrowed().way(question, links).map_err(|_| Failure::Garbled))
         };
-        let (answer, leads_to_us) = match asked {
-            Ok(answer) => {
-                let leads = leads(&answer);
-                (Arc::new(answer), leads)
-            }
+        match asked {
+            Ok(answer) => match way(&answer) {
+                Some(way) => Ok((Arc::new(way?), true)),
+                None => {
+                    self.admit(snapshot, rule, question, &answer.borrowed())?;
+                    Ok((Arc::new(answer), false))
+                }
+            },
             // A server that cannot resolve our private zone still shows the chain that leads there.
-            Err(Failure::BadReply(answer)) if leads(&answer) => (answer, true),
-            Err(failure) => return Err(failure),
-        };
-        self.admit(snapshot, rule, question, &answer.borrowed())?;
-        Ok((answer, leads_to_us))
+            Err(Failure::BadReply(answer)) => match way(&answer) {
+                Some(way) => Ok((Arc::new(way?), true)),
+                None => Err(Failure::BadReply(answer)),
+            },
+            Err(failure) => Err(failure),
+        }
     }
 
     /// Asks, and goes on asking while the answer ends in a CNAME that is not ours, all of it until
@@ -191,7 +274,11 @@ impl Worker {
             let Some(rule) = snapshot.rules.find(&(&qname).into()) else { break };
             let next = Question { qname, ..question.clone() };
             let rest = match self.forwarder.ask(rule, &next, deadline).await {
-                Ok(rest) => rest,
+                Ok(rest) => {
+                    // Its own rule may be stricter than the first one's.
+                    self.admit(snapshot, rule, &next, &rest.borrowed())?;
+                    rest
+                }
                 // It may show a chain that goes on to us.
                 Err(Failure::BadReply(rest)) => {
                     let joined = chase::join(question, &whole.borrowed(), &rest.borrowed());

@@ -33,6 +33,7 @@ use std::time::Instant;
 pub use decide::decide;
 pub use expect::{Expectation, query_message};
 pub use explain::{Ask, Conclusion, Explanation};
+pub use fetch::Remembered;
 pub use recorder::{Recorder, Silent, Step, Steps, UpstreamState};
 pub use shown::{Shown, ShownRecord, Undecodable};
 pub use snapshot::Snapshot;

@@ -180,7 +180,9 @@ fn error_flags(header: &Header, rcode: Rcode) -> u16 {
 pub(super) fn from_answer(mut reply: Reply<'_>, answer: &AnswerRef<'_>, age: Age) {
     let header = answer.header();
     let asks_ad = reply.query.dnssec_ok() || reply.query.header.has(flags::AD);
-    let mut bits = if asks_ad { header.flags & flags::AD } else { 0 };
+    // What was authentic then may have signatures that have ended since.
+    let may_vouch = asks_ad && age != Age::Stale;
+    let mut bits = if may_vouch { header.flags & flags::AD } else { 0 };
     if copy_records(&mut reply, answer, age).is_err() {
         reply.truncate();
         bits = flags::TC;

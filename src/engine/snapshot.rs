@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::complaints::Complaints;
+use super::fetch::Remembered;
 use super::guard::Guard;
 use crate::access::Clients;
 use crate::cache::{Cache, Failures};
 use crate::config::{Config, Limits, LogQueries, Refused};
 use crate::dnssec::Validator;
-use crate::forward::{Failure, Flights, LoopGuard, Rules};
+use crate::forward::{Flights, LoopGuard, Rules};
 use crate::wire::Answer;
 use crate::zones::Zones;
 
@@ -32,7 +33,7 @@ pub struct Snapshot {
     /// Questions under way: those of one set of rules only, so that nobody of a new one joins them.
     pub flights: Arc<Flights<Arc<Answer>>>,
     /// Questions whose resolution failed lately; those of one set of rules only.
-    pub failures: Arc<Failures<Failure>>,
+    pub failures: Arc<Failures<Remembered>>,
     /// For how long they are remembered.
     pub(super) failure_ttl: Duration,
     /// Whether kept answers are fetched anew before their end.

@@ -37,6 +37,14 @@ pub(super) fn follow<'z>(zones: &'z Zones, answer: &AnswerRef<'_>) -> Chain<'z> 
     Chain::Elsewhere(last)
 }
 
+/// Behind how many CNAMEs of `answer` who asks for `qtype` comes to a name of ours, if they do.
+pub(super) fn links_to_us(zones: &Zones, qtype: Rtype, answer: &AnswerRef<'_>) -> Option<usize> {
+    match chain(zones, qtype, answer)? {
+        Chain::Ours { links, .. } => Some(links),
+        Chain::Elsewhere(_) => None,
+    }
+}
+
 /// Whether a chain ends with us, whatever the upstream says of its end.
 pub(super) fn leads_to_us(zones: &Zones, qtype: Rtype, answer: &AnswerRef<'_>) -> bool {
     matches!(chain(zones, qtype, answer), Some(Chain::Ours { .. }))

@@ -95,8 +95,10 @@ impl Worker {
         let begin = out.len();
         // It was parsed once before, so this never fails.
         let Ok(query) = Query::parse(request) else { return };
-        let outcome = match self.fetch_once(snapshot, query.to_question()).await {
-            Ok(answer) => answer_late(snapshot, asked, &query, (&answer.borrowed(), Age::NEW), out),
+        let outcome = match self.fetch(snapshot, &query.to_question()).await {
+            Ok((answer, age)) => {
+                answer_late(snapshot, asked, &query, (&answer.borrowed(), age), out)
+            }
             Err(failure) => {
                 answer_stale(snapshot, asked, &query, &failure, out).unwrap_or_else(|| {
                     reply::failure(&query, asked.transport, &failure, out);

@@ -74,6 +74,11 @@ impl Forwarder {
         }
     }
 
+    /// Which network it is, in the order of their coming.
+    pub fn network(&self) -> u64 {
+        self.epoch.number()
+    }
+
     /// Asks the servers of `rule` in the order that its policy gives until one has an answer:
     /// NOERROR or NXDOMAIN (or YXDOMAIN). Everything else is a [`Failure`], replies that do not
     /// help included. Ends when the rule's timeout has passed or at `deadline`, whichever is

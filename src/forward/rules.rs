@@ -92,6 +92,12 @@ impl Rule {
         self.in_flight.load(Ordering::Relaxed)
     }
 
+    /// Another number whenever one of its servers has gone or come back.
+    pub fn changes(&self) -> u64 {
+        let epochs = |target: &Arc<Target>| u64::from(target.upstream().epoch());
+        self.targets.load().iter().map(epochs).fold(0, u64::wrapping_add)
+    }
+
     /// Whether none of its servers is there, as far as we know.
     pub fn is_down(&self) -> bool {
         self.targets.load().iter().all(|target| target.upstream().is_down())

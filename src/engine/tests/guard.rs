@@ -61,7 +61,8 @@ fn protecting(
 fn admits(snapshot: &Snapshot, qname: &str, qtype: Rtype, answers: &[Line]) -> bool {
     let question = Question::plain(qname.parse().expect("a name"), qtype);
     let answer = Answer::parse(&reply(qname, qtype, answers), &question).expect("a reply");
-    snapshot.admits(&question, &answer.borrowed())
+    let rule = snapshot.rules.find(&(&question.qname).into());
+    rule.is_none_or(|rule| snapshot.guard_check(rule, &question, &answer.borrowed()).is_ok())
 }
 
 fn admits_address(snapshot: &Snapshot, text: &str) -> bool {
@@ -208,8 +209,8 @@ fn a_refused_answer_is_a_failure_with_its_reason_and_is_not_kept() {
         public,
         |_, rule| rule.require_private = true,
         |world| async move {
-            // The second is told what the first was.
-            for _ in 0..2 {
+            // The second is told what the first was, and counts as well.
+            for asked in 1..=2 {
                 let reply = world.ask(&query("www.example", 1, 1_232, 0)).await;
                 assert_eq!(text(&reply), "SERVFAIL ra: ");
                 let shown = Shown::read(&reply).expect("a reply");
@@ -217,7 +218,7 @@ fn a_refused_answer_is_a_failure_with_its_reason_and_is_not_kept() {
                     shown.extended_errors,
                     ["17 (Filtered): public address 20.1.2.3 for a name that must be private"]
                 );
-                assert_eq!(world.counted(Event::FilteredPublic), 1);
+                assert_eq!(world.counted(Event::FilteredPublic), asked);
             }
             assert!(world.worker.snapshot().cache.is_empty());
         },
@@ -289,4 +290,48 @@ fn an_explanation_says_what_is_looked_for() {
     let public = rule(|rule| rule.rebind_protection = Some(Vec::new()));
     let expected = Step::Checks { require_private: None, rebind_protection: true, dnssec: false };
     assert_eq!(checks(&public, "www.example"), Some(expected));
+}
+
+#[test]
+fn an_answer_fetched_by_a_second_rule_is_held_against_that_rule() {
+    let answering: Answering = Rc::new(|query: &Query<'_>| {
+        let qname = query.qname.to_name().to_string();
+        let line = match qname.trim_end_matches('.') {
+            "alias.test" => cname("alias.test", "db.corp.test"),
+            _ => address("db.corp.test", "20.1.2.3"),
+        };
+        Some(reply(&qname, query.qtype, &[line]))
+    });
+    in_world(
+        answering,
+        |config, rule| {
+            let zones = vec!["corp.test".parse().expect("a name")];
+            config.forwards.push(Forward { zones, require_private: true, ..rule.clone() });
+        },
+        |world| async move {
+            let shown = Shown::read(&world.ask(&query("alias.test", 1, 1_232, 0)).await);
+            let errors = shown.expect("a reply").extended_errors;
+            assert!(errors[0].starts_with("17 (Filtered): public address 20.1.2.3"), "{errors:?}");
+        },
+    );
+}
+
+#[test]
+fn what_an_upstream_says_behind_the_cut_is_not_kept() {
+    let target = format!("api.{Q}");
+    let lines = vec![cname("www.example", &target), address(&target, "20.1.2.3")];
+    in_world(
+        answers_with(lines),
+        |_, rule| rule.require_private = true,
+        |world| async move {
+            let reply = world.ask(&query("www.example", 1, 1_232, 0)).await;
+            assert!(text(&reply).ends_with(&format!("api.{Q}. 60 A 10.1.0.5")), "{}", text(&reply));
+            let question = Question::plain("www.example".parse().expect("a name"), Rtype::A);
+            let question = Question { dnssec_ok: false, ..question };
+            let snapshot = world.worker.snapshot();
+            let hit = snapshot.cache.find(&question.borrowed(), Instant::now()).expect("kept");
+            assert!(hit.needs_us);
+            assert_eq!(hit.answer().records().count(), 1, "the CNAME alone");
+        },
+    );
 }

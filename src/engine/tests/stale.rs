@@ -10,9 +10,11 @@ use arc_swap::ArcSwap;
 
 use super::kept::{keep, wire};
 use super::*;
+use crate::config::Forward;
 use crate::config::testing::{forward_all, plain};
 use crate::forward::Forwarder;
 use crate::metrics::{Counters, Event};
+use crate::upstream::Upstream;
 use crate::upstream::tests::{local, reply, udp_server};
 
 const NAME: &str = "www.example";
@@ -28,14 +30,24 @@ struct House {
 
 impl House {
     fn new(upstream: SocketAddr) -> Self {
+        Self::new_with(upstream, |_| {})
+    }
+
+    fn new_with(upstream: SocketAddr, change: impl FnOnce(&mut Forward)) -> Self {
         let mut rule = forward_all();
         rule.upstreams = vec![plain(upstream)];
+        change(&mut rule);
         let snapshot = with(|config| config.forwards = vec![rule]);
         let (shared, counters) =
             (Shared { snapshot: ArcSwap::from_pointee(snapshot) }, Arc::<Counters>::default());
         let snapshot = shared.snapshot.load_full();
         let worker = Worker::new(Arc::new(shared), Forwarder::new(), Arc::clone(&counters));
         Self { worker: Rc::new(worker), snapshot, counters }
+    }
+
+    fn upstream(&self) -> Arc<Upstream> {
+        let rule = self.snapshot.rules.iter().next().expect("one rule");
+        Arc::clone(rule.targets()[0].upstream())
     }
 
     fn keep(&self, answer: &[(&str, u32, Rtype, Vec<u8>)], age: Duration) {
@@ -239,6 +251,111 @@ async fn a_stale_chain_into_our_zones_ends_in_our_address() {
             reply,
             format!("NOERROR ra: www.example. 30 CNAME {target}.; {target}. 60 A 10.1.0.5 ede=3")
         );
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_follows_somebody_else_waits_no_longer() {
+    local(async {
+        let (upstream, _) = silent().await;
+        let house = House::new_with(upstream, |rule| rule.timeout = Duration::from_secs(4));
+        house.keep(&address(60, 9), PAST);
+        // A flight that began when nothing was past its time.
+        let (worker, snapshot) = (Rc::clone(&house.worker), Arc::clone(&house.snapshot));
+        tokio::task::spawn_local(async move {
+            let _failed = worker.fetch_for_us(&snapshot, plain_question()).await;
+        });
+        tokio::task::yield_now().await;
+        let (reply, took) = house.ask().await;
+        assert!(reply.ends_with("ede=3"), "{reply}");
+        assert!((1_790..=1_810).contains(&took.as_millis()), "{took:?}");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_past_its_time_is_fetched_however_many_are_under_way() {
+    local(async {
+        let upstream = udp_server(|query| vec![reply(query, 0, 1)]).await;
+        let house = House::new(upstream);
+        house.keep(&address(60, 9), PAST);
+        let name = |number: usize| format!("n{number}.example").parse().expect("a name");
+        let under_way: Vec<_> = (0..super::super::refreshes::MOST)
+            .map(|number| Question::plain(name(number), Rtype::A))
+            .map(|question| house.worker.refreshes.begin(&question.borrowed()).expect("room"))
+            .collect();
+        let (reply, _) = house.ask().await;
+        assert_eq!(reply, "NOERROR ra: www.example. 60 A 10.0.0.0");
+        drop(under_way);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_counts_no_more_when_an_upstream_has_come_back() {
+    local(async {
+        let (upstream, heard) = silent().await;
+        let house = House::new(upstream);
+        let (failed, _) = house.ask().await;
+        assert!(failed.starts_with("SERVFAIL"), "{failed}");
+        let before = heard.get();
+        house.upstream().renew();
+        house.ask().await;
+        assert!(heard.get() > before);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_remembered_failure_holds_no_records() {
+    local(async {
+        let upstream = udp_server(|query| vec![reply(query, 2, 50)]).await;
+        let house = House::new(upstream);
+        let (failed, _) = house.ask().await;
+        assert!(failed.starts_with("SERVFAIL"), "{failed}");
+        let question = plain_question();
+        let known = house.snapshot.failures.recent(&question.borrowed(), Instant::now());
+        let known = known.expect("remembered").octets();
+        assert!(known < 128, "{known} octets");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_past_its_time_is_vouched_for() {
+    local(async {
+        let house = House::new(closed());
+        keep(&house.snapshot, NAME, Rtype::A, flags::AD, &address(60, 9), PAST);
+        let mut request = query(NAME, 1, 1_232, 0);
+        request[3] |= 0x20;
+        let mut out = Vec::new();
+        house.worker.resolve(&house.snapshot, &asked("10.0.0.1"), &request, &mut out).await;
+        assert_eq!(text(&out), "NOERROR ra: www.example. 30 A 203.0.113.9");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_popular_name_whose_new_answer_cannot_be_kept_is_left_alone_for_a_while() {
+    local(async {
+        let heard = Rc::new(Cell::new(0));
+        let count = Rc::clone(&heard);
+        let upstream = udp_server(move |query| {
+            count.set(count.get() + 1);
+            let mut reply = reply(query, 0, 1);
+            // Its TTL: 0.
+            let ttl_at = reply.len() - 10;
+            reply[ttl_at..ttl_at + 4].fill(0);
+            vec![reply]
+        });
+        let house = House::new(upstream.await);
+        house.keep(&address(600, 9), Duration::from_secs(590));
+        for _ in 0..10 {
+            house.ask().await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        assert_eq!(heard.get(), 1);
     })
     .await;
 }
