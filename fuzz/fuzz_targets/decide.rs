@@ -59,6 +59,10 @@ names = { "m" = ["10.1.0.9"] }
 [[forward]]
 zones = ["."]
 upstreams = ["127.0.0.1:5353"]
+
+# It is emptied for each input.
+[cache]
+size = "1MiB"
 "#;
 /// The smallest reply that every client takes (RFC 1035 §4.2.1), octets.
 const LEAST_UDP_OCTETS: u16 = 512;
