@@ -252,6 +252,7 @@ impl Daemon {
         }
         if self.network.look(cause, &snapshot.rules) {
             self.workers.epoch().advance();
+            snapshot.rules.probe_anew();
             // What failed over the old way may be had over the new one.
             snapshot.failures.clear();
         }

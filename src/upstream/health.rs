@@ -5,7 +5,7 @@
 //! written only when there are any. The rest stands behind a lock that changes of state take.
 
 use std::borrow::Cow;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -34,8 +34,17 @@ const SAMPLE_EVERY_MS: u64 = 10;
 #[derive(Default, Debug)]
 pub struct Alarm {
     bell: Notify,
-    /// What was planned for later is due now.
-    hurry: AtomicBool,
+    /// A [`Haste`], the greatest since it was last taken; 0: none.
+    haste: AtomicU8,
+}
+
+/// What is wanted of probes that were planned for later.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Haste {
+    /// They are due, as soon as the one before is through.
+    Due = 1,
+    /// They begin at once, and as often as if the server had just gone.
+    Anew = 2,
 }
 
 impl Alarm {
@@ -44,9 +53,9 @@ impl Alarm {
         self.bell.notify_one();
     }
 
-    /// The paths have changed: nothing that was learnt about silence counts any more.
-    pub fn hurry(&self) {
-        self.hurry.store(true, Ordering::Relaxed);
+    /// Who was silent may answer now.
+    pub fn hurry(&self, haste: Haste) {
+        self.haste.fetch_max(haste as u8, Ordering::Relaxed);
         self.ring();
     }
 
@@ -55,9 +64,13 @@ impl Alarm {
         self.bell.notified().await;
     }
 
-    /// Whether [`Self::hurry`] was called since this was last asked.
-    pub fn take_hurry(&self) -> bool {
-        self.hurry.swap(false, Ordering::Relaxed)
+    /// The most that [`Self::hurry`] asked for since this was last called.
+    pub fn take_haste(&self) -> Option<Haste> {
+        match self.haste.swap(0, Ordering::Relaxed) {
+            0 => None,
+            haste if haste == Haste::Due as u8 => Some(Haste::Due),
+            _ => Some(Haste::Anew),
+        }
     }
 }
 
