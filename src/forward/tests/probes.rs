@@ -188,6 +188,25 @@ async fn one_that_answers_probes_alone_holds_nobody_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn clients_who_come_seldom_do_not_wait_for_it_either() {
+    let rig = Rig::ordered(2);
+    rig.answer_after(&[200, 20]);
+    probed(&rig, async {
+        rig.answered().await;
+        rig.server(1, |heard| if heard.is_probe { Says(20, 0) } else { Nothing });
+        let mut took = Vec::new();
+        for _ in 0..10 {
+            took.push(rig.answered().await);
+            sleep(Duration::from_secs(2)).await;
+        }
+        // The silence of two raises doubt, which lasts; then two have to find out again.
+        let waited = took.iter().filter(|took| **took > 70).count();
+        assert!(waited <= 4, "{took:?}");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_changed_path_is_probed_at_once_and_from_the_beginning() {
     let rig = Rig::ordered(1);
     rig.take_down(1);
