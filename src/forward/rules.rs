@@ -201,7 +201,7 @@ impl Rules {
         reports
     }
 
-    pub(super) fn alarm(&self) -> &Alarm {
+    pub(crate) fn alarm(&self) -> &Alarm {
         &self.alarm
     }
 
