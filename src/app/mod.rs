@@ -237,20 +237,11 @@ impl Daemon {
     /// The one place that hears of another network, and of a machine that slept.
     fn look_at_network(&mut self, cause: Cause) {
         let snapshot = self.workers.shared().snapshot.load_full();
-        if !matches!(cause, Cause::Housekeeping) {
-            // Whoever could not be reached may be now, also from where it was reached before.
-            snapshot.rules.probe_now();
-        }
         if let Cause::Woke(asleep) = &cause {
             // The clock of kept answers stood still.
             snapshot.cache.advance(*asleep);
         }
-        if cause.concerns_addresses()
-            && let Ok(local) = sys::local_addresses()
-        {
-            snapshot.rules.set_local(local);
-        }
-        if self.network.look(cause, &snapshot.rules) {
+        if self.network.follow(cause, &snapshot.rules, sys::local_addresses) {
             self.workers.epoch().advance();
             // What failed over the old way may be had over the new one.
             snapshot.failures.clear();

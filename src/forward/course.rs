@@ -26,6 +26,8 @@ pub(super) struct Course<'a> {
     pub(super) in_flight: u32,
     pub(super) begun: Instant,
     pub(super) deadline: Instant,
+    /// What the rule gives a question; its `deadline` may leave it less.
+    pub(super) budget: Duration,
 }
 
 impl Course<'_> {
@@ -34,16 +36,22 @@ impl Course<'_> {
         self.probe_zones.covering(&QName::from(&self.question.qname))
     }
 
-    /// The time of one try with a server that nobody has measured.
-    fn unmeasured(&self) -> Duration {
+    /// The share of one try in `budget`, with a server that nobody has measured.
+    fn unmeasured(&self, budget: Duration) -> Duration {
         let servers = u32::try_from(self.targets.len()).unwrap_or(u32::MAX);
         let tries = UNMEASURED_SHARE.saturating_mul(servers).max(1);
-        (self.deadline.saturating_duration_since(self.begun) / tries)
-            .clamp(UNMEASURED_MIN, MAX_TIMEOUT)
+        (budget / tries).clamp(UNMEASURED_MIN, MAX_TIMEOUT)
     }
 
     /// How long a try with `upstream` is waited for.
     pub(super) fn timeout(&self, upstream: &Upstream) -> Duration {
-        upstream.rtt().map_or_else(|| self.unmeasured(), |rtt| rtt.timeout())
+        let left = || self.deadline.saturating_duration_since(self.begun);
+        upstream.rtt().map_or_else(|| self.unmeasured(left()), |rtt| rtt.timeout())
+    }
+
+    /// How long a try without a reply must have been waited for to count as silence: a question of
+    /// little time says nothing about a server that nobody has measured.
+    pub(super) fn silence(&self, upstream: &Upstream) -> Duration {
+        upstream.rtt().map_or_else(|| self.unmeasured(self.budget), |rtt| rtt.timeout())
     }
 }

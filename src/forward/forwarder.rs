@@ -98,6 +98,7 @@ impl Forwarder {
             in_flight: rule.in_flight(),
             begun,
             deadline: deadline.min(begun + rule.timeout()),
+            budget: rule.timeout(),
         };
         race::ask(self, course).await
     }

@@ -12,14 +12,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand::RngExt;
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::forwarder::{Afresh, Forwarder};
 use super::race::Attempt;
 use super::rules::{Probed, Rules};
 use crate::config::Scheme;
-use crate::upstream::Upstream;
+use crate::upstream::{Haste, Upstream};
 use crate::wire::Question;
 
 /// From a probe to the next while a server is in doubt, and to the second when it is down.
@@ -52,12 +52,14 @@ pub(super) async fn probe_with<A: Attempt + 'static>(
     loop {
         let rules = rules();
         let alarm = rules.alarm();
-        if alarm.take_hurry() {
-            prober.forget_plans();
+        if let Some(haste) = alarm.take_haste() {
+            prober.hasten(haste, Instant::now());
         }
         let next = prober.begin_due(&rules.probed(), Instant::now());
         tokio::select! {
-            Some(ended) = prober.running.join_next() => prober.note_end(ended.ok()),
+            Some(ended) = prober.running.join_next_with_id() => {
+                prober.note_end(ended.map_or_else(|error| error.id(), |(id, ())| id));
+            }
             () = sleep_until(next) => {}
             () = alarm.rung() => {}
         }
@@ -68,31 +70,38 @@ struct Prober<A> {
     attempt: Rc<A>,
     /// By the upstream's number.
     plans: HashMap<u64, Plan>,
-    running: JoinSet<u64>,
+    running: JoinSet<()>,
 }
 
 /// When a server is probed next.
 struct Plan {
     due: Instant,
+    /// From the next probe to the one after it.
     wait: Duration,
-    is_running: bool,
+    /// For how long the next probe is heard at least. Grows like `wait`, but nothing shortens it
+    /// while the server is down: what a far one needs is more than comes between two changes of a
+    /// network that changes all the time.
+    heard: Duration,
+    /// The last probe, and until when the next one waits for its end.
+    last: Option<(Id, Instant)>,
 }
 
 impl<A: Attempt + 'static> Prober<A> {
-    /// Whatever was planned begins anew, at once.
-    fn forget_plans(&mut self) {
-        self.running.abort_all();
-        // They must not be taken for the end of those that follow.
-        self.running.detach_all();
-        self.plans.clear();
+    /// What is under way is listened to all the same: it may have gone the right way already.
+    fn hasten(&mut self, haste: Haste, now: Instant) {
+        for plan in self.plans.values_mut() {
+            // Not later than it is: who has waited for room keeps its turn.
+            plan.due = plan.due.min(now);
+            if haste == Haste::Anew {
+                plan.wait = FIRST_WAIT;
+                plan.last = None;
+            }
+        }
     }
 
-    /// `None`: a probe that panicked, nobody knows whose; then nobody's is known to run.
-    fn note_end(&mut self, ended: Option<u64>) {
-        for (number, plan) in &mut self.plans {
-            if ended.is_none_or(|ended| ended == *number) {
-                plan.is_running = false;
-            }
+    fn note_end(&mut self, ended: Id) {
+        for plan in self.plans.values_mut() {
+            plan.last = plan.last.filter(|(id, _)| *id != ended);
         }
     }
 
@@ -103,16 +112,14 @@ impl<A: Attempt + 'static> Prober<A> {
         for one in probed {
             let entry = self.plans.entry(one.upstream.number());
             if is_wanted(&one.upstream, one.is_compared, now) {
-                let new = || Plan { due: now, wait: FIRST_WAIT, is_running: false };
+                let new = || Plan { due: now, wait: FIRST_WAIT, heard: FIRST_WAIT, last: None };
                 let plan = entry.or_insert_with(new);
                 if !one.upstream.is_down() {
                     plan.hasten(now);
                 }
-                if !plan.is_running {
-                    waiting.push((plan.due, one));
-                }
+                waiting.push((plan.begins(), one));
             } else if let Entry::Occupied(plan) = entry
-                && !plan.get().is_running
+                && plan.get().last.is_none()
                 && plan.get().due <= now
             {
                 // Not before: who comes into doubt again and again is probed no more often.
@@ -120,44 +127,54 @@ impl<A: Attempt + 'static> Prober<A> {
             }
         }
         waiting.sort_by_key(|(due, _)| *due);
+        let mut next = now + LOOK_EVERY;
         for (due, one) in waiting {
             if due > now {
-                return due.min(now + LOOK_EVERY);
+                return due.min(next);
             }
             // The next end of one makes room, and is looked at.
             if self.running.len() >= PROBES_AT_ONCE {
                 break;
             }
-            self.begin(one, now);
+            next = next.min(self.begin(one, now).unwrap_or(next));
         }
-        now + LOOK_EVERY
+        next
     }
 
-    fn begin(&mut self, one: &Probed, now: Instant) {
-        let Some(plan) = self.plans.get_mut(&one.upstream.number()) else { return };
-        let wait = plan.begin(one.upstream.is_down(), now);
+    /// Gives when the next one begins.
+    fn begin(&mut self, one: &Probed, now: Instant) -> Option<Instant> {
+        let plan = self.plans.get_mut(&one.upstream.number())?;
+        let (wait, heard) = plan.begin(one.upstream.is_down(), now);
+        let least = least_time(&one.upstream);
         let (attempt, upstream) = (Rc::clone(&self.attempt), Arc::clone(&one.upstream));
-        self.running.spawn_local(probe(attempt, upstream, one.question.clone(), wait));
+        let probe = probe(attempt, upstream, one.question.clone(), heard.max(least));
+        plan.last = Some((self.running.spawn_local(probe).id(), now + wait.max(least)));
+        Some(plan.begins())
     }
 }
 
 impl Plan {
     /// It is up: what was planned for one that is down is too late.
     fn hasten(&mut self, now: Instant) {
-        self.wait = FIRST_WAIT;
+        (self.wait, self.heard) = (FIRST_WAIT, FIRST_WAIT);
         self.due = self.due.min(now + FIRST_WAIT);
     }
 
-    /// Gives the time from this probe to the next.
-    fn begin(&mut self, is_down: bool, now: Instant) -> Duration {
+    fn begins(&self) -> Instant {
+        self.last.map_or(self.due, |(_, until)| self.due.max(until))
+    }
+
+    /// Gives the time from this probe to the next, and for how long it is heard.
+    fn begin(&mut self, is_down: bool, now: Instant) -> (Duration, Duration) {
         // Spread, so that not all who lost a path return to it at once.
-        let wait = self.wait.mul_f64(rand::rng().random_range(0.75..=1.0));
+        let spread = rand::rng().random_range(0.75..=1.0);
+        let (wait, heard) = (self.wait.mul_f64(spread), self.heard.mul_f64(spread));
         self.due = now + wait;
         if is_down {
-            self.wait = (self.wait * 2).min(LONGEST_WAIT);
+            let longer = |time: Duration| (time * 2).min(LONGEST_WAIT);
+            (self.wait, self.heard) = (longer(self.wait), longer(self.heard));
         }
-        self.is_running = true;
-        wait
+        (wait, heard)
     }
 }
 
@@ -167,22 +184,24 @@ fn is_wanted(upstream: &Upstream, is_compared: bool, now: Instant) -> bool {
         || (is_compared && upstream.pace_age(now).is_none_or(|age| age >= MEASURE_EVERY))
 }
 
-/// One probe, heard until the next is due, or as long as a reply was measured to take.
+/// What a probe of `upstream` takes, as far as is known.
+fn least_time(upstream: &Upstream) -> Duration {
+    let measured = upstream.rtt().map_or(Duration::ZERO, |rtt| rtt.timeout());
+    let is_datagram = upstream.server().scheme == Scheme::Plain;
+    measured.max(if is_datagram { Duration::ZERO } else { CONNECTION_TIMEOUT })
+}
+
+/// One probe, heard for as long as `limit`.
 async fn probe<A: Attempt>(
     attempt: Rc<A>,
     upstream: Arc<Upstream>,
     question: Question,
-    wait: Duration,
-) -> u64 {
+    limit: Duration,
+) {
     let begun = Instant::now();
-    let measured = upstream.rtt().map_or(Duration::ZERO, |rtt| rtt.timeout());
-    let is_datagram = upstream.server().scheme == Scheme::Plain;
-    let dialled = if is_datagram { Duration::ZERO } else { CONNECTION_TIMEOUT };
-    let limit = wait.max(measured).max(dialled);
     match timeout(limit, attempt.attempt(&upstream, &question)).await {
         Ok(Ok(_)) => upstream.note_probe(begun, Instant::now()),
         Ok(Err(error)) => upstream.note_failure(error, begun, Instant::now()),
         Err(_) => upstream.note_unanswered(begun, Instant::now()),
     }
-    upstream.number()
 }

@@ -402,7 +402,7 @@ where
         let is_overdue = |course: &Course<'_>, lane: &Lane<'_>, begun: Instant| {
             let upstream = lane.target.upstream();
             let waited = now.saturating_duration_since(begun);
-            let overdue = !lane.said && waited >= course.timeout(upstream);
+            let overdue = !lane.said && waited >= course.silence(upstream);
             if overdue {
                 upstream.note_unanswered(begun, now);
             }

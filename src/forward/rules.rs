@@ -15,7 +15,7 @@ use super::policy::Order;
 use super::resolv_conf;
 use super::target::{ProbeZones, Target};
 use crate::config::{Dnssec, Forward, UpstreamHost, UpstreamServer, UpstreamSource};
-use crate::upstream::{Alarm, Bootstrap, Upstream, UpstreamReport};
+use crate::upstream::{Alarm, Bootstrap, Haste, Upstream, UpstreamReport};
 use crate::wire::{Name, NameMap, QName, Question};
 
 /// All forward rules of one configuration. Shared by all workers.
@@ -189,10 +189,15 @@ impl Rules {
         self.rules.iter().for_each(|rule| rule.in_flight.store(limit, Ordering::Relaxed));
     }
 
-    /// Probes at once every server that is down or in doubt, and as often as if it had just gone:
-    /// call it when the paths may have changed.
+    /// Probes every server that is down or in doubt as soon as its last probe is through: call it
+    /// when paths may have changed, however often.
     pub fn probe_now(&self) {
-        self.alarm.hurry();
+        self.alarm.hurry(Haste::Due);
+    }
+
+    /// Probes them at once, and as often as if they had just gone: call it when paths have changed.
+    pub fn probe_anew(&self) {
+        self.alarm.hurry(Haste::Anew);
     }
 
     /// The state of every server now, once each, by address.
@@ -202,7 +207,7 @@ impl Rules {
         reports
     }
 
-    pub(super) fn alarm(&self) -> &Alarm {
+    pub(crate) fn alarm(&self) -> &Alarm {
         &self.alarm
     }
 

@@ -5,7 +5,7 @@
 //! written only when there are any. The rest stands behind a lock that changes of state take.
 
 use std::borrow::Cow;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +22,9 @@ const DOWN_TIMEOUTS: u32 = 8;
 const DOWN_SILENCE_MIN: Duration = Duration::from_millis(500);
 /// At most: clients wait for a time-out each meanwhile.
 const DOWN_SILENCE_MAX: Duration = Duration::from_secs(1);
+/// How long after the last silent try replies to probes alone end the doubt. Clients who come every
+/// few seconds meet it; and a far server whose late replies nobody waits for is trusted again.
+pub(super) const DOUBT_LASTS: Duration = Duration::from_secs(10);
 
 /// The least time-out of one try: what a resolver nearby takes for a name that it has to look up.
 pub const MIN_TIMEOUT: Duration = Duration::from_millis(50);
@@ -34,8 +37,17 @@ const SAMPLE_EVERY_MS: u64 = 10;
 #[derive(Default, Debug)]
 pub struct Alarm {
     bell: Notify,
-    /// What was planned for later is due now.
-    hurry: AtomicBool,
+    /// A [`Haste`], the greatest since it was last taken; 0: none.
+    haste: AtomicU8,
+}
+
+/// What is wanted of probes that were planned for later.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Haste {
+    /// They are due, as soon as the one before is through.
+    Due = 1,
+    /// They begin at once, and as often as if the server had just gone.
+    Anew = 2,
 }
 
 impl Alarm {
@@ -44,9 +56,9 @@ impl Alarm {
         self.bell.notify_one();
     }
 
-    /// The paths have changed: nothing that was learnt about silence counts any more.
-    pub fn hurry(&self) {
-        self.hurry.store(true, Ordering::Relaxed);
+    /// Who was silent may answer now.
+    pub fn hurry(&self, haste: Haste) {
+        self.haste.fetch_max(haste as u8, Ordering::Relaxed);
         self.ring();
     }
 
@@ -55,9 +67,13 @@ impl Alarm {
         self.bell.notified().await;
     }
 
-    /// Whether [`Self::hurry`] was called since this was last asked.
-    pub fn take_hurry(&self) -> bool {
-        self.hurry.swap(false, Ordering::Relaxed)
+    /// The most that [`Self::hurry`] asked for since this was last called.
+    pub fn take_haste(&self) -> Option<Haste> {
+        match self.haste.swap(0, Ordering::Relaxed) {
+            0 => None,
+            haste if haste == Haste::Due as u8 => Some(Haste::Due),
+            _ => Some(Haste::Anew),
+        }
     }
 }
 
@@ -117,6 +133,8 @@ pub(super) struct Health {
     unanswered: AtomicU32,
     /// When the first of these began, or when a probe was last answered; milliseconds after `born`.
     waiting_since_ms: AtomicU64,
+    /// When the last of them was given up, or when it came up; milliseconds after `born`.
+    silent_ms: AtomicU64,
     /// An [`Rtt`] of clients' queries, packed.
     rtt: AtomicU64,
     sampled_ms: AtomicU64,
@@ -144,6 +162,7 @@ impl Health {
             down: AtomicBool::new(false),
             unanswered: AtomicU32::new(0),
             waiting_since_ms: AtomicU64::new(0),
+            silent_ms: AtomicU64::new(0),
             rtt: AtomicU64::new(0),
             sampled_ms: AtomicU64::new(0),
             pace_us: AtomicU32::new(0),
@@ -212,7 +231,7 @@ impl Health {
     }
 
     /// A probe was answered: the path is there. Queries of clients may be silent all the same, so
-    /// doubt ends only when there were none since the last probe.
+    /// doubt ends only when none was for [`DOUBT_LASTS`].
     pub(super) fn probe_answered(&self, measured: Duration, now: Instant) {
         let pace_us = self.pace_us.load(Ordering::Relaxed);
         let measured_us = micros(measured).max(1);
@@ -224,10 +243,16 @@ impl Health {
         match self.unanswered.load(Ordering::Relaxed) {
             0 => {}
             tries => {
-                let left = if tries > DOUBT_TRIES { DOUBT_TRIES } else { 0 };
+                let quiet_ms = now_ms.saturating_sub(self.silent_ms.load(Ordering::Relaxed));
+                let lasts = Duration::from_millis(quiet_ms) < DOUBT_LASTS;
+                let left = if lasts { tries.min(DOUBT_TRIES) } else { 0 };
                 self.unanswered.store(left, Ordering::Relaxed);
                 self.waiting_since_ms.store(now_ms, Ordering::Relaxed);
-                self.sample(measured, now);
+                // Slower than known may be why it seemed silent. Faster says nothing: it has the
+                // probe's answer at hand, and not those of clients.
+                if self.rtt().is_some_and(|rtt| measured > rtt.smoothed) {
+                    self.sample(measured, now);
+                }
             }
         }
         if self.rtt().is_none() {
@@ -238,7 +263,7 @@ impl Health {
     /// A try that began at `begun` was not answered in its time. Gives the silence that makes it
     /// down now, where that changes its state.
     pub(super) fn unanswered(&self, begun: Instant, now: Instant) -> Option<Silence> {
-        let tries = self.one_more(begun);
+        let tries = self.one_more(begun, now);
         let since_ms = self.waiting_since_ms.load(Ordering::Relaxed);
         let time = Duration::from_millis(self.ms(now).saturating_sub(since_ms));
         let timeout = self.rtt().map_or(MAX_TIMEOUT, Rtt::timeout);
@@ -250,11 +275,12 @@ impl Health {
     /// A try failed at once; `enough` such in a row are proof. Gives how many there were, where that
     /// changes its state.
     pub(super) fn failed(&self, enough: u32, now: Instant) -> Option<u32> {
-        let tries = self.one_more(now);
+        let tries = self.one_more(now, now);
         (tries >= enough && !self.is_down()).then_some(tries)
     }
 
-    fn one_more(&self, begun: Instant) -> u32 {
+    fn one_more(&self, begun: Instant, now: Instant) -> u32 {
+        self.silent_ms.store(self.ms(now), Ordering::Relaxed);
         let before = self.unanswered.fetch_add(1, Ordering::Relaxed);
         if before == 0 {
             self.waiting_since_ms.store(self.ms(begun), Ordering::Relaxed);
@@ -289,8 +315,9 @@ impl Health {
         }
         let was_down = now.saturating_duration_since(story.since);
         story.since = now;
-        // On trial, until a query of a client's is answered; and over another path, maybe.
+        // On trial, as if it had just been silent; and over another path, maybe.
         self.unanswered.store(DOUBT_TRIES, Ordering::Relaxed);
+        self.silent_ms.store(self.ms(now), Ordering::Relaxed);
         self.waiting_since_ms.store(self.ms(now), Ordering::Relaxed);
         self.rtt.store(0, Ordering::Relaxed);
         self.pace_us.store(0, Ordering::Relaxed);
@@ -412,8 +439,38 @@ mod tests {
             health.probe_answered(ms(5), now);
             assert!(health.is_in_doubt());
         }
-        health.probe_answered(ms(5), now);
-        assert!(!health.is_in_doubt(), "nothing was silent since the last probe");
+        health.probe_answered(ms(5), now + DOUBT_LASTS - ms(1));
+        assert!(health.is_in_doubt());
+        health.probe_answered(ms(5), now + DOUBT_LASTS);
+        assert!(!health.is_in_doubt(), "nothing was silent for long");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_probe_that_doubt_calls_for_does_not_end_it() {
+        let health = Health::new(Arc::default());
+        let now = Instant::now();
+        health.answered(Some(ms(20)), now);
+        health.unanswered(now, now + ms(50));
+        health.probe_answered(ms(5), now + ms(60));
+        health.unanswered(now + ms(2_000), now + ms(2_050));
+        assert!(health.is_in_doubt(), "a probe in between is no reply to a client");
+        health.probe_answered(ms(5), now + ms(2_060));
+        health.probe_answered(ms(5), now + ms(2_310));
+        assert!(health.is_in_doubt());
+        health.answered(Some(ms(20)), now + ms(3_000));
+        assert!(!health.is_in_doubt());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn probes_make_the_time_of_clients_longer_but_not_shorter() {
+        let health = Health::new(Arc::default());
+        let now = Instant::now();
+        health.answered(Some(ms(200)), now);
+        (0..2).for_each(|_| assert_eq!(health.unanswered(now, now + ms(600)), None));
+        health.probe_answered(ms(5), now + ms(610));
+        assert_eq!(health.rtt(), Some(Rtt::first(ms(200))));
+        health.probe_answered(ms(400), now + ms(1_010));
+        assert_eq!(health.rtt(), Some(Rtt::first(ms(200)).with(ms(400))));
     }
 
     #[tokio::test(start_paused = true)]
@@ -427,8 +484,11 @@ mod tests {
         assert_eq!(health.come_up(now + ms(42_007)), Some(ms(42_000)));
         assert_eq!(health.come_up(now + ms(42_008)), None);
         assert_eq!((health.rtt(), health.is_in_doubt()), (None, true));
+        health.probe_answered(ms(5), now + ms(42_007));
+        assert!(health.is_in_doubt(), "the probe that found it is not what ends it");
         assert_eq!(health.epoch(), epoch + 2, "sockets of before are used no more");
         health.answered(Some(ms(300)), now + ms(43_000));
-        assert_eq!((health.rtt(), health.is_in_doubt()), (Some(Rtt::first(ms(300))), false));
+        let known = Rtt::first(ms(5)).with(ms(300));
+        assert_eq!((health.rtt(), health.is_in_doubt()), (Some(known), false));
     }
 }

@@ -28,7 +28,7 @@ mod waiters;
 pub(crate) mod tests;
 
 pub use bootstrap::Bootstrap;
-pub use health::{Alarm, MAX_TIMEOUT, MIN_TIMEOUT, Rtt};
+pub use health::{Alarm, Haste, MAX_TIMEOUT, MIN_TIMEOUT, Rtt};
 pub use link::Link;
 pub use report::{LastError, Tally, UpstreamReport};
 pub use server::{InFlight, Upstream};

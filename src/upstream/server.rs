@@ -114,8 +114,8 @@ impl Upstream {
         self.health.is_down()
     }
 
-    /// Whether its last tries stayed without reply, or it has just come back: nobody should wait
-    /// for it alone.
+    /// Whether its last tries stayed without reply, or it has just come back, and no client has been
+    /// answered since: nobody should wait for it alone.
     pub fn is_in_doubt(&self) -> bool {
         self.health.is_in_doubt()
     }

@@ -105,7 +105,7 @@ impl News {
 
 impl Cause {
     /// Whether the addresses of this host may be others now.
-    pub(super) fn concerns_addresses(&self) -> bool {
+    fn concerns_addresses(&self) -> bool {
         match self {
             Self::Housekeeping => false,
             Self::Heard(changes) => changes.addresses || changes.lost,
@@ -122,9 +122,41 @@ pub(super) struct Network {
 }
 
 impl Network {
+    /// Looks at the network for `cause`, and has `rules` follow: whose upstreams are probed, and
+    /// which of them are ourselves by the addresses that `local` reads. Gives whether sockets and
+    /// connections towards upstreams must be made anew.
+    pub(super) fn follow(
+        &mut self,
+        cause: Cause,
+        rules: &Rules,
+        local: impl Fn() -> io::Result<Vec<IpAddr>>,
+    ) -> bool {
+        let read_addresses = || {
+            if let Ok(local) = local() {
+                rules.set_local(local);
+            }
+        };
+        let concerns_addresses = cause.concerns_addresses();
+        if concerns_addresses {
+            read_addresses();
+        }
+        let is_another = self.look(cause, rules);
+        if is_another {
+            // Where no news can be had this is all that tells of it.
+            if !concerns_addresses {
+                read_addresses();
+            }
+            rules.probe_anew();
+        } else if cause != Cause::Housekeeping {
+            // Whoever could not be reached may be now, also from where it was reached before.
+            rules.probe_now();
+        }
+        is_another
+    }
+
     /// Looks where the upstreams of `rules` are reached from, and says so in the log when that has
     /// changed. Gives whether sockets and connections towards them must be made anew.
-    pub(super) fn look(&mut self, cause: Cause, rules: &Rules) -> bool {
+    fn look(&mut self, cause: Cause, rules: &Rules) -> bool {
         let targets: Vec<_> = rules.iter().map(|rule| rule.targets()).collect();
         let servers = targets.iter().flat_map(|targets| targets.iter());
         let mut peers = Vec::new();
@@ -160,6 +192,7 @@ mod tests {
     use crate::config::Forward;
     use crate::config::testing::{forward_all, plain};
     use crate::forward::OwnAddresses;
+    use crate::upstream::Haste;
 
     /// A kernel without netlink.
     struct Nobody;
@@ -211,6 +244,41 @@ mod tests {
         assert!(!network.look(Cause::Housekeeping, &rules));
         assert!(!network.look(Cause::Heard(everything), &rules), "loopback is where it was");
         assert!(network.look(Cause::Woke(Duration::from_secs(2)), &rules));
+    }
+
+    #[tokio::test]
+    async fn another_way_that_nobody_told_of_is_followed_all_the_same() {
+        let peers: [SocketAddr; 2] =
+            ["192.0.2.1:53", "192.0.2.2:53"].map(|peer| peer.parse().unwrap());
+        let forward = Forward { upstreams: peers.map(plain).to_vec(), ..forward_all() };
+        let listen = vec!["0.0.0.0:53".parse().unwrap()];
+        let own = OwnAddresses { listen, local: Vec::new() };
+        let rules = Rules::build(&[forward], &[], own, None);
+        let upstreams = || rules.iter().next().unwrap().targets().len();
+        let mut network = Network::default();
+        let read = Cell::new(0);
+        let local = || {
+            read.set(read.get() + 1);
+            Ok(vec![peers[0].ip()])
+        };
+        assert!(!network.follow(Cause::Housekeeping, &rules, local));
+        assert_eq!((upstreams(), read.get(), rules.alarm().take_haste()), (2, 0, None));
+
+        // As if they had been reached from elsewhere before.
+        network.paths.look(peers.to_vec(), |_| Some("198.51.100.7".parse().unwrap()));
+        assert!(network.follow(Cause::Housekeeping, &rules, local));
+        assert_eq!(
+            (upstreams(), read.get(), rules.alarm().take_haste()),
+            (1, 1, Some(Haste::Anew))
+        );
+
+        let routes = Cause::Heard(NetworkChanges { routes: true, ..Default::default() });
+        assert!(!network.follow(routes, &rules, local));
+        assert_eq!((read.get(), rules.alarm().take_haste()), (1, Some(Haste::Due)));
+        let addresses = Cause::Heard(NetworkChanges { addresses: true, ..Default::default() });
+        assert!(!network.follow(addresses, &rules, local));
+        assert!(network.follow(Cause::Woke(Duration::from_secs(2)), &rules, local));
+        assert_eq!((read.get(), rules.alarm().take_haste()), (3, Some(Haste::Anew)));
     }
 
     #[test]

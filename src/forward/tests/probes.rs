@@ -188,19 +188,97 @@ async fn one_that_answers_probes_alone_holds_nobody_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn clients_who_come_seldom_do_not_wait_for_it_either() {
+    let rig = Rig::ordered(2);
+    rig.answer_after(&[200, 20]);
+    probed(&rig, async {
+        rig.answered().await;
+        rig.server(1, |heard| if heard.is_probe { Says(20, 0) } else { Nothing });
+        let mut took = Vec::new();
+        for _ in 0..10 {
+            took.push(rig.answered().await);
+            sleep(Duration::from_secs(2)).await;
+        }
+        // The silence of two raises doubt, which lasts; then two have to find out again.
+        let waited = took.iter().filter(|took| **took > 70).count();
+        assert!(waited <= 4, "{took:?}");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_changed_path_is_probed_at_once_and_from_the_beginning() {
     let rig = Rig::ordered(1);
     rig.take_down(1);
     probed(&rig, async {
         sleep(Duration::from_secs(60)).await;
         let before = rig.probes(1).len();
-        rig.rules.probe_now();
+        rig.rules.probe_anew();
         sleep(Duration::from_millis(1)).await;
         assert_eq!(rig.probes(1).len(), before + 1);
         sleep(FIRST_WAIT).await;
         assert_eq!(rig.probes(1).len(), before + 2, "as often as in the beginning");
     })
     .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn news_without_end_keep_no_far_server_down() {
+    // As often as news are heard at most, and with gaps in which the first probes would end.
+    for every_ms in [500, 600, 700] {
+        for news in [Rules::probe_now, Rules::probe_anew] {
+            let rig = Rig::ordered(1);
+            rig.server(1, |_| Says(800, 0));
+            rig.take_down(1);
+            probed(&rig, async {
+                for _ in 0..8 {
+                    news(&rig.rules);
+                    sleep(Duration::from_millis(every_ms)).await;
+                }
+                assert!(!rig.upstream(1).is_down(), "news every {every_ms} ms");
+            })
+            .await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn news_make_probes_due_but_no_second_one_at_a_time() {
+    let rig = Rig::ordered(1);
+    rig.take_down(1);
+    let unreachable = TryError::Unreachable(std::io::ErrorKind::NetworkUnreachable);
+    rig.server(1, move |_| Fails(0, unreachable));
+    probed(&rig, async {
+        sleep(Duration::from_secs(60)).await;
+        let before = rig.probes(1).len();
+        rig.server(1, |_| Nothing);
+        rig.rules.probe_now();
+        sleep(Duration::from_millis(1)).await;
+        assert_eq!(rig.probes(1).len(), before + 1, "the last one was through");
+        let longest_ms = u64::try_from(LONGEST_WAIT.as_millis()).unwrap();
+        for _ in 0..100 {
+            rig.rules.probe_now();
+            sleep(Duration::from_millis(500)).await;
+        }
+        let gaps = gaps(&rig.probes(1)[before..]);
+        assert!(gaps.iter().all(|gap| *gap >= longest_ms * 3 / 4), "{gaps:?}");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn changes_without_end_cost_few_probes() {
+    let rig = Rig::ordered(1);
+    rig.take_down(1);
+    probed(&rig, async {
+        for _ in 0..200 {
+            rig.rules.probe_anew();
+            sleep(Duration::from_millis(500)).await;
+        }
+    })
+    .await;
+    let probes = rig.probes(1).len();
+    assert!((200..=402).contains(&probes), "two for each change at most: {probes}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -184,6 +184,7 @@ impl Rig {
             in_flight: rule.in_flight(),
             begun,
             deadline: begun + budget,
+            budget: rule.timeout(),
         };
         let outcome = race::ask(&*self.script, course).await;
         let took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap();
