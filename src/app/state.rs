@@ -73,7 +73,7 @@ pub fn build(
     snapshot.validator = Arc::new(validator);
     // Answers of other upstreams, or for other rules, may be wrong now, and so may those under way.
     if let Some((old_config, old)) = old {
-        snapshot.loops = Arc::clone(&old.loops);
+        snapshot.carry_over(old);
         let same_servers =
             old_config.forwards == config.forwards && snapshot.rules.has_servers_of(&old.rules);
         // What was let through before must not slip past what was switched on.
@@ -172,6 +172,12 @@ mod tests {
         });
         assert!(keeps_answers(&lax, &anchored));
         assert!(!keeps_answers(&anchored, &lax));
+    }
+
+    #[test]
+    fn a_reload_goes_on_with_what_no_configuration_changes() {
+        let (before, after) = reloaded(&minimal(), &minimal());
+        assert!(Arc::ptr_eq(&before.loops, &after.loops), "what carry_over takes");
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// Builds the tables, with nothing kept and nothing under way. A reload that may go on with
-    /// what was puts that into the public fields.
+    /// what was puts that into the public fields, and calls [`Self::carry_over`].
     pub fn new(config: &Config, rules: Rules) -> Self {
         rules.bound_in_flight(config.limits.upstream_in_flight);
         Self {
@@ -68,6 +68,13 @@ impl Snapshot {
             limits: config.limits,
             log_queries: config.log.queries,
         }
+    }
+
+    /// Takes over what counts whatever the configuration: which probes are ours, and which refusals
+    /// were told of lately, so that reloads in a row do not fill the log.
+    pub fn carry_over(&mut self, old: &Self) {
+        self.loops = Arc::clone(&old.loops);
+        self.complaints = Arc::clone(&old.complaints);
     }
 
     /// The same configuration with nothing kept and nothing under way: for when its rules have come
