@@ -223,13 +223,9 @@ impl Daemon {
     }
 
     fn keep_house(&mut self, forwarder: &Rc<Forwarder>) {
-        let snapshot = self.workers.shared().snapshot.load_full();
-        if snapshot.rules.refresh() {
-            // What the old servers said may be wrong now.
-            snapshot.cache.clear();
-            snapshot.failures.clear();
-        }
+        state::follow_files(self.workers.shared());
         self.look_at_network(Cause::Housekeeping);
+        let snapshot = self.workers.shared().snapshot.load_full();
         let (forwarder, loops) = (Rc::clone(forwarder), Arc::clone(&snapshot.loops));
         spawn_local(async move { probe_due(&forwarder, &snapshot.rules, &loops).await });
     }

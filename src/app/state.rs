@@ -8,7 +8,7 @@ use tracing::warn;
 
 use crate::config::Config;
 use crate::dnssec::{AnchorError, Validator};
-use crate::engine::{Expectation, Snapshot};
+use crate::engine::{Expectation, Shared, Snapshot};
 use crate::forward::{OwnAddresses, Rules, own_upstreams};
 use crate::sys;
 
@@ -73,7 +73,7 @@ pub fn build(
     snapshot.validator = Arc::new(validator);
     // Answers of other upstreams, or for other rules, may be wrong now, and so may those under way.
     if let Some((old_config, old)) = old {
-        snapshot.loops = Arc::clone(&old.loops);
+        snapshot.carry_over(old);
         let same_servers =
             old_config.forwards == config.forwards && snapshot.rules.has_servers_of(&old.rules);
         // What was let through before must not slip past what was switched on.
@@ -89,6 +89,16 @@ pub fn build(
         }
     }
     Ok(snapshot)
+}
+
+/// Reads the files again that name upstreams. Where they name others now, what is kept may be wrong,
+/// and so may what is under way, which the old servers were asked for: nobody shall join that, and
+/// nothing of it be kept.
+pub(super) fn follow_files(shared: &Shared) {
+    let snapshot = shared.snapshot.load();
+    if snapshot.rules.refresh() {
+        shared.snapshot.store(Arc::new(snapshot.with_nothing_kept()));
+    }
 }
 
 /// Holds the configuration's own expectations against what it would answer.
@@ -113,9 +123,11 @@ pub(super) fn needs_restart(running: &Config, new: &Config) -> Vec<&'static str>
 
 #[cfg(test)]
 mod tests {
+    use arc_swap::ArcSwap;
+
     use super::*;
     use crate::config::testing::{forward_all, minimal};
-    use crate::config::{Dnssec, Forward};
+    use crate::config::{Dnssec, Forward, UpstreamSource};
 
     fn reloaded(old: &Config, new: &Config) -> (Snapshot, Snapshot) {
         let before = build(old, &[], None).expect("fit");
@@ -160,6 +172,43 @@ mod tests {
         });
         assert!(keeps_answers(&lax, &anchored));
         assert!(!keeps_answers(&anchored, &lax));
+    }
+
+    #[test]
+    fn a_reload_goes_on_with_what_no_configuration_changes() {
+        let (before, after) = reloaded(&minimal(), &minimal());
+        assert!(Arc::ptr_eq(&before.loops, &after.loops), "what carry_over takes");
+    }
+
+    #[test]
+    fn other_servers_in_a_file_begin_with_nothing_kept_and_nothing_under_way() {
+        let name = format!("plinkd-state-resolv-{}", std::process::id());
+        let file = std::env::temp_dir().join(name);
+        let names = |server: &str| {
+            std::fs::write(&file, format!("nameserver {server}\n")).expect("a file");
+        };
+        let rule =
+            Forward { upstreams: vec![UpstreamSource::ResolvConf(file.clone())], ..forward_all() };
+        let config = Config { forwards: vec![rule], ..minimal() };
+        names("192.0.2.1");
+        let snapshot = build(&config, &[], None).expect("fit");
+        let shared = Shared { snapshot: ArcSwap::from_pointee(snapshot) };
+        let before = shared.snapshot.load_full();
+        follow_files(&shared);
+        assert!(Arc::ptr_eq(&before, &shared.snapshot.load()), "nothing has changed");
+
+        names("192.0.2.2");
+        follow_files(&shared);
+        let after = shared.snapshot.load_full();
+        // What the old servers say is still told to those who have asked them, and to nobody else.
+        assert!(!Arc::ptr_eq(&before.cache, &after.cache));
+        assert!(!Arc::ptr_eq(&before.flights, &after.flights));
+        assert!(!Arc::ptr_eq(&before.failures, &after.failures));
+        // The rest is the same.
+        assert!(Arc::ptr_eq(&before.rules, &after.rules));
+        assert!(Arc::ptr_eq(&before.loops, &after.loops));
+        assert!(Arc::ptr_eq(&before.validator, &after.validator));
+        std::fs::remove_file(&file).expect("ours");
     }
 
     #[test]

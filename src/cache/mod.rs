@@ -74,6 +74,12 @@ impl Cache {
         }
     }
 
+    /// An empty one with the same bounds.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        Self::new(self.size_octets as u64, Duration::from_secs(self.stale_seconds.into()))
+    }
+
     fn store(&self) -> Option<&Store> {
         self.store.get()?.as_ref()
     }

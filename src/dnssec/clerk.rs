@@ -72,8 +72,16 @@ pub(super) struct Clerk<'a, S> {
     queries: usize,
     looks: usize,
     signatures: usize,
-    /// What could not be had, in words: then nothing can be said of what needs it.
-    missing: Option<String>,
+    missing: Option<Missing>,
+}
+
+/// What could not be had, in words: then nothing can be said of what needs it.
+#[derive(PartialEq, Eq, Debug)]
+pub(super) enum Missing {
+    /// Nobody brought it, which says nothing about the answer.
+    Unanswered(String),
+    /// It takes more than anybody may ask of us.
+    Unaffordable(String),
 }
 
 impl<'a, S: Source> Clerk<'a, S> {
@@ -105,8 +113,8 @@ impl<'a, S: Source> Clerk<'a, S> {
     }
 
     /// What could not be had.
-    pub(super) fn missing(&self) -> Option<&str> {
-        self.missing.as_deref()
+    pub(super) fn missing(&self) -> Option<&Missing> {
+        self.missing.as_ref()
     }
 
     /// Whatever was brought.
@@ -143,7 +151,7 @@ impl<'a, S: Source> Clerk<'a, S> {
     pub(super) async fn bring(&mut self, name: Name, rtype: RecordType) -> Option<Arc<Part>> {
         self.looks += 1;
         if self.looks > MAX_LOOKS {
-            return self.lack("validation takes too many steps".to_owned());
+            return self.lack_means("validation takes too many steps".to_owned());
         }
         let key = (name, Rtype(rtype.into()));
         if let Some(known) = self.known.get(&key) {
@@ -151,7 +159,7 @@ impl<'a, S: Source> Clerk<'a, S> {
         }
         self.queries += 1;
         if self.queries > MAX_QUERIES {
-            return self.lack("validation takes too many queries".to_owned());
+            return self.lack_means("validation takes too many queries".to_owned());
         }
         let question = Question {
             qname: key.0.clone(),
@@ -160,16 +168,24 @@ impl<'a, S: Source> Clerk<'a, S> {
             dnssec_ok: true,
             checking_disabled: true,
         };
-        let answer = self.source.ask(question).await;
-        let part = answer.and_then(|answer| {
+        let part = self.source.ask(question).await.map(|answer| {
             let message = Message::from_vec(answer.borrowed().message()).ok()?;
             let name = to_hickory(&key.0)?;
             Some(Arc::new(Part::new(&message, name, rtype)))
         });
         let part = match part {
-            Some(part) if self.affords(&part) => Some(part),
-            Some(_) => self.lack(format!("too many keys or signatures in {} {}", key.0, key.1)),
-            None => self.lack(format!("no answer for {} {}", key.0, key.1)),
+            Some(Some(part)) if self.affords(&part) => Some(part),
+            Some(Some(_)) => {
+                self.lack_means(format!("too many keys or signatures in {} {}", key.0, key.1))
+            }
+            Some(None) => {
+                self.lack_means(format!("the answer for {} {} cannot be decoded", key.0, key.1))
+            }
+            None => {
+                let what = format!("no answer for {} {}", key.0, key.1);
+                self.missing.get_or_insert(Missing::Unanswered(what));
+                None
+            }
         };
         self.known.insert(key, part.clone());
         part
@@ -184,8 +200,11 @@ impl<'a, S: Source> Clerk<'a, S> {
             && part.records(RecordType::DS).count() <= MAX_KEYS
     }
 
-    fn lack(&mut self, what: String) -> Option<Arc<Part>> {
-        self.missing.get_or_insert(what);
+    /// Where both are missing, this counts: an answer that costs too much is bogus whoever is down.
+    fn lack_means(&mut self, what: String) -> Option<Arc<Part>> {
+        if !matches!(self.missing, Some(Missing::Unaffordable(_))) {
+            self.missing = Some(Missing::Unaffordable(what));
+        }
         None
     }
 }

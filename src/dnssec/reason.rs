@@ -1,23 +1,36 @@
-//! Why something is bogus: the validator tells only that it is.
+//! Why something does not validate: the validator tells only that it does not.
 
 use hickory_proto::dnssec::rdata::DNSSECRData;
 use hickory_proto::rr::{RData, Record, RecordType, SerialNumber};
 
 use super::Source;
-use super::clerk::Clerk;
+use super::clerk::{Clerk, Missing};
 use super::parts::{Part, now_seconds, signature};
-use crate::forward::Bogus;
+use crate::forward::{Failure, Unproven};
 use crate::wire::Ede;
 
-/// A failure to validate, in words.
-pub(super) fn bogus(ede: Ede, text: impl AsRef<str>) -> Bogus {
-    Bogus { ede, text: format!("DNSSEC: {}", text.as_ref()).into() }
+/// A verdict, in words.
+pub(super) fn bogus(ede: Ede, text: impl AsRef<str>) -> Failure {
+    Failure::Bogus(unproven(ede, text.as_ref()))
+}
+
+/// What is missing is the answer's fault, and so a verdict, or somebody else's, and so none.
+pub(super) fn lacking(missing: &Missing) -> Failure {
+    let ede = Ede::DnssecIndeterminate;
+    match missing {
+        Missing::Unanswered(what) => Failure::Unvalidated(unproven(ede, what)),
+        Missing::Unaffordable(what) => Failure::Bogus(unproven(ede, what)),
+    }
+}
+
+fn unproven(ede: Ede, text: &str) -> Unproven {
+    Unproven { ede, text: format!("DNSSEC: {text}").into() }
 }
 
 /// Why `part` does not validate.
-pub(super) fn why<S: Source>(part: &Part, clerk: &Clerk<'_, S>) -> Bogus {
+pub(super) fn why<S: Source>(part: &Part, clerk: &Clerk<'_, S>) -> Failure {
     if let Some(missing) = clerk.missing() {
-        return bogus(Ede::DnssecIndeterminate, missing);
+        return lacking(missing);
     }
     let now = now_seconds();
     let Part { name, asked, message, .. } = part;
@@ -27,13 +40,13 @@ pub(super) fn why<S: Source>(part: &Part, clerk: &Clerk<'_, S>) -> Bogus {
     {
         return bogus(Ede::NsecMissing, format!("no proof that there is no {name} {asked}"));
     }
-    if let Some(bogus) = unsigned(records).or_else(|| untimely(records, now)) {
-        return bogus;
+    if let Some(why) = unsigned(records).or_else(|| untimely(records, now)) {
+        return why;
     }
     for brought in clerk.brought() {
         let answers = &brought.message.answers;
-        if let Some(bogus) = untimely(answers, now) {
-            return bogus;
+        if let Some(why) = untimely(answers, now) {
+            return why;
         }
         let no_keys = brought.asked == RecordType::DNSKEY && !brought.is_positive();
         if no_keys {
@@ -48,7 +61,7 @@ pub(super) fn why<S: Source>(part: &Part, clerk: &Clerk<'_, S>) -> Bogus {
 }
 
 /// A record set without any signature.
-fn unsigned(records: &[Record]) -> Option<Bogus> {
+fn unsigned(records: &[Record]) -> Option<Failure> {
     let is_signed = |record: &Record| {
         records.iter().any(|other| {
             other.name == record.name
@@ -62,7 +75,7 @@ fn unsigned(records: &[Record]) -> Option<Bogus> {
 }
 
 /// Signatures that are all past their time, or all before it.
-fn untimely(records: &[Record], now: SerialNumber) -> Option<Bogus> {
+fn untimely(records: &[Record], now: SerialNumber) -> Option<Failure> {
     let signatures = || records.iter().filter_map(|record| Some((record, signature(record)?)));
     let (first, signature) = signatures().next()?;
     let (name, rtype) = (&first.name, signature.input().type_covered);

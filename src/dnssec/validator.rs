@@ -15,11 +15,11 @@ use hickory_resolver::net::{DnsError, DnsHandle, NetError};
 use super::anchors::{AnchorError, Anchors};
 use super::clerk::{Clerk, Desk};
 use super::parts::{Part, from_hickory, signature, to_hickory};
-use super::reason::{bogus, opts_out, why};
+use super::reason::{bogus, lacking, opts_out, why};
 use super::wildcard::NSEC3_INSECURE_ITERATIONS;
 use super::{Security, Source};
 use crate::config::{DnssecConfig, PrivateLink};
-use crate::forward::Bogus;
+use crate::forward::Failure;
 use crate::wire::{AnswerRef, Ede, Name, NameMap, QName, Question, Rcode, Rtype};
 
 /// Above so many it is bogus: nobody may make us hash that often.
@@ -83,14 +83,15 @@ impl Validator {
     /// Takes as long as `source` does; drop it when the time is up.
     ///
     /// # Errors
-    /// It ought to be signed, and is not, or not well.
+    /// [`Failure::Bogus`]: it ought to be signed, and is not, or not well. [`Failure::Unvalidated`]:
+    /// nobody brought what would tell.
     pub async fn validate<S: Source>(
         &self,
         question: &Question,
         answer: &AnswerRef<'_>,
         links: Option<usize>,
         source: &S,
-    ) -> Result<Security, Bogus> {
+    ) -> Result<Security, Failure> {
         // A signature is what signs; none signs it.
         if question.qtype == Rtype::RRSIG {
             return Ok(Security::Insecure);
@@ -143,7 +144,7 @@ impl Validator {
         part: Part,
         clerk: &mut Clerk<'_, S>,
         handles: &mut Handles,
-    ) -> Result<Security, Bogus> {
+    ) -> Result<Security, Failure> {
         let part = Arc::new(part);
         let security = self.validate_part(&part, clerk, handles).await?;
         let is_secure = matches!(security, Security::Secure { .. });
@@ -164,7 +165,7 @@ impl Validator {
         part: &Arc<Part>,
         clerk: &mut Clerk<'_, S>,
         handles: &mut Handles,
-    ) -> Result<Security, Bogus> {
+    ) -> Result<Security, Failure> {
         if !clerk.put(Arc::clone(part)) {
             return Err(bogus(Ede::DnssecIndeterminate, "too many signatures in the answer"));
         }
@@ -189,7 +190,7 @@ impl Validator {
         name: &HickoryName,
         clerk: &mut Clerk<'_, S>,
         handles: &mut Handles,
-    ) -> Result<Option<DnssecDnsHandle<Desk>>, Bogus> {
+    ) -> Result<Option<DnssecDnsHandle<Desk>>, Failure> {
         let anchor = match &self.anchors {
             Anchors::BuiltIn(_) => None,
             Anchors::File { .. } => {
@@ -207,8 +208,8 @@ impl Validator {
             (_, None) => return Ok(None),
             (_, Some(anchor)) => {
                 let Some(keys) = clerk.bring(zone.clone(), RecordType::DNSKEY).await else {
-                    let missing = clerk.missing().unwrap_or("the keys of a trust anchor's zone");
-                    return Err(bogus(Ede::DnssecIndeterminate, missing));
+                    let unreadable = || bogus(Ede::DnssecIndeterminate, "a zone's name");
+                    return Err(clerk.missing().map_or_else(unreadable, lacking));
                 };
                 let trusted = anchor.trusted(&keys).ok_or_else(|| {
                     let ede =
@@ -261,13 +262,18 @@ fn steps(question: &Question, answer: &AnswerRef<'_>, links: Option<usize>) -> V
 }
 
 impl Step {
-    fn hickory_name(&self) -> Result<HickoryName, Bogus> {
+    fn hickory_name(&self) -> Result<HickoryName, Failure> {
         let unknown = || bogus(Ede::DnssecIndeterminate, "a name cannot be decoded");
         to_hickory(&self.name).ok_or_else(unknown)
     }
 
     /// What `whole` says of it, each record set by itself; nothing, where nothing may be said.
-    fn parts(&self, whole: &Message, name: &HickoryName, qtype: Rtype) -> Result<Vec<Part>, Bogus> {
+    fn parts(
+        &self,
+        whole: &Message,
+        name: &HickoryName,
+        qtype: Rtype,
+    ) -> Result<Vec<Part>, Failure> {
         let part = |rtype: RecordType| Part::new(whole, name.clone(), rtype);
         let (asked, cname) = (RecordType::from(qtype.0), RecordType::CNAME);
         if qtype == Rtype::ANY {

@@ -16,19 +16,19 @@ use crate::zones::Zones;
 
 /// What the daemon knows, from one configuration.
 pub struct Snapshot {
-    pub(super) clients: Clients,
+    pub(super) clients: Arc<Clients>,
     pub(super) refused: Refused,
     /// Site names, for people.
-    pub(super) sites: Box<[String]>,
-    pub(super) zones: Zones,
+    pub(super) sites: Arc<[String]>,
+    pub(super) zones: Arc<Zones>,
     /// What upstreams' answers must not hold.
-    pub(super) guard: Guard,
-    pub(super) complaints: Complaints,
+    pub(super) guard: Arc<Guard>,
+    pub(super) complaints: Arc<Complaints>,
     /// Forward rules.
     pub rules: Arc<Rules>,
     /// Holds answers against trust anchors, where a rule validates.
     pub validator: Arc<Validator>,
-    /// Kept answers; outlives the snapshot.
+    /// Kept answers; outlives the snapshot while the servers stay.
     pub cache: Arc<Cache>,
     /// Questions under way: those of one set of rules only, so that nobody of a new one joins them.
     pub flights: Arc<Flights<Arc<Answer>>>,
@@ -48,16 +48,16 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// Builds the tables, with nothing kept and nothing under way. A reload that may go on with
-    /// what was puts that into the public fields.
+    /// what was puts that into the public fields, and calls [`Self::carry_over`].
     pub fn new(config: &Config, rules: Rules) -> Self {
         rules.bound_in_flight(config.limits.upstream_in_flight);
         Self {
-            clients: Clients::new(config),
+            clients: Arc::new(Clients::new(config)),
             refused: config.access.refused,
             sites: config.sites.iter().map(|site| site.name.clone()).collect(),
-            zones: Zones::new(&config.private_links),
-            guard: Guard::new(&config.private_links),
-            complaints: Complaints::default(),
+            zones: Arc::new(Zones::new(&config.private_links)),
+            guard: Arc::new(Guard::new(&config.private_links)),
+            complaints: Arc::default(),
             rules: Arc::new(rules),
             validator: Arc::new(Validator::built_in(&config.dnssec, &config.private_links)),
             cache: Arc::new(Cache::new(config.cache.size_octets, config.cache.stale)),
@@ -68,6 +68,33 @@ impl Snapshot {
             loops: Arc::new(LoopGuard::new()),
             limits: config.limits,
             log_queries: config.log.queries,
+        }
+    }
+
+    /// Takes over what counts whatever the configuration: which probes are ours, and which refusals
+    /// were told of lately, so that reloads in a row do not fill the log.
+    pub fn carry_over(&mut self, old: &Self) {
+        self.loops = Arc::clone(&old.loops);
+        self.complaints = Arc::clone(&old.complaints);
+    }
+
+    /// The same configuration with nothing kept and nothing under way: for when its rules have come
+    /// to ask other servers. What the old ones still say goes where it was asked for.
+    #[must_use]
+    pub fn with_nothing_kept(&self) -> Self {
+        Self {
+            clients: Arc::clone(&self.clients),
+            sites: Arc::clone(&self.sites),
+            zones: Arc::clone(&self.zones),
+            guard: Arc::clone(&self.guard),
+            complaints: Arc::clone(&self.complaints),
+            rules: Arc::clone(&self.rules),
+            validator: Arc::clone(&self.validator),
+            cache: Arc::new(self.cache.another()),
+            flights: Arc::new(Flights::new(self.limits.in_flight)),
+            failures: Arc::new(Failures::new()),
+            loops: Arc::clone(&self.loops),
+            ..*self
         }
     }
 }

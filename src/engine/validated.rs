@@ -11,7 +11,7 @@ use super::snapshot::Snapshot;
 use super::splice::{self, Chain};
 use crate::config::Dnssec;
 use crate::dnssec::{Security, Source};
-use crate::forward::{Bogus, Failure, Rule};
+use crate::forward::{Failure, Rule};
 use crate::metrics::Event;
 use crate::wire::{Answer, AnswerRef, QName, Question};
 
@@ -101,16 +101,12 @@ impl Worker {
         let keys = Keys { worker: self, snapshot, rule, deadline };
         let validation = snapshot.validator.validate(question, answer, links, &keys);
         let security = timeout_at(deadline, validation).await.map_err(|_| Failure::TimedOut)?;
-        security.map_err(|bogus| self.complain(snapshot, rule, question, bogus))
+        security.inspect_err(|why| self.complain(snapshot, rule, question, why))
     }
 
-    fn complain(
-        &self,
-        snapshot: &Snapshot,
-        rule: &Rule,
-        question: &Question,
-        bogus: Bogus,
-    ) -> Failure {
+    /// Counts and tells of what is refused; an outage is not.
+    fn complain(&self, snapshot: &Snapshot, rule: &Rule, question: &Question, why: &Failure) {
+        let Failure::Bogus(bogus) = why else { return };
         self.counters.count(Event::Bogus);
         let zone = rule.zone_of(&question.qname);
         if let Some(zone) = zone
@@ -123,7 +119,6 @@ impl Worker {
                 bogus.text
             );
         }
-        Failure::Bogus(bogus)
     }
 }
 

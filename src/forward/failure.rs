@@ -32,7 +32,9 @@ pub enum Failure {
     /// An answer came with an address that must not be let through.
     Filtered(Unwanted),
     /// An answer came that does not validate.
-    Bogus(Bogus),
+    Bogus(Unproven),
+    /// An answer came, but nobody gave the keys that would tell whether it validates.
+    Unvalidated(Unproven),
 }
 
 /// An address that an answer must not hold.
@@ -44,9 +46,9 @@ pub enum Unwanted {
     Private(IpAddr),
 }
 
-/// How validation failed.
+/// Why validation vouches for nothing.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Bogus {
+pub struct Unproven {
     /// The extended error that says it.
     pub ede: Ede,
     /// The same in words, with the name that it is about.
@@ -61,7 +63,7 @@ impl Failure {
     }
 
     /// Whether expired data may serve in its place (RFC 8767 §5): not where an upstream gave an
-    /// answer and we refused it.
+    /// answer and we refused it. Keys that cannot be had are an outage like any other.
     pub fn may_serve_stale(&self) -> bool {
         !matches!(self, Self::Filtered(_) | Self::Bogus(_))
     }
@@ -75,7 +77,7 @@ impl Failure {
             Self::NoUpstream => Ede::NotReady,
             Self::BadReply(_) | Self::Looping | Self::Overloaded => Ede::Other,
             Self::Filtered(_) => Ede::Filtered,
-            Self::Bogus(bogus) => bogus.ede,
+            Self::Bogus(why) | Self::Unvalidated(why) => why.ede,
         }
     }
 
@@ -97,7 +99,7 @@ impl Failure {
             Self::Overloaded => "too many queries wait for upstreams",
             Self::NoUpstream => "no upstream is known at present",
             Self::Filtered(unwanted) => return unwanted.to_string().into(),
-            Self::Bogus(bogus) => return bogus.text.to_string().into(),
+            Self::Bogus(why) | Self::Unvalidated(why) => return why.text.to_string().into(),
         };
         text.into()
     }

@@ -26,7 +26,7 @@ mod target;
 mod tests;
 
 pub use epoch::Epoch;
-pub use failure::{Bogus, Failure, Unwanted};
+pub use failure::{Failure, Unproven, Unwanted};
 pub use flights::Flights;
 pub use forwarder::Forwarder;
 pub use loops::{LoopGuard, probe_all, probe_due};

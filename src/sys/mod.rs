@@ -1,5 +1,5 @@
 //! The kernel's socket calls: opening sockets, batches of datagrams, the host's addresses and what
-//! changes them; how long the machine slept.
+//! changes them; how long the machine slept; who we are.
 //!
 //! Owns every `unsafe` of the program and what Linux alone offers (`recvmmsg`, `IP_PKTINFO`,
 //! `SO_REUSEPORT` groups). Knows octets and addresses; refuses to know what a message says.
@@ -24,6 +24,7 @@ mod netlink;
 mod octets;
 mod outbox;
 mod udp;
+mod user;
 
 pub use addresses::{local_addresses, source_towards};
 pub use batch::{BATCH_SLOTS, Batch, RECEIVE_OCTETS, REPLY_OCTETS, Received};
@@ -35,3 +36,4 @@ pub use netlink::{NetworkChanges, NetworkWatch};
 pub use octets::ReplyPath;
 pub use outbox::{Outbox, Unsent};
 pub use udp::{Sent, UdpSocket};
+pub use user::effective_user;

@@ -3,7 +3,7 @@
 //! A file that is written is whole or not there: it takes the old one's name when it is on the disk.
 //! A file that is read is believed in nothing: it may be cut off, damaged, of another version, of
 //! another configuration, or somebody else's. What a file cannot show is who wrote it, so one that
-//! others may write is not read.
+//! others own or may write is not read.
 
 mod format;
 
@@ -18,6 +18,7 @@ use ::ring::digest::{SHA256, digest};
 
 pub use self::format::{read_from, write_to};
 use super::Cache;
+use crate::sys;
 
 /// Tells configurations apart whose answers may differ.
 pub type Tag = [u8; 32];
@@ -35,6 +36,8 @@ pub fn tag_of(configuration: &str) -> Tag {
 const MODE: u32 = 0o600;
 /// Group or others may write.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
+/// The user who may write everything anyway.
+const ROOT: u32 = 0;
 /// Octets that are written at once.
 const WRITE_OCTETS: usize = 64 * 1_024;
 
@@ -113,6 +116,11 @@ pub enum LoadProblem {
         "can be written by others than its owner (mode {0:o}), and so is not believed; remove it"
     )]
     Exposed(u32),
+    /// Somebody else's, who wrote it or can.
+    #[error(
+        "belongs to user {0}, neither the daemon's own nor root, and so is not believed; remove it"
+    )]
+    NotOurs(u32),
     /// It does not begin like one.
     #[error("is no cache file")]
     Foreign,
@@ -210,7 +218,7 @@ fn load_at(cache: &Cache, path: &Path, tag: &Tag, at: Moment) -> Result<Loaded, 
     loaded.map_err(|problem| LoadError { path: path.to_owned(), problem })
 }
 
-/// Opens a regular file that nobody else may write.
+/// Opens a regular file that nobody else has written or may write.
 fn open(path: &Path) -> Result<File, LoadProblem> {
     // A pipe must not make us wait for its other end.
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
@@ -225,11 +233,19 @@ fn open(path: &Path) -> Result<File, LoadProblem> {
     if !there.is_file() {
         return Err(LoadProblem::NotAFile(kind(&there)));
     }
-    let mode = there.mode() & 0o7777;
+    believe(there.uid(), there.mode() & 0o7777, sys::effective_user())?;
+    Ok(file)
+}
+
+/// Refuses a file that anybody but `us` and root may have written.
+pub(super) fn believe(owner: u32, mode: u32, us: u32) -> Result<(), LoadProblem> {
+    if owner != us && owner != ROOT {
+        return Err(LoadProblem::NotOurs(owner));
+    }
     if mode & WRITABLE_BY_OTHERS != 0 {
         return Err(LoadProblem::Exposed(mode));
     }
-    Ok(file)
+    Ok(())
 }
 
 fn kind(there: &fs::Metadata) -> &'static str {

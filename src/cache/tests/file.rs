@@ -2,14 +2,14 @@
 
 use std::fs;
 use std::io::{self, Cursor, Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use ::ring::digest::{SHA256, digest};
 
 use super::super::file::{
-    LoadProblem, Loaded, Moment, Saved, Tag, load, read_from, save, tag_of, write_to,
+    LoadProblem, Loaded, Moment, Saved, Tag, believe, load, read_from, save, tag_of, write_to,
 };
 use super::*;
 
@@ -410,6 +410,27 @@ fn what_is_no_file_of_ours_is_not_opened() {
     assert!(said(&home.file()).contains("can be written by others than its owner (mode 620)"));
     fs::set_permissions(home.file(), fs::Permissions::from_mode(0o640)).expect("its owner");
     assert!(load(&cache(), &home.file(), &TAG).is_ok());
+}
+
+#[test]
+fn a_file_of_another_user_is_not_believed() {
+    let said = |owner, mode, us| believe(owner, mode, us).map_err(|problem| problem.to_string());
+    assert_eq!(said(990, 0o600, 990), Ok(()));
+    assert_eq!(said(0, 0o644, 990), Ok(()), "root may write everything");
+    let stranger = "belongs to user 1000, neither the daemon's own nor root, and so is not \
+                    believed; remove it";
+    assert_eq!(said(1_000, 0o644, 990), Err(stranger.to_owned()));
+    assert_eq!(said(1_000, 0o600, 0), Err(stranger.to_owned()));
+    assert!(said(990, 0o620, 990).is_err());
+
+    let home = Home::new("stranger");
+    save(&cache(), &home.file(), &TAG).expect("it can be written");
+    // Only root can give files away; elsewhere the rule above has to do.
+    let owner = fs::metadata(home.file()).expect("it is there").uid();
+    if owner == 0 && chown(home.file(), Some(1_000), None).is_ok() {
+        let error = load(&cache(), &home.file(), &TAG).expect_err("not ours").to_string();
+        assert!(error.ends_with(stranger), "{error}");
+    }
 }
 
 #[test]

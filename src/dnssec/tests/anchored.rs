@@ -9,7 +9,7 @@ fn nothing_below_a_negative_trust_anchor_is_validated() {
     let file = AnchorFile::of_root(&resolver.zones);
     let validator = validator(&file, &["signed.test"]).expect("anchors");
     let judged = |qname: &str| {
-        judge(&validator, &resolver, &question(qname, Rtype::A)).map_err(|bogus| bogus.ede)
+        judge(&validator, &resolver, &question(qname, Rtype::A)).map_err(|failure| failure.ede())
     };
     assert_eq!(judged("www.signed.test"), INSECURE);
     assert_eq!(judged("signed.test"), INSECURE);
@@ -21,7 +21,7 @@ fn nothing_below_a_negative_trust_anchor_is_validated() {
     let mut passing = resolver;
     passing.passes = Some("hashed.test".parse().expect("a name"));
     let judged = judge(&validator, &passing, &question("www.hashed.test", Rtype::A));
-    assert_eq!(judged.map_err(|bogus| bogus.ede), INSECURE);
+    assert_eq!(judged.map_err(|failure| failure.ede()), INSECURE);
 }
 
 #[test]
@@ -30,7 +30,7 @@ fn anchors_are_keys_or_digests_of_any_zone() {
     let judged = |text: &str, qname: &str| {
         let file = AnchorFile::new(text);
         let validator = validator(&file, &[]).expect("anchors");
-        judge(&validator, &resolver, &question(qname, Rtype::A)).map_err(|bogus| bogus.ede)
+        judge(&validator, &resolver, &question(qname, Rtype::A)).map_err(|failure| failure.ede())
     };
     let root = format!(". IN DS {}", resolver.zones.zone("").ds());
     assert_eq!(judged(&root, "www.signed.test"), SECURE);

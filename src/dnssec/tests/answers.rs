@@ -33,7 +33,7 @@ fn an_altered_record_is_bogus() {
     let validator = validator(&file, &[]).expect("anchors");
     let bogus = judge(&validator, &resolver, &question("www.signed.test", Rtype::A));
     assert_eq!(
-        &*bogus.expect_err("bogus").text,
+        &*bogus.expect_err("bogus").text(),
         "DNSSEC: the signature of www.signed.test. A does not validate"
     );
 }
@@ -135,7 +135,7 @@ fn chains_are_as_good_as_their_worst_part() {
     let question = question("over.signed.test", Rtype::A);
     let answer = resolver.answer(&question);
     let link = run(validator.validate(&question, &answer.borrowed(), Some(1), &resolver));
-    assert_eq!(link.map_err(|bogus| bogus.ede), SECURE);
+    assert_eq!(link.map_err(|failure| failure.ede()), SECURE);
     // An end without a proof is none.
     change(&resolver.zones, "lost.signed.test", RecordType::A, |_, message| {
         message.authorities.clear();
@@ -178,7 +178,7 @@ fn the_links_to_an_error_must_hold() {
         let answer = resolver.answer(&question);
         let link = run(validator.validate(&question, &answer.borrowed(), Some(1), &resolver));
         let whole = run(validator.validate(&question, &answer.borrowed(), None, &resolver));
-        (link.map_err(|bogus| bogus.ede), whole.map_err(|bogus| bogus.ede))
+        (link.map_err(|failure| failure.ede()), whole.map_err(|failure| failure.ede()))
     };
     assert_eq!(judged(false), (SECURE, INSECURE));
     assert_eq!(judged(true), (Err(Ede::DnssecBogus), Err(Ede::DnssecBogus)));

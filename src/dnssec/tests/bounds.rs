@@ -1,7 +1,7 @@
 //! What one question may cost, at the bound.
 
 use super::super::clerk::{
-    Clerk, MAX_KEYS, MAX_LOOKS, MAX_QUERIES, MAX_SIGNATURES, MAX_SIGNATURES_IN_ALL,
+    Clerk, MAX_KEYS, MAX_LOOKS, MAX_QUERIES, MAX_SIGNATURES, MAX_SIGNATURES_IN_ALL, Missing,
 };
 use super::super::parts::signature;
 use super::*;
@@ -16,6 +16,19 @@ fn a_question_takes_so_many_queries_and_no_more() {
     assert!(before <= MAX_QUERIES, "{before}");
     assert_eq!(ask(&resolver, &below(80), Rtype::A), Err(Ede::DnssecIndeterminate));
     assert_eq!(resolver.asked.borrow().len() - before, MAX_QUERIES);
+}
+
+#[test]
+fn silence_is_no_verdict_and_excess_is_one() {
+    let resolver = Resolver::new(Zones::new());
+    let file = AnchorFile::of_root(&resolver.zones);
+    let validator = validator(&file, &[]).expect("anchors");
+    let judged = |qname: &str| judge(&validator, &resolver, &question(qname, Rtype::A));
+    let deep = format!("{}x.unsigned.test", "a.".repeat(80));
+    assert!(matches!(judged(&deep), Err(Failure::Bogus(_))), "{:?}", judged(&deep));
+    resolver.silent.set(true);
+    let failure = judged("www.signed.test");
+    assert!(matches!(failure, Err(Failure::Unvalidated(_))), "{failure:?}");
 }
 
 #[test]
@@ -53,7 +66,8 @@ fn all_looks_and_signatures_of_a_question_are_counted() {
         assert!(run(clerk.bring(root(), RecordType::DNSKEY)).is_some());
     }
     assert!(run(clerk.bring(root(), RecordType::DNSKEY)).is_none());
-    assert_eq!(clerk.missing(), Some("validation takes too many steps"));
+    let too_many = Missing::Unaffordable("validation takes too many steps".to_owned());
+    assert_eq!(clerk.missing(), Some(&too_many));
     resolver.zones.tamper(|_, _, message| {
         let is_signature = |record: &&Record| signature(record).is_some();
         let one = message.answers.iter().find(is_signature).expect("signed").clone();

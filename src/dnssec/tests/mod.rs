@@ -19,6 +19,7 @@ use super::testing::{AnchorFile, TTL, Zones, name};
 use super::*;
 use crate::config::DnssecConfig;
 use crate::config::testing::minimal;
+use crate::forward::Failure;
 use crate::wire::{Answer, Ede, Name, QName, Question, Rtype};
 
 const SECURE: Result<Security, Ede> = Ok(Security::Secure { ttl_seconds: TTL });
@@ -83,7 +84,7 @@ fn judge(
     validator: &Validator,
     resolver: &Resolver,
     question: &Question,
-) -> Result<Security, crate::forward::Bogus> {
+) -> Result<Security, Failure> {
     let answer = resolver.answer(question);
     run(validator.validate(question, &answer.borrowed(), None, resolver))
 }
@@ -91,7 +92,7 @@ fn judge(
 fn ask(resolver: &Resolver, qname: &str, qtype: Rtype) -> Result<Security, Ede> {
     let file = AnchorFile::of_root(&resolver.zones);
     let validator = validator(&file, &["never.test"]).expect("anchors");
-    judge(&validator, resolver, &question(qname, qtype)).map_err(|bogus| bogus.ede)
+    judge(&validator, resolver, &question(qname, qtype)).map_err(|failure| failure.ede())
 }
 
 /// Does `change` to the answers to one question.

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::rc::Rc;
 
+use super::super::complaints::Subject;
 use super::upstream::{Answering, in_world};
 use super::*;
 use crate::config::Forward;
@@ -265,6 +266,15 @@ fn a_snapshot_that_refuses_more_does_not_take_over_answers() {
     assert!(lax.is_no_stricter_than(&strict));
     assert!(strict.is_no_stricter_than(&strict));
     assert!(!strict.is_no_stricter_than(&lax));
+}
+
+#[test]
+fn a_reload_does_not_begin_anew_with_its_log_lines() {
+    let (old, mut new) = (with(|_| {}), with(|_| {}));
+    let zone: Name = "a.test".parse().expect("a name");
+    assert_eq!(old.complaints.note(Subject::Address, &zone), Some(0));
+    new.carry_over(&old);
+    assert_eq!(new.complaints.note(Subject::Address, &zone), None);
 }
 
 #[test]

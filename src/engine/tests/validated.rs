@@ -1,12 +1,14 @@
 //! Rules that validate, with an upstream over signed zones.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
-use hickory_proto::op::Query as HickoryQuery;
+use hickory_proto::op::{Query as HickoryQuery, ResponseCode};
 use hickory_proto::rr::rdata::{A, CNAME};
 use hickory_proto::rr::{Name as HickoryName, RData, RecordType};
 use hickory_proto::serialize::binary::BinDecodable;
 
+use super::kept::keep;
 use super::upstream::{World, in_world};
 use super::*;
 use crate::config::{Dnssec, Forward};
@@ -185,6 +187,33 @@ fn keys_that_never_come_end_the_question_with_its_time() {
         let why = Shown::read(&reply).expect("a reply").extended_errors;
         assert!(either.contains(&why[0].as_str()), "{why:?}");
         assert!(world.worker.snapshot().cache.is_empty());
+    });
+}
+
+#[test]
+fn what_cannot_be_validated_for_want_of_keys_is_stale_not_bogus() {
+    let zones = Zones::new();
+    zones.tamper(|_, query, message| {
+        if query.query_type() == RecordType::DNSKEY {
+            message.metadata.response_code = ResponseCode::ServFail;
+            message.answers.clear();
+        }
+    });
+    validating(zones, |world| async move {
+        let old = [("www.signed.test", 60, Rtype::A, vec![203, 0, 113, 9])];
+        let snapshot = Arc::clone(&world.worker.snapshot());
+        keep(&snapshot, "www.signed.test", Rtype::A, 0, &old, Duration::from_secs(100));
+        // The second time the failure is remembered.
+        for _ in 0..2 {
+            let reply = world.ask(&query("www.signed.test", 1, 1_232, 0)).await;
+            assert_eq!(text(&reply), "NOERROR ra: www.signed.test. 30 A 203.0.113.9");
+        }
+        // Without anything kept there is nothing but the reason.
+        let reply = world.ask(&query("lost.signed.test", 1, 1_232, 0)).await;
+        assert_eq!(text(&reply), "SERVFAIL ra: ");
+        let why = "5 (DNSSEC Indeterminate): DNSSEC: no answer for . DNSKEY";
+        assert_eq!(Shown::read(&reply).expect("a reply").extended_errors, [why]);
+        assert_eq!(world.counted(Event::Bogus), 0);
     });
 }
 
