@@ -78,7 +78,7 @@ impl WarmCache {
     }
 
     /// The file, with what tells its answers from those of other servers: a resolv.conf may name
-    /// others than before.
+    /// others than before, and a file of trust anchors hold others.
     fn place(&self, snapshot: &Snapshot) -> Option<Place> {
         let path = self.path.clone()?;
         let servers = |rule: &Arc<Rule>| {
@@ -86,7 +86,9 @@ impl WarmCache {
             targets.iter().map(|target| target.upstream().server().clone()).collect::<Vec<_>>()
         };
         let servers: Vec<_> = snapshot.rules.iter().map(servers).collect();
-        Some(Place { path, tag: file::tag_of(&format!("{} {servers:?}", self.origin)) })
+        let anchors = snapshot.validator.anchor_file();
+        let origin = format!("{} {servers:?} {anchors:?}", self.origin);
+        Some(Place { path, tag: file::tag_of(&origin) })
     }
 
     fn begin(&mut self, name: &str, work: impl FnOnce() + Send + 'static) {
@@ -128,5 +130,35 @@ fn save(cache: &Cache, Place { path, tag }: &Place) {
             begun.elapsed()
         ),
         Err(error) => warn!("{error}; a restart would not know what is kept now"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::build;
+    use super::*;
+    use crate::config::Forward;
+    use crate::config::testing::{forward_all, minimal};
+    use crate::dnssec::testing::{AnchorFile, Zones};
+
+    #[test]
+    fn answers_of_other_trust_anchors_are_not_taken() {
+        let anchors = AnchorFile::of_root(&Zones::new());
+        let mut config = minimal();
+        config.forwards = vec![Forward { dnssec: Dnssec::Validate, ..forward_all() }];
+        config.dnssec.trust_anchors = Some(anchors.0.clone());
+        config.cache.file = Some("/nonexistent/cache".into());
+        // As a start does each time.
+        let tag = || {
+            let mut warm = WarmCache::default();
+            warm.adopt(&config);
+            warm.place(&build(&config, &[], None).expect("fit")).expect("a file").tag
+        };
+        let before = tag();
+        assert_eq!(before, tag());
+        let text = std::fs::read_to_string(&anchors.0).expect("a file");
+        let other = std::fs::read_to_string(&AnchorFile::of_root(&Zones::new()).0).expect("a file");
+        std::fs::write(&anchors.0, text + &other).expect("ours");
+        assert_ne!(before, tag());
     }
 }

@@ -71,6 +71,14 @@ impl Validator {
         Self { anchors, negative, names }
     }
 
+    /// The file of trust anchors as it was read; `None`: they are those built in.
+    pub fn anchor_file(&self) -> Option<&str> {
+        match &self.anchors {
+            Anchors::BuiltIn(_) => None,
+            Anchors::File { text, .. } => Some(text),
+        }
+    }
+
     /// Whether it lets through nothing that `other` might have refused.
     pub fn is_as_strict_as(&self, other: &Self) -> bool {
         self.anchors.are(&other.anchors)

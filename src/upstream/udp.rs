@@ -6,7 +6,14 @@
 //! observer of earlier ports cannot continue; it respects `ip_local_reserved_ports` and never takes
 //! a port that another service is about to bind. Drawing from 1024 up ourselves would add one bit
 //! and lose both. Several sockets at a time and a short life of each make a port that leaked
-//! worth little; identical questions are one query (`forward::flights`), so birthdays do not help.
+//! worth little.
+//!
+//! Identical questions are one race (`forward::flights`), so clients cannot have as many queries
+//! opened as birthdays need. While a server is silent its race repeats the query, each time with an
+//! id and a port of its own, and listens for all: nine are open in the end (`forward::race`; twice
+//! that for a moment, when the network changes), and one forged reply in 200 million hits, not one in
+//! 1,850 million. A million a second through a whole silence of two seconds have a chance of 1 %.
+//! Giving up the earlier ones would lose the late replies of a path that has become slow.
 //!
 //! The socket is drawn anew for whatever is sent in one call, not for each query of it. So queries
 //! of the same tens of microseconds, up to 64 under load, share a port. Nobody off the path learns

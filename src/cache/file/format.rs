@@ -165,6 +165,11 @@ pub fn read_from(
     at: Moment,
     from: &mut (impl Read + Seek),
 ) -> Result<Loaded, LoadProblem> {
+    // Once, and before anything takes time. If the machine sleeps while this reads, the cache's clock is
+    // put forward by that, and what was kept by then or is kept after has aged by it: its beginning
+    // is reckoned from this one moment by both clocks. Were they read anew for each record, a sleep
+    // that the cache has not been told of yet would count twice.
+    let now_ms = cache.ms(at.now);
     let octets = from.seek(SeekFrom::End(0))?;
     from.seek(SeekFrom::Start(0))?;
     let mut from = io::BufReader::with_capacity(READ_OCTETS, from);
@@ -194,7 +199,6 @@ pub fn read_from(
     let written = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(fields.written_ms));
     let since = written.and_then(|written| at.wall.duration_since(written).ok());
     let since_ms = since.map(|since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
-    let now_ms = cache.ms(at.now);
     let mut loaded = Loaded::default();
     each_record(&mut from, fields.records_octets, |head, message| {
         let kept = keep(cache, now_ms, since_ms, head, message).is_some();

@@ -1,7 +1,8 @@
 //! The cache in a file: what comes back, and what is not believed.
 
+use std::cell::Cell;
 use std::fs;
-use std::io::{self, Cursor, Seek, SeekFrom, Write};
+use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -309,6 +310,54 @@ fn records_are_believed_in_nothing_though_the_checksum_is_right() {
     let loaded = read(&new, &sealed(&record(0, 0, &good), 1, u64::MAX / 2_000), moment(now, 0));
     assert!(loaded.is_ok(), "{loaded:?}");
     assert!(!finds(&new, "a.example", now));
+}
+
+/// A file during whose reading the machine sleeps once, before so many reads more.
+struct Sleeping<'a> {
+    file: Cursor<&'a [u8]>,
+    cache: &'a Cache,
+    reads: &'a Cell<Option<usize>>,
+}
+
+impl Read for Sleeping<'_> {
+    fn read(&mut self, octets: &mut [u8]) -> io::Result<usize> {
+        if self.reads.get() == Some(0) {
+            self.cache.advance(Duration::from_secs(100));
+        }
+        self.reads.set(self.reads.get().and_then(|reads| reads.checked_sub(1)));
+        self.file.read(octets)
+    }
+}
+
+impl Seek for Sleeping<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.file.seek(to)
+    }
+}
+
+#[test]
+fn a_sleep_while_a_file_is_read_counts_once() {
+    let (old, now) = (cache(), Instant::now());
+    keep_addresses(&old, (0..2_000).map(name), now);
+    let saved = written(&old, moment(now, 0));
+    // Reads are of 64 KiB: some for the checksum, as many again for what is kept.
+    let mut slept = 0;
+    for reads in 0.. {
+        let (new, left) = (cache(), Cell::new(Some(reads)));
+        let mut file = Sleeping { file: Cursor::new(&saved), cache: &new, reads: &left };
+        read_from(&new, &TAG, moment(now, 20), &mut file).expect("a good file");
+        if left.get().is_some() {
+            break;
+        }
+        slept += 1;
+        let ages = (0..2_000).filter_map(|index| {
+            let hit = new.find_stale(&question(&name(index), Rtype::A).borrowed(), now)?;
+            Some(hit.age_seconds)
+        });
+        assert!(ages.clone().count() > 1_900);
+        assert!(ages.clone().all(|age| age == 120), "after {reads} reads");
+    }
+    assert!(slept >= 4, "{slept}");
 }
 
 /// A disk with room for so many octets.

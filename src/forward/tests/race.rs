@@ -97,6 +97,18 @@ async fn lost_datagrams_are_repeated_further_and_further_apart() {
     assert_eq!(at, [0, 50, 120, 218, 356]);
 }
 
+/// The figure that `upstream::udp` reckons with.
+#[tokio::test(start_paused = true)]
+async fn nine_identical_queries_at_most_are_open_towards_a_server() {
+    for servers in 1..=4 {
+        let rig = Rig::ordered(servers);
+        let (_, _, asked) = rig.run_within(Duration::from_secs(60), &question()).await;
+        let asked_of = |place| asked.iter().filter(|(_, server)| *server == place).count();
+        let most = (1..=u16::try_from(servers).unwrap()).map(asked_of).max().unwrap();
+        assert!(most <= 9 && (servers > 1 || most == 9), "{servers} servers: {asked:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_late_reply_of_an_earlier_try_wins() {
     let rig = Rig::ordered(1);
