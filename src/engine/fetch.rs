@@ -56,7 +56,7 @@ impl Worker {
     ) -> Result<(Arc<Answer>, Age), Failure> {
         let now = Instant::now();
         let kept = snapshot.cache.find_stale(&question.borrowed(), now);
-        let is_stale = match kept.filter(|hit| holds(snapshot, question, hit)) {
+        let is_stale = match kept.filter(|hit| holds(snapshot, question.qtype, hit)) {
             // Somebody has brought it since the decision.
             Some(hit) if !hit.is_stale() => {
                 let answer = Arc::new(hit.answer().to_answer());
@@ -141,7 +141,7 @@ impl Worker {
     ) -> Result<Arc<Answer>, Failure> {
         let now = Instant::now();
         if let Some(hit) = snapshot.cache.find(&question.borrowed(), now)
-            && holds(snapshot, &question, &hit)
+            && holds(snapshot, question.qtype, &hit)
         {
             return Ok(Arc::new(hit.answer().to_answer()));
         }
@@ -300,6 +300,6 @@ impl Worker {
 }
 
 /// Whether a kept answer is one: what holds only while its chain leads to us must lead there.
-fn holds(snapshot: &Snapshot, question: &Question, hit: &Hit) -> bool {
-    !hit.needs_us || splice::leads_to_us(&snapshot.zones, question.qtype, &hit.answer())
+pub(super) fn holds(snapshot: &Snapshot, qtype: Rtype, hit: &Hit) -> bool {
+    !hit.needs_us || splice::leads_to_us(&snapshot.zones, qtype, &hit.answer())
 }

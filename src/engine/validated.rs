@@ -8,11 +8,10 @@ use tokio::time::{Instant, timeout_at};
 use super::Worker;
 use super::complaints::Subject;
 use super::snapshot::Snapshot;
-use super::splice::{self, Chain};
+use super::splice;
 use crate::config::Dnssec;
 use crate::dnssec::{Security, Source};
 use crate::forward::{Failure, Rule};
-use crate::metrics::Event;
 use crate::wire::{Answer, AnswerRef, QName, Question};
 
 impl Worker {
@@ -94,10 +93,7 @@ impl Worker {
         answer: &AnswerRef<'_>,
         deadline: Instant,
     ) -> Result<Security, Failure> {
-        let links = match splice::chain(&snapshot.zones, question.qtype, answer) {
-            Some(Chain::Ours { links, .. }) => Some(links),
-            _ => None,
-        };
+        let links = splice::links_to_us(&snapshot.zones, question.qtype, answer);
         let keys = Keys { worker: self, snapshot, rule, deadline };
         let validation = snapshot.validator.validate(question, answer, links, &keys);
         let security = timeout_at(deadline, validation).await.map_err(|_| Failure::TimedOut)?;
@@ -107,7 +103,7 @@ impl Worker {
     /// Counts and tells of what is refused; an outage is not.
     fn complain(&self, snapshot: &Snapshot, rule: &Rule, question: &Question, why: &Failure) {
         let Failure::Bogus(bogus) = why else { return };
-        self.counters.count(Event::Bogus);
+        self.count_refusal(why);
         let zone = rule.zone_of(&question.qname);
         if let Some(zone) = zone
             && let Some(untold) = snapshot.complaints.note(Subject::Signature, zone)

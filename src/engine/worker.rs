@@ -7,11 +7,12 @@ use std::time::Instant;
 use arc_swap::{ArcSwap, Guard};
 
 use super::decide::answer_late;
+use super::fetch::holds;
 use super::recorder::{Recorder, Step};
 use super::refreshes::Refreshes;
 use super::reply::{self, Age};
 use super::snapshot::Snapshot;
-use super::{Asked, Outcome, Silence, Transport, Verdict, decide, splice};
+use super::{Asked, Outcome, Silence, Transport, Verdict, decide};
 use crate::config::LogQueries;
 use crate::forward::{Failure, Forwarder};
 use crate::metrics::{Counters, Event};
@@ -162,13 +163,12 @@ fn answer_stale(
         return None;
     }
     let hit = snapshot.cache.find_stale(&query.as_question(), Instant::now())?;
-    let answer = hit.answer();
-    if hit.needs_us && !splice::leads_to_us(&snapshot.zones, query.qtype, &answer) {
+    if !holds(snapshot, query.qtype, &hit) {
         return None;
     }
     // Somebody may have brought a new one in the meantime.
     let age = if hit.is_stale() { Age::Stale } else { Age::Seconds(hit.age_seconds) };
-    Some(answer_late(snapshot, asked, query, (&answer, age), out))
+    Some(answer_late(snapshot, asked, query, (&hit.answer(), age), out))
 }
 
 /// One line about a query and its reply. Names are written with escapes, so no octet of a client
