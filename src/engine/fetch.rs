@@ -123,12 +123,14 @@ impl Worker {
             let fetched = worker.fetch_once(&snapshot, &question).await;
             let kept = snapshot.cache.find(&question.borrowed(), Instant::now());
             let is_renewed = kept.is_some_and(|hit| !hit.wants_refresh());
-            // Every hit would try again.
-            match fetched {
-                Ok(_) if is_renewed => worker.counters.count(Event::Prefetched),
-                Ok(_) => sleep(LEFT_ALONE).await,
-                Err(_) => sleep(snapshot.failure_ttl).await,
-            }
+            let pause = match fetched {
+                Ok(_) if is_renewed => return worker.counters.count(Event::Prefetched),
+                Ok(_) => LEFT_ALONE,
+                Err(_) => snapshot.failure_ttl,
+            };
+            // Every hit would try again. What a reload has replaced does not wait along.
+            drop(snapshot);
+            sleep(pause).await;
             drop(refresh);
         });
     }
