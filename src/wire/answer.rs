@@ -10,11 +10,10 @@ use super::{u16_at, u32_at};
 
 /// Octets of extended errors kept from one reply: a few codes with a sentence each.
 const MAX_EDE_OCTETS: usize = 256;
-/// Octets of head and tables for an answer of eight records: a guess that only saves a resize.
-const TYPICAL_TABLES_OCTETS: usize = HEAD_OCTETS + 8 * 2;
-
 /// Octets of the head: eight numbers of 16 bits.
 const HEAD_OCTETS: usize = 16;
+/// Where the rcode stands in the head.
+const RCODE_AT: usize = 12;
 /// Octets of a link's places in the table.
 const LINK_OCTETS: usize = 4;
 
@@ -27,7 +26,8 @@ const LINK_OCTETS: usize = 4;
 /// message.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Answer {
-    octets: Box<[u8]>,
+    /// With some octets of room behind: to give them back would be a call to the allocator.
+    octets: Vec<u8>,
 }
 
 /// An [`Answer`] whose octets stand elsewhere.
@@ -84,8 +84,11 @@ impl Answer {
             Relevant::Whole(links) => links,
             Relevant::Part(part) => return Self::parse(&part, question),
         };
-        let mut octets = Vec::with_capacity(TYPICAL_TABLES_OCTETS + message.len());
-        octets.resize(HEAD_OCTETS, 0);
+        // As many records as the header says were just walked over.
+        let kept_records = usize::from(header.answers) + usize::from(header.authorities);
+        let tables_octets = HEAD_OCTETS + 2 * kept_records + LINK_OCTETS * links.len();
+        let mut octets = Vec::with_capacity(tables_octets + message.len());
+        octets.extend([0; HEAD_OCTETS]);
         let mut records = Records::new(message, &header, question_end);
         let mut end = question_end;
         let mut answers_end = question_end;
@@ -142,8 +145,10 @@ impl Answer {
         for place in tables.get(HEAD_OCTETS..).unwrap_or(&[]).chunks_exact(2).take(ttls) {
             clamp_ttl(message, usize::from(u16_at(place, 0).unwrap_or(0)));
         }
-        clamp_soa_ttl(message, &Header { additionals: 0, ..header }, question_end);
-        Ok(Self { octets: octets.into_boxed_slice() })
+        if header.authorities > 0 {
+            clamp_soa_ttl(message, &Header { additionals: 0, ..header }, question_end);
+        }
+        Ok(Self { octets })
     }
 
     /// The same, borrowed.
@@ -154,7 +159,7 @@ impl Answer {
 
     /// The rcode, extended bits included.
     pub fn rcode(&self) -> Rcode {
-        self.borrowed().rcode()
+        u16_at(&self.octets, RCODE_AT).map_or(Rcode::SERVFAIL, Rcode)
     }
 
     /// Extended errors of the reply, as EDNS options ready to be written (RFC 8914).
@@ -215,7 +220,7 @@ impl<'a> AnswerRef<'a> {
             octets: octets.get(..end)?,
             message,
             header: Header::read(message)?,
-            rcode: Rcode(u16_at(head, 12)?),
+            rcode: Rcode(u16_at(head, RCODE_AT)?),
             question_end: number(4)?,
             answers_end: number(5)?,
             ttl_places,
@@ -331,14 +336,21 @@ fn number(value: usize) -> Result<[u8; 2], AnswerError> {
 
 /// Whether `message` repeats `question`; gives where it ends.
 fn check_question(message: &[u8], question: &Question) -> Result<usize, AnswerError> {
-    let (qname, qtype, qclass, question_end) = read_question(message)?;
-    if qname.as_wire() != question.qname.as_wire()
-        || (qtype, qclass) != (question.qtype, question.qclass)
+    // Mostly it comes back as it was sent.
+    let (sent, kind) = (question.qname.as_wire(), (question.qtype, question.qclass));
+    let question_end = HEADER_OCTETS + sent.len() + 4;
+    if message.get(HEADER_OCTETS..question_end - 4) == Some(sent)
+        && u16_at(message, question_end - 4).map(Rtype).zip(u16_at(message, question_end - 2))
+            == Some(kind)
     {
+        return Ok(question_end);
+    }
+    let (qname, qtype, qclass, end) = read_question(message)?;
+    if qname.as_wire() != sent || (qtype, qclass) != kind {
         return Err(AnswerError::WrongQuestion);
     }
     // A compressed question would shift all offsets when ours takes its place.
-    if question_end != HEADER_OCTETS + qname.as_wire().len() + 4 {
+    if end != question_end {
         return Err(AnswerError::Malformed);
     }
     Ok(question_end)
