@@ -8,11 +8,12 @@
 
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use foldhash::quality::RandomState;
 use hashbrown::HashTable;
 
 use super::failure::Failure;
@@ -20,7 +21,7 @@ use crate::wire::Question;
 
 /// The questions that wait for upstreams, with all who wait for each.
 pub struct Flights<T> {
-    /// Keyed: names come from clients, who must not choose where they collide.
+    /// Seeded: names come from clients, who must not choose where they collide.
     hasher: RandomState,
     board: Mutex<Board<T>>,
 }
@@ -49,10 +50,54 @@ struct Cabin<T> {
     is_off: bool,
     /// Whether somebody's future is at work.
     led: bool,
-    /// Who waits, by seat; a free seat has no waker.
-    wakers: Vec<Option<Waker>>,
+    /// Who waits.
+    seats: Seats,
     /// Clients in it: the board counts them too.
     aboard: usize,
+}
+
+/// The wakers of those who wait; a seat that was left has none.
+#[derive(Clone, Default)]
+struct Seats {
+    /// Nearly always the only one, so it stands here.
+    first: Option<Waker>,
+    is_first_given: bool,
+    others: Vec<Option<Waker>>,
+}
+
+impl Seats {
+    /// Notes `waker` on `seat`, a new one where there is none yet. Leaders sit too: eviction must
+    /// wake them.
+    fn sit(&mut self, seat: &mut Option<usize>, waker: &Waker) {
+        match seat.and_then(|seat| self.at(seat)) {
+            Some(Some(seated)) => return seated.clone_from(waker),
+            Some(free) => return *free = Some(waker.clone()),
+            None => {}
+        }
+        if self.is_first_given {
+            self.others.push(Some(waker.clone()));
+        } else {
+            (self.first, self.is_first_given) = (Some(waker.clone()), true);
+        }
+        *seat = Some(self.others.len());
+    }
+
+    fn leave(&mut self, seat: Option<usize>) {
+        if let Some(waker) = seat.and_then(|seat| self.at(seat)) {
+            *waker = None;
+        }
+    }
+
+    fn at(&mut self, seat: usize) -> Option<&mut Option<Waker>> {
+        match seat.checked_sub(1) {
+            None => Some(&mut self.first),
+            Some(other) => self.others.get_mut(other),
+        }
+    }
+
+    fn wake(self) {
+        self.first.into_iter().chain(self.others.into_iter().flatten()).for_each(Waker::wake);
+    }
 }
 
 /// A panic in between leaves no half-done state: each section only moves values.
@@ -85,7 +130,7 @@ impl<T: Clone> Flights<T> {
             next_number: 0,
             waiting: 0,
         };
-        Self { hasher: RandomState::new(), board: Mutex::new(board) }
+        Self { hasher: RandomState::default(), board: Mutex::new(board) }
     }
 
     /// Changes the limit, for a reload. Who waits already is left alone.
@@ -117,7 +162,7 @@ impl<T: Clone> Flights<T> {
     /// Takes a seat in the question's flight, a new one where there is none.
     fn board(&self, question: &Question) -> Passenger<'_, T> {
         let hash = self.hasher.hash_one(question);
-        let mut evicted = None;
+        let mut evicted = Seats::default();
         let mut board = lock(&self.board);
         if board.waiting >= board.limit
             && let Some((_, oldest)) = board.by_age.pop_first()
@@ -127,7 +172,7 @@ impl<T: Clone> Flights<T> {
             board.waiting -= cabin.aboard;
             cabin.is_off = true;
             cabin.outcome = Some(Err(Failure::Overloaded));
-            evicted = Some(std::mem::take(&mut cabin.wakers));
+            evicted = std::mem::take(&mut cabin.seats);
         }
         board.waiting += 1;
         let known = board.by_question.find(hash, |flight| flight.question == *question);
@@ -137,8 +182,8 @@ impl<T: Clone> Flights<T> {
         } else {
             let number = board.next_number;
             board.next_number += 1;
-            let cabin =
-                Cabin { outcome: None, is_off: false, led: false, wakers: Vec::new(), aboard: 1 };
+            let seats = Seats::default();
+            let cabin = Cabin { outcome: None, is_off: false, led: false, seats, aboard: 1 };
             let flight = Arc::new(Flight {
                 question: question.clone(),
                 hash,
@@ -150,7 +195,7 @@ impl<T: Clone> Flights<T> {
             flight
         };
         drop(board);
-        evicted.into_iter().flatten().flatten().for_each(Waker::wake);
+        evicted.wake();
         Passenger { flights: self, flight, seat: None, leads: false }
     }
 }
@@ -177,7 +222,7 @@ impl<T: Clone> Passenger<'_, T> {
                 cabin.led = true;
                 self.leads = true;
             }
-            take_seat(&mut self.seat, &mut cabin.wakers, context.waker());
+            cabin.seats.sit(&mut self.seat, context.waker());
         }
         if !self.leads {
             return Poll::Pending;
@@ -189,7 +234,7 @@ impl<T: Clone> Passenger<'_, T> {
 
     /// Tells the followers, and takes the flight off the board: the next who asks leads anew.
     fn land(&mut self, outcome: &Result<T, Failure>) {
-        let wakers = {
+        let seats = {
             let mut board = lock(&self.flights.board);
             let mut cabin = lock(&self.flight.cabin);
             if cabin.is_off {
@@ -203,24 +248,10 @@ impl<T: Clone> Passenger<'_, T> {
                 return;
             }
             cabin.outcome = Some(outcome.clone());
-            if let Some(own) = self.seat.and_then(|seat| cabin.wakers.get_mut(seat)) {
-                *own = None;
-            }
-            std::mem::take(&mut cabin.wakers)
+            cabin.seats.leave(self.seat);
+            std::mem::take(&mut cabin.seats)
         };
-        wakers.into_iter().flatten().for_each(Waker::wake);
-    }
-}
-
-/// Leaders sit too: eviction must wake them.
-fn take_seat(seat: &mut Option<usize>, wakers: &mut Vec<Option<Waker>>, waker: &Waker) {
-    match seat.and_then(|seat| wakers.get_mut(seat)) {
-        Some(Some(seated)) => seated.clone_from(waker),
-        Some(free) => *free = Some(waker.clone()),
-        None => {
-            *seat = Some(wakers.len());
-            wakers.push(Some(waker.clone()));
-        }
+        seats.wake();
     }
 }
 
@@ -237,9 +268,7 @@ impl<T> Drop for Passenger<'_, T> {
         }
         board.waiting -= 1;
         cabin.aboard -= 1;
-        if let Some(own) = self.seat.and_then(|seat| cabin.wakers.get_mut(seat)) {
-            *own = None;
-        }
+        cabin.seats.leave(self.seat);
         if cabin.aboard == 0 {
             board.remove(&self.flight);
             return;
@@ -247,9 +276,9 @@ impl<T> Drop for Passenger<'_, T> {
         if self.leads {
             cabin.led = false;
             // All of them: one alone might be about to leave itself.
-            let wakers = cabin.wakers.clone();
+            let seats = cabin.seats.clone();
             drop((cabin, board));
-            wakers.into_iter().flatten().for_each(Waker::wake);
+            seats.wake();
         }
     }
 }
