@@ -2,16 +2,19 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::alarms::Alarms;
 use super::course::Course;
 use super::epoch::Epoch;
 use super::failure::Failure;
@@ -37,6 +40,8 @@ pub struct Forwarder {
     epoch: Arc<Epoch>,
     /// Rings when the next epoch begins.
     next_epoch: Arc<Notify>,
+    /// Of those who wait here.
+    alarms: Alarms,
 }
 
 struct Kept {
@@ -71,6 +76,7 @@ impl Forwarder {
             buffer: Link::receive_buffer(),
             epoch,
             next_epoch,
+            alarms: Alarms::default(),
         }
     }
 
@@ -100,7 +106,8 @@ impl Forwarder {
             deadline: deadline.min(begun + rule.timeout()),
             budget: rule.timeout(),
         };
-        race::ask(self, course).await
+        self.alarms.keep_ringing(&self.next_epoch);
+        race::ask(self, &self.alarms, course).await
     }
 
     fn link(&self, upstream: &Arc<Upstream>) -> Rc<Link> {
@@ -157,21 +164,26 @@ impl Attempt for Forwarder {
         upstream: &Arc<Upstream>,
         question: &Question,
     ) -> Result<Answer, TryError> {
-        // Listened to from before the sockets are chosen, so that no change falls in between.
-        let mut next_epoch = pin!(self.next_epoch.notified());
+        self.alarms.keep_ringing(&self.next_epoch);
+        let changed = self.alarms.unset();
+        // Read before the sockets are chosen, so that no change falls in between.
+        let network = self.network();
         let link = self.link(upstream);
         let mut first = pin!(link.ask(question));
-        let waits = tokio::select! {
-            biased;
-            outcome = &mut first => match outcome {
-                Err(TryError::Unreachable(kind)) if is_source_gone(upstream, kind) => {
-                    self.forget(&link);
-                    false
-                }
-                outcome => return outcome,
-            },
-            () = &mut next_epoch => true,
+        let outcome = poll_fn(|context| match first.as_mut().poll(context) {
+            Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
+            Poll::Pending if self.network() != network => Poll::Ready(None),
+            Poll::Pending => changed.poll(context).map(|()| None),
+        });
+        let waits = match outcome.await {
+            Some(Err(TryError::Unreachable(kind))) if is_source_gone(upstream, kind) => {
+                self.forget(&link);
+                false
+            }
+            Some(outcome) => return outcome,
+            None => true,
         };
+        drop(changed);
         // The query, or its reply, may have been lost with the old network. Once: whoever asks has
         // tries left for a network that changes again. In a box, since nearly no query comes here.
         let link = self.link(upstream);

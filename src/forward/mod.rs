@@ -8,6 +8,7 @@
     warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)
 )]
 
+mod alarms;
 mod course;
 mod epoch;
 mod failure;

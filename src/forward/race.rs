@@ -14,8 +14,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
+use super::alarms::{Alarm, Alarms};
 use super::course::Course;
 use super::failure::Failure;
 use super::target::{Mark, Target};
@@ -46,6 +47,7 @@ pub(super) trait Attempt {
 /// Asks servers until one has a good answer or the deadline has come.
 pub(super) async fn ask<'a, A: Attempt>(
     attempt: &'a A,
+    alarms: &Alarms,
     course: Course<'a>,
 ) -> Result<Answer, Failure> {
     let Course { targets, question, begun, deadline, .. } = course;
@@ -63,8 +65,8 @@ pub(super) async fn ask<'a, A: Attempt>(
     let begin = |target: &'a Arc<Target>| attempt.attempt(target.upstream(), question);
     let mut first_try = pin!(begin(target));
     let mut race = Race::new(course, mark, first, target, begin);
-    let mut timer = pin!(sleep_until(race.decision_after(target, begun)));
-    poll_fn(|context| race.poll(first_try.as_mut(), timer.as_mut(), context)).await
+    let alarm = alarms.at(race.decision_after(target, begun));
+    poll_fn(|context| race.poll(first_try.as_mut(), &alarm, context)).await
 }
 
 /// A server in the race.
@@ -148,7 +150,7 @@ where
     fn poll(
         &mut self,
         mut first: Pin<&mut Try>,
-        mut timer: Pin<&mut Sleep>,
+        alarm: &Alarm<'_>,
         context: &mut Context<'_>,
     ) -> Poll<Result<Answer, Failure>> {
         loop {
@@ -167,7 +169,7 @@ where
                     }
                 }
                 News::None => {
-                    if timer.as_mut().poll(context).is_pending() {
+                    if alarm.poll(context).is_pending() {
                         return Poll::Pending;
                     }
                     let now = Instant::now();
@@ -182,7 +184,7 @@ where
             if !self.is_running() {
                 return Poll::Ready(Err(self.failure()));
             }
-            timer.as_mut().reset(next);
+            alarm.set(next);
         }
     }
 

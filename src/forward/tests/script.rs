@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use super::rules::{address, forward};
 use crate::config::{Forward, Policy};
+use crate::forward::alarms::Alarms;
 use crate::forward::course::Course;
 use crate::forward::race::{self, Attempt};
 use crate::forward::{Failure, OwnAddresses, Rule, Rules, Target};
@@ -186,7 +187,11 @@ impl Rig {
             deadline: begun + budget,
             budget: rule.timeout(),
         };
-        let outcome = race::ask(&*self.script, course).await;
+        let alarms = Alarms::default();
+        let outcome = tokio::select! {
+            outcome = race::ask(&*self.script, &alarms, course) => outcome,
+            () = alarms.ring(Arc::default()) => unreachable!(),
+        };
         let took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap();
         let began_ms = u64::try_from((begun - self.script.begun).as_millis()).unwrap();
         let heard = self.script.heard.borrow();
