@@ -14,7 +14,7 @@ use super::{Worker, chase, splice};
 use crate::cache::Hit;
 use crate::forward::{Failure, Rule};
 use crate::metrics::Event;
-use crate::wire::{Answer, Name, Query, Question, Rtype};
+use crate::wire::{Answer, AnswerRef, Name, Query, Question, Rtype};
 
 /// How long `. NS` may take: CoreDNS takes any reply to it for health and silence for death within
 /// a second, so it is answered at once even while every upstream is dead.
@@ -47,11 +47,12 @@ impl Remembered {
 }
 
 impl Worker {
-    /// Finds the answer to `question` for a client that waits for it, and what time has made of it.
-    /// After a failure, what is kept past its time may serve.
+    /// Finds the answer to `question`, which `rule` covers, for a client that waits for it, and
+    /// what time has made of it. After a failure, what is kept past its time may serve.
     pub(super) async fn fetch(
         self: &Rc<Self>,
         snapshot: &Arc<Snapshot>,
+        rule: Option<&Arc<Rule>>,
         question: &Question,
     ) -> Result<(Arc<Answer>, Age), Failure> {
         let now = Instant::now();
@@ -64,14 +65,14 @@ impl Worker {
             }
             kept => kept.is_some(),
         };
-        if let Some(failure) = self.remembered(snapshot, question, now) {
+        if let Some(failure) = self.remembered(snapshot, rule, question, now) {
             self.count_refusal(&failure);
             return Err(failure);
         }
         let fetched = if is_stale {
-            self.fetch_behind(snapshot, question).await
+            self.fetch_behind(snapshot, rule, question).await
         } else {
-            self.fetch_once(snapshot, question).await
+            self.fetch_once(snapshot, rule, question).await
         };
         fetched.map(|answer| (answer, Age::NEW))
     }
@@ -81,17 +82,18 @@ impl Worker {
     async fn fetch_behind(
         self: &Rc<Self>,
         snapshot: &Arc<Snapshot>,
+        rule: Option<&Arc<Rule>>,
         question: &Question,
     ) -> Result<Arc<Answer>, Failure> {
         // Where nobody is there to answer, waiting gains nothing.
-        let rule = snapshot.rules.find(&(&question.qname).into());
         let is_down = rule.is_some_and(|rule| rule.is_down());
         let begun = self.refreshes.begin(&question.borrowed()).map(|refresh| {
             let (worker, snapshot) = (Rc::clone(self), Arc::clone(snapshot));
             let question = question.clone();
             spawn_local(async move {
                 let _until_done = refresh;
-                worker.fetch_once(&snapshot, &question).await
+                let rule = snapshot.rules.find(&(&question.qname).into());
+                worker.fetch_once(&snapshot, rule, &question).await
             })
         });
         if is_down {
@@ -103,7 +105,7 @@ impl Worker {
                 ended.unwrap_or(Err(Failure::TimedOut))
             }),
             // Somebody has begun, or too many have: then it ends with those who wait.
-            None => timeout(STALE_AFTER, self.fetch_once(snapshot, question)).await,
+            None => timeout(STALE_AFTER, self.fetch_once(snapshot, rule, question)).await,
         };
         fetched.unwrap_or_else(|_| {
             // Who comes next need not wait as long for the same.
@@ -120,7 +122,8 @@ impl Worker {
         let (worker, snapshot) = (Rc::clone(self), Arc::clone(snapshot));
         let question = query.to_question();
         spawn_local(async move {
-            let fetched = worker.fetch_once(&snapshot, &question).await;
+            let rule = snapshot.rules.find(&(&question.qname).into());
+            let fetched = worker.fetch_once(&snapshot, rule, &question).await;
             let kept = snapshot.cache.find(&question.borrowed(), Instant::now());
             let is_renewed = kept.is_some_and(|hit| !hit.wants_refresh());
             let pause = match fetched {
@@ -147,9 +150,10 @@ impl Worker {
         {
             return Ok(Arc::new(hit.answer().to_answer()));
         }
-        match self.remembered(snapshot, &question, now) {
+        let rule = snapshot.rules.find(&(&question.qname).into());
+        match self.remembered(snapshot, rule, &question, now) {
             Some(failure) => Err(failure),
-            None => self.fetch_once(snapshot, &question).await,
+            None => self.fetch_once(snapshot, rule, &question).await,
         }
     }
 
@@ -157,18 +161,20 @@ impl Worker {
     async fn fetch_once(
         &self,
         snapshot: &Snapshot,
+        rule: Option<&Arc<Rule>>,
         question: &Question,
     ) -> Result<Arc<Answer>, Failure> {
-        snapshot.flights.run(question, self.ask_and_keep(snapshot, question)).await
+        snapshot.flights.run(question, self.ask_and_keep(snapshot, rule, question)).await
     }
 
     /// Asks upstreams, and keeps what they say: an answer, or that there is none.
     async fn ask_and_keep(
         &self,
         snapshot: &Snapshot,
+        rule: Option<&Arc<Rule>>,
         question: &Question,
     ) -> Result<Arc<Answer>, Failure> {
-        let Some(rule) = snapshot.rules.find(&(&question.qname).into()) else {
+        let Some(rule) = rule else {
             return Err(Failure::NoUpstream);
         };
         let is_root_ns = question.qname == Name::root() && question.qtype == Rtype::NS;
@@ -217,12 +223,12 @@ impl Worker {
     fn remembered(
         &self,
         snapshot: &Snapshot,
+        rule: Option<&Arc<Rule>>,
         question: &Question,
         now: Instant,
     ) -> Option<Failure> {
         let Remembered { failure, paths } = snapshot.failures.recent(&question.borrowed(), now)?;
-        let rule = snapshot.rules.find(&(&question.qname).into())?;
-        (!failure.may_serve_stale() || paths == self.paths(rule)).then_some(failure)
+        (!failure.may_serve_stale() || paths == self.paths(rule?)).then_some(failure)
     }
 
     /// An answer, and whether its chain leads to us: then it is the way alone.
@@ -237,20 +243,21 @@ impl Worker {
         let asked = self.ask_as_ruled(snapshot, rule, question, deadline).await;
         // What an upstream says of its end is thrown away now: under another configuration it
         // would be an answer that nobody has looked at.
-        let way = |answer: &Answer| {
-            let links = splice::links_to_us(&snapshot.zones, question.qtype, &answer.borrowed())?;
-            Some(answer.borrowed().way(question, links).map_err(|_| Failure::Garbled))
+        let way = |answer: &AnswerRef<'_>| {
+            let links = splice::links_to_us(&snapshot.zones, question.qtype, answer)?;
+            Some(answer.way(question, links).map_err(|_| Failure::Garbled))
         };
         match asked {
-            Ok(answer) => match way(&answer) {
-                Some(way) => Ok((Arc::new(way?), true)),
-                None => {
-                    self.admit(snapshot, rule, question, &answer.borrowed())?;
-                    Ok((Arc::new(answer), false))
+            Ok(answer) => {
+                let borrowed = answer.borrowed();
+                if let Some(way) = way(&borrowed) {
+                    return Ok((Arc::new(way?), true));
                 }
-            },
+                self.admit(snapshot, rule, question, &borrowed)?;
+                Ok((Arc::new(answer), false))
+            }
             // A server that cannot resolve our private zone still shows the chain that leads there.
-            Err(Failure::BadReply(answer)) => match way(&answer) {
+            Err(Failure::BadReply(answer)) => match way(&answer.borrowed()) {
                 Some(way) => Ok((Arc::new(way?), true)),
                 None => Err(Failure::BadReply(answer)),
             },
@@ -263,10 +270,10 @@ impl Worker {
     pub(super) async fn ask_and_chase(
         &self,
         snapshot: &Snapshot,
+        rule: &Rule,
         question: &Question,
         deadline: tokio::time::Instant,
     ) -> Result<Answer, Failure> {
-        let rule = snapshot.rules.find(&(&question.qname).into()).ok_or(Failure::NoUpstream)?;
         let mut whole = self.forwarder.ask(rule, question, deadline).await?;
         for _ in 0..chase::MAX_HOPS {
             let Some(qname) = chase::next(&snapshot.zones, question, &whole.borrowed()) else {

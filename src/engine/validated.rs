@@ -24,7 +24,7 @@ impl Worker {
         deadline: Instant,
     ) -> Result<Answer, Failure> {
         if rule.dnssec() == Dnssec::Pass {
-            return self.ask_and_chase(snapshot, question, deadline).await;
+            return self.ask_and_chase(snapshot, rule, question, deadline).await;
         }
         // Boxed: it is large, and who does not validate shall not carry it; and it fetches keys, which
         // comes back here. It ends there, as keys are asked with CD.
@@ -42,13 +42,13 @@ impl Worker {
         deadline: Instant,
     ) -> Result<Answer, Failure> {
         if question.checking_disabled {
-            let answer = self.ask_and_chase(snapshot, question, deadline).await?;
+            let answer = self.ask_and_chase(snapshot, rule, question, deadline).await?;
             return Ok(answer.judged(false, u32::MAX));
         }
         // With CD, or an upstream that validates too would keep what it thinks bogus from us, and
         // from those whose negative trust anchors say that it is not (RFC 6840 §5.9).
         let signed = Question { dnssec_ok: true, checking_disabled: true, ..question.clone() };
-        let answer = match self.ask_and_chase(snapshot, &signed, deadline).await {
+        let answer = match self.ask_and_chase(snapshot, rule, &signed, deadline).await {
             Ok(answer) => answer,
             Err(failure) => {
                 if let Failure::BadReply(shown) = &failure {

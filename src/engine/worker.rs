@@ -96,7 +96,8 @@ impl Worker {
         let begin = out.len();
         // It was parsed once before, so this never fails.
         let Ok(query) = Query::parse(request) else { return };
-        let outcome = match self.fetch(snapshot, &query.to_question()).await {
+        let rule = snapshot.rules.find(&query.qname);
+        let outcome = match self.fetch(snapshot, rule, &query.to_question()).await {
             Ok((answer, age)) => {
                 answer_late(snapshot, asked, &query, (&answer.borrowed(), age), out)
             }
