@@ -164,7 +164,8 @@ impl Worker {
         rule: Option<&Arc<Rule>>,
         question: &Question,
     ) -> Result<Arc<Answer>, Failure> {
-        snapshot.flights.run(question, self.ask_and_keep(snapshot, rule, question)).await
+        let ask = || self.ask_and_keep(snapshot, rule, question);
+        snapshot.flights.run(question, ask).await
     }
 
     /// Asks upstreams, and keeps what they say: an answer, or that there is none.

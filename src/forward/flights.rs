@@ -144,18 +144,20 @@ impl<T: Clone> Flights<T> {
         lock(&self.board).waiting
     }
 
-    /// Runs `lead` unless the same question is in flight already; gives what the leader found.
+    /// Runs what `lead` gives unless the same question is in flight already; gives what the leader
+    /// found.
     ///
     /// When one client more would wait than the limit allows, the oldest flight gives way: its
     /// leader's future is dropped, and all who wait in it get [`Failure::Overloaded`]. The newest
     /// question is the one whose client still listens. When a leader is dropped, one of its
     /// followers leads on with its own future, from the beginning.
-    pub async fn run<F>(&self, question: &Question, lead: F) -> Result<T, Failure>
+    pub async fn run<F>(&self, question: &Question, lead: impl FnOnce() -> F) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, Failure>>,
     {
         let mut passenger = self.board(question);
-        let mut lead = pin!(lead);
+        // Made where it stays: it is some kilobytes.
+        let mut lead = pin!(lead());
         poll_fn(|context| passenger.poll(lead.as_mut(), context)).await
     }
 

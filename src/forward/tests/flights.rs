@@ -30,8 +30,8 @@ fn followers_get_what_the_leader_found() {
     let flights = Flights::new(10);
     let asked = question(1);
     let (sender, receiver) = oneshot::channel();
-    let mut leader = pin!(flights.run(&asked, wait(receiver)));
-    let mut follower = pin!(flights.run(&asked, async { panic!("a follower leads") }));
+    let mut leader = pin!(flights.run(&asked, || wait(receiver)));
+    let mut follower = pin!(flights.run(&asked, || async { panic!("a follower leads") }));
     assert!(poll(leader.as_mut()).is_pending());
     assert!(poll(follower.as_mut()).is_pending());
     assert_eq!(flights.waiting(), 2);
@@ -46,8 +46,8 @@ fn different_questions_fly_apart() {
     let flights = Flights::new(10);
     let (one, mut two) = (question(1), question(1));
     two.dnssec_ok = true;
-    let mut first = pin!(flights.run(&one, pending::<Result<u32, _>>()));
-    let mut second = pin!(flights.run(&two, async { Ok(2) }));
+    let mut first = pin!(flights.run(&one, pending::<Result<u32, _>>));
+    let mut second = pin!(flights.run(&two, || async { Ok(2) }));
     assert!(poll(first.as_mut()).is_pending());
     assert_eq!(poll(second.as_mut()), Poll::Ready(Ok(2)));
     assert_eq!(flights.waiting(), 1);
@@ -57,16 +57,16 @@ fn different_questions_fly_apart() {
 fn a_landed_flight_is_gone() {
     let flights = Flights::new(10);
     let asked = question(1);
-    assert_eq!(poll(pin!(flights.run(&asked, async { Ok(1) }))), Poll::Ready(Ok(1)));
-    assert_eq!(poll(pin!(flights.run(&asked, async { Ok(2) }))), Poll::Ready(Ok(2)));
+    assert_eq!(poll(pin!(flights.run(&asked, || async { Ok(1) }))), Poll::Ready(Ok(1)));
+    assert_eq!(poll(pin!(flights.run(&asked, || async { Ok(2) }))), Poll::Ready(Ok(2)));
 }
 
 #[test]
 fn a_follower_takes_over_from_a_dropped_leader() {
     let flights = Flights::new(10);
     let asked = question(1);
-    let mut leader = Box::pin(flights.run(&asked, pending()));
-    let mut follower = pin!(flights.run(&asked, async { Ok(5) }));
+    let mut leader = Box::pin(flights.run(&asked, pending));
+    let mut follower = pin!(flights.run(&asked, || async { Ok(5) }));
     assert!(poll(leader.as_mut()).is_pending());
     assert!(poll(follower.as_mut()).is_pending());
     drop(leader);
@@ -89,12 +89,12 @@ fn the_oldest_flight_gives_way_exactly_at_the_bound() {
     let (old, newer, newest) = (question(1), question(2), question(3));
     // The oldest flight has two aboard, the next one two more: the bound is reached, not exceeded.
     let mark = Mark(&cancelled);
-    let mut leader = Box::pin(flights.run(&old, async move {
+    let mut leader = Box::pin(flights.run(&old, || async move {
         let _mark = mark;
         pending::<Result<u32, Failure>>().await
     }));
-    let mut follower = Box::pin(flights.run(&old, pending()));
-    let mut others: Vec<_> = (0..2).map(|_| Box::pin(flights.run(&newer, pending()))).collect();
+    let mut follower = Box::pin(flights.run(&old, pending));
+    let mut others: Vec<_> = (0..2).map(|_| Box::pin(flights.run(&newer, pending))).collect();
     assert!(poll(leader.as_mut()).is_pending());
     assert!(poll(follower.as_mut()).is_pending());
     for other in &mut others {
@@ -103,7 +103,7 @@ fn the_oldest_flight_gives_way_exactly_at_the_bound() {
     assert_eq!(flights.waiting(), LIMIT);
     assert!(poll(leader.as_mut()).is_pending());
 
-    let mut last = Box::pin(flights.run(&newest, pending()));
+    let mut last = Box::pin(flights.run(&newest, pending));
     assert!(poll(last.as_mut()).is_pending());
     assert_eq!(flights.waiting(), LIMIT - 2 + 1);
     assert_eq!(poll(leader.as_mut()), Poll::Ready(Err(Failure::Overloaded)));
@@ -132,7 +132,7 @@ fn the_count_holds_under_random_use() {
         } else {
             let ready = draw % 5 == 0;
             let lead = async move { if ready { Ok(1_u32) } else { pending().await } };
-            let mut future = Box::pin(flights.run(&questions[draw / 7 % 8], lead));
+            let mut future = Box::pin(flights.run(&questions[draw / 7 % 8], || lead));
             // The first poll boards, and may evict those that stand before it in the list.
             if poll(future.as_mut()).is_pending() {
                 aloft.push(future);
@@ -161,7 +161,7 @@ fn threads_share_flights() {
                             Ok(number)
                         };
                         let asked = question(number % 3);
-                        let found = flights.run(&asked, lead).await.unwrap();
+                        let found = flights.run(&asked, || lead).await.unwrap();
                         assert_eq!(found % 3, number % 3);
                     }
                 });

@@ -128,7 +128,7 @@ async fn a_hundred_clients_are_one_query() {
                 spawn_local(async move {
                     let question = question();
                     let lead = async { forwarder.ask(&rule, &question, far()).await.map(Arc::new) };
-                    flights.run(&question, lead).await
+                    flights.run(&question, || lead).await
                 })
             })
             .collect();
