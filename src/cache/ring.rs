@@ -36,9 +36,14 @@ impl Ring {
         self.tail.load(Ordering::Relaxed)
     }
 
-    /// The word at `place`; whether it is worth anything is for [`Self::holds`] to say.
-    pub(super) fn word(&self, place: u64) -> u64 {
-        self.slice(place, 1).0.first().map_or(0, |word| word.load(Ordering::Relaxed))
+    /// The words from `place` on; whether they are worth anything is for [`Self::holds`] to say.
+    pub(super) fn words<const COUNT: usize>(&self, place: u64) -> [u64; COUNT] {
+        let (first, second) = self.slice(place, COUNT);
+        let mut words = [0; COUNT];
+        for (to, word) in words.iter_mut().zip(first.iter().chain(second)) {
+            *to = word.load(Ordering::Relaxed);
+        }
+        words
     }
 
     /// Appends `count` words from `place` on to `to`; whether they are worth anything is for

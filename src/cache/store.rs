@@ -189,7 +189,9 @@ impl Store {
         let Some(cell) = known.or_else(vacant) else { return false };
         writer.entry.clear();
         writer.entry.extend(head.write());
-        writer.entry.extend(payload.chunks(8).map(word));
+        let (words, rest) = payload.as_chunks();
+        writer.entry.extend(words.iter().map(|word| u64::from_ne_bytes(*word)));
+        writer.entry.extend((!rest.is_empty()).then(|| word(rest)));
         let slot = self.append(which, tag(hash), &mut writer);
         if !self.is_whole(Slot(cell.load(Ordering::Relaxed))) {
             self.entries.fetch_add(1, Ordering::Relaxed);
@@ -424,6 +426,7 @@ enum Known<'a> {
     No,
 }
 
+/// Up to eight octets, zeros behind them.
 fn word(octets: &[u8]) -> u64 {
     let mut word = [0; 8];
     for (to, octet) in word.iter_mut().zip(octets) {
@@ -433,7 +436,7 @@ fn word(octets: &[u8]) -> u64 {
 }
 
 fn read_head(ring: &Ring, place: u64) -> Head {
-    Head::read([ring.word(place), ring.word(place + 1), ring.word(place + 2)])
+    Head::read(ring.words(place))
 }
 
 fn has_room(ring: &Ring, head: u64, words: usize) -> bool {
