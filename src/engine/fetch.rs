@@ -14,7 +14,7 @@ use super::{Worker, chase, splice};
 use crate::cache::Hit;
 use crate::forward::{Failure, Rule};
 use crate::metrics::Event;
-use crate::wire::{Answer, AnswerRef, Name, Query, Question, Rtype};
+use crate::wire::{Answer, AnswerRef, Query, Question, Rtype};
 
 /// How long `. NS` may take: CoreDNS takes any reply to it for health and silence for death within
 /// a second, so it is answered at once even while every upstream is dead.
@@ -178,7 +178,7 @@ impl Worker {
         let Some(rule) = rule else {
             return Err(Failure::NoUpstream);
         };
-        let is_root_ns = question.qname == Name::root() && question.qtype == Rtype::NS;
+        let is_root_ns = question.qname.is_root() && question.qtype == Rtype::NS;
         let budget = if is_root_ns { ROOT_NS_BUDGET } else { Duration::MAX }.min(rule.timeout());
         let paths = self.paths(rule);
         match self.ask_upstreams(snapshot, rule, question, budget).await {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// Longest name in wire form, root octet included (RFC 1035 §2.3.4).
 pub const MAX_NAME_OCTETS: usize = 255;
@@ -36,7 +37,7 @@ pub enum NameError {
     BadWire,
 }
 
-/// A domain name: uncompressed wire form, lower case, root octet included.
+/// A domain name: uncompressed wire form, lower case, root octet included. Clones share it.
 ///
 /// ```
 /// use privatelinkd::wire::Name;
@@ -45,12 +46,17 @@ pub enum NameError {
 /// assert_eq!(name.to_string(), "api.example");
 /// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Name(Box<[u8]>);
+pub struct Name(Arc<[u8]>);
 
 impl Name {
     /// The root.
     pub fn root() -> Self {
-        Self(Box::new([0]))
+        Self(Arc::new([0]))
+    }
+
+    /// Whether this is the root.
+    pub fn is_root(&self) -> bool {
+        *self.0 == [0]
     }
 
     /// From uncompressed wire form, nothing behind the root octet.
@@ -71,7 +77,7 @@ impl Name {
         if at > MAX_NAME_OCTETS {
             return Err(NameError::TooLong);
         }
-        Ok(Self(wire.to_ascii_lowercase().into_boxed_slice()))
+        Ok(Self(wire.to_ascii_lowercase().into()))
     }
 
     /// The wire form, root octet included.
@@ -113,7 +119,7 @@ impl Name {
         if wire.len() > MAX_NAME_OCTETS {
             return Err(NameError::TooLong);
         }
-        Ok(Self(wire.into_boxed_slice()))
+        Ok(Self(wire.into()))
     }
 }
 
@@ -167,7 +173,7 @@ impl FromStr for Name {
         if wire.len() > MAX_NAME_OCTETS {
             return Err(NameError::TooLong);
         }
-        Ok(Self(wire.into_boxed_slice()))
+        Ok(Self(wire.into()))
     }
 }
 
