@@ -68,8 +68,8 @@ impl Link {
     /// `None`: the server does not understand EDNS.
     async fn exchange(&self, question: &Question, edns: Edns) -> Result<Option<Answer>, TryError> {
         if let Some(udp) = &self.udp {
-            let message = udp.exchange(question, edns).await?;
-            match query::read(&message, question, edns) {
+            let read = |message: &[u8]| query::read(message, question, edns);
+            match udp.exchange(question, edns, read).await? {
                 Reading::Answer(answer) => return Ok(Some(answer)),
                 Reading::NoEdns => return Ok(None),
                 Reading::Garbled => return Err(TryError::Garbled),

@@ -97,18 +97,22 @@ impl Udp {
         }
     }
 
-    /// Sends the query, waits for a message with its id, and gives that.
-    pub(super) async fn exchange(
+    /// Sends the query, waits for a message with its id, and gives what `read` makes of it.
+    pub(super) async fn exchange<T>(
         &self,
         question: &Question,
         edns: Edns,
-    ) -> Result<Box<[u8]>, TryError> {
+        read: impl FnOnce(&[u8]) -> T,
+    ) -> Result<T, TryError> {
         let mut seat = self.seat()?;
         seat.socket.post(|out| query::write(out, seat.id, question, edns)).await;
         count(&self.upstream.counters.queries);
         let delivery = poll_fn(|context| seat.socket.waiters().poll(seat.id, context)).await;
         seat.answered = true;
-        delivery.map_err(unreachable_because)
+        let message = delivery.map_err(unreachable_because)?;
+        let outcome = read(&message);
+        seat.socket.waiters().give_back(message);
+        Ok(outcome)
     }
 
     /// An id on a random socket that has room; on the last one while queries wait there to be sent

@@ -7,8 +7,16 @@ use std::task::{Context, Poll, Waker};
 use hashbrown::HashTable;
 use rand::RngExt;
 
+use crate::sys::INBOX_SLOTS;
+use crate::wire::UDP_PAYLOAD_OCTETS;
+
+/// Buffers that are kept for messages to come: as many as come in one receive.
+const SPARE: usize = INBOX_SLOTS;
+/// Octets up to which a buffer is kept: what we offer, and no reply to it is larger.
+const SPARE_OCTETS: usize = UDP_PAYLOAD_OCTETS as usize;
+
 /// What a socket brought to a waiter.
-pub(super) type Delivery = Result<Box<[u8]>, io::ErrorKind>;
+pub(super) type Delivery = Result<Vec<u8>, io::ErrorKind>;
 
 struct Waiter {
     id: u16,
@@ -32,6 +40,8 @@ impl Waiter {
 pub(super) struct Waiters {
     table: RefCell<HashTable<Waiter>>,
     delivered: Cell<u64>,
+    /// Of messages that were read.
+    spare: RefCell<Vec<Vec<u8>>>,
 }
 
 /// Ids are random already; the multiplication spreads them over the bits that the table looks at.
@@ -73,12 +83,23 @@ impl Waiters {
         if waiter.delivery.is_some() {
             return false;
         }
-        waiter.delivery = Some(Ok(message.into()));
+        let mut buffer = self.spare.borrow_mut().pop().unwrap_or_default();
+        buffer.extend_from_slice(message);
+        waiter.delivery = Some(Ok(buffer));
         self.delivered.set(self.delivered.get() + 1);
         if let Some(waker) = waiter.waker.take() {
             waker.wake();
         }
         true
+    }
+
+    /// Takes the buffer of a message that was read.
+    pub(super) fn give_back(&self, mut buffer: Vec<u8>) {
+        let mut spare = self.spare.borrow_mut();
+        if spare.len() < SPARE && buffer.capacity() <= SPARE_OCTETS {
+            buffer.clear();
+            spare.push(buffer);
+        }
     }
 
     /// Tells everybody that still waits, and whose id `concerns`, that the socket failed.
@@ -151,10 +172,27 @@ mod tests {
         assert!(!waiters.deliver(id.wrapping_add(1), b"x"));
         assert!(waiters.deliver(id, b"first"));
         assert!(!waiters.deliver(id, b"second"));
-        assert_eq!(poll(&waiters, id), Poll::Ready(Ok(b"first"[..].into())));
+        assert_eq!(poll(&waiters, id), Poll::Ready(Ok(b"first".to_vec())));
         waiters.leave(id);
         assert_eq!(poll(&waiters, id), Poll::Ready(Err(io::ErrorKind::NotConnected)));
         assert_eq!(waiters.len(), 0);
+    }
+
+    #[test]
+    fn buffers_are_used_again_but_neither_many_nor_large_ones() {
+        let waiters = Waiters::default();
+        for _ in 0..=SPARE {
+            waiters.give_back(Vec::with_capacity(100));
+        }
+        assert_eq!(waiters.spare.borrow().len(), SPARE);
+        waiters.spare.borrow_mut().clear();
+        waiters.give_back(vec![0; SPARE_OCTETS + 1]);
+        assert_eq!(waiters.spare.borrow().len(), 0);
+        waiters.give_back(b"an earlier message".to_vec());
+        let id = waiters.enter(8).unwrap();
+        waiters.deliver(id, b"message");
+        assert_eq!(poll(&waiters, id), Poll::Ready(Ok(b"message".to_vec())));
+        assert_eq!(waiters.spare.borrow().len(), 0);
     }
 
     #[test]
