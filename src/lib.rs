@@ -8,6 +8,7 @@ pub mod access;
 pub mod addresses;
 pub mod admin;
 pub mod app;
+pub mod azure;
 pub mod cache;
 pub mod catalog;
 pub mod cli;
