@@ -9,7 +9,7 @@
 
 mod model;
 
-pub use model::{Complaint, Endpoint, Inventory, Record, Severity, Source};
+pub use model::{Complaint, Endpoint, Inventory, Record, Severity, Source, ZonePair};
 
 /// Reads files, each a name for messages and a text. The order of files makes no difference.
 ///
@@ -23,5 +23,5 @@ pub fn read(files: &[(String, String)]) -> Inventory {
         source: Source { file: file.clone(), at: String::new() },
         text: "no shape of Azure's tools".to_owned(),
     });
-    Inventory { endpoints: Vec::new(), complaints: complaints.collect() }
+    Inventory { endpoints: Vec::new(), complaints: complaints.collect(), pairs: Vec::new() }
 }

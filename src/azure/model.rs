@@ -12,6 +12,18 @@ pub struct Inventory {
     pub endpoints: Vec<Endpoint>,
     /// What was refused, left out or doubtful, by file and place.
     pub complaints: Vec<Complaint>,
+    /// Zones that the catalogue lacks, as the files show them to belong together; sorted.
+    pub pairs: Vec<ZonePair>,
+}
+
+/// A public zone and its private one, which keeps the labels in front.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ZonePair {
+    /// Lower case, without a final dot.
+    pub public_zone: String,
+    /// Lower case, without a final dot.
+    pub private_zone: String,
 }
 
 /// A private endpoint, or what stands for one: a zone's records that no endpoint claims.
@@ -44,8 +56,10 @@ pub struct Record {
     pub group_id: Option<String>,
     /// The member of that group: `api`.
     pub member: Option<String>,
-    /// Where it stands.
+    /// Where it stands first.
     pub source: Source,
+    /// Other places that say the same.
+    pub also: Vec<Source>,
 }
 
 /// A place in a file.
