@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::SiteIndex;
 use super::endpoints;
-use crate::catalog::{self, Service};
+use crate::catalog::{self, Cloud, Role, Service};
 use crate::config::findings::{Findings, Path, Problem, Span};
 use crate::config::model::{PrivateLink, Unlisted};
 use crate::config::spec::{ForwardSpec, PrivateLinkSpec};
@@ -142,12 +142,11 @@ fn service_zones(
     findings: &mut Findings<'_>,
 ) -> Option<Zones> {
     let names = || catalog::services().iter().map(|known| known.name);
-    let Some(known) = catalog::find(&service.value) else {
-        let known = names().collect::<Vec<_>>().join(", ");
-        let problem = Problem::new(format!(
-            "not in the catalogue ({known}); write one of its names, or public-zone and \
-             private-zone"
-        ));
+    let Some(known) = catalog::find(&service.value, Cloud::Commercial) else {
+        let problem = Problem::new(
+            "not in the catalogue; write one of the names that `privatelinkd services` lists, or \
+             public-zone and private-zone",
+        );
         let help = did_you_mean(&service.value, names());
         let problem = help.into_iter().fold(problem, Problem::help);
         findings.error(path.key("service"), service.span, problem);
@@ -155,8 +154,8 @@ fn service_zones(
     };
     let at = |zone: &str| zone.parse().ok().map(|value| At { value, span: service.span });
     Some(Zones {
-        public: at(known.public_zone)?,
-        private: at(known.private_zone)?,
+        public: at(known.pairs.first()?.public)?,
+        private: at(known.pairs.first()?.private)?,
         service: Some(known),
     })
 }
@@ -182,26 +181,27 @@ fn missing_zones(spec: &PrivateLinkSpec, path: Path<'_>, findings: &mut Findings
     }
 }
 
-/// The service of this public zone; the catalogue writes zones as [`Name`] displays them.
+/// The service of this public zone.
 fn known_as_public(zone: &Name) -> Option<&'static Service> {
-    let text = zone.to_string();
-    catalog::services().iter().find(|service| service.public_zone == text)
+    let places = catalog::zones_at(&zone.to_string());
+    places.iter().find(|place| place.role == Role::Public).map(|place| place.service)
 }
 
 /// A public zone, or one above it, given as private zone: it would hide public names.
 fn hijacking(spec: &PrivateLinkSpec, private: &Name) -> Option<Problem> {
     let own = spec.public_zone.good().map(|zone| &zone.value);
-    let known = catalog::services().iter().find_map(|service| {
-        let public: Name = service.public_zone.parse().ok()?;
-        public.is_within(private).then_some((service, public))
-    });
     let own = own.filter(|public| public.is_within(private));
-    let public = own.or(known.as_ref().map(|(_, public)| public))?;
-    let right = match &known {
-        Some((service, known)) if known == public => service.private_zone.to_owned(),
+    let known = known_pair_within(private);
+    let public = match (own, &known) {
+        (Some(own), _) => own.to_string(),
+        (None, Some((public, _))) => public.clone(),
+        (None, None) => return None,
+    };
+    let right = match known {
+        Some((known, right)) if known == public => right,
         _ => format!("privatelink.{public}"),
     };
-    let what = if public == private {
+    let what = if public == private.to_string() {
         "this is the public zone".to_owned()
     } else {
         format!("the public zone {public} lies inside it")
@@ -211,18 +211,24 @@ fn hijacking(spec: &PrivateLinkSpec, private: &Name) -> Option<Problem> {
     )))
 }
 
+/// The zones of a known pair whose public one is `zone` or lies in it, public zone first.
+fn known_pair_within(zone: &Name) -> Option<(String, String)> {
+    let text = zone.to_string();
+    let at = catalog::zones_at(&text).into_iter().find(|place| place.role == Role::Public);
+    at.map(|place| (place.public_zone, place.private_zone)).or_else(|| {
+        let (_, pair) = catalog::public_zone_below(&text)?;
+        let filled = |role| pair.filled(role, |name| Some(catalog::example_value(name)));
+        Some((filled(Role::Public)?, filled(Role::Private)?))
+    })
+}
+
 /// A public zone above one that we know, such as the `*.defender.microsoft.com` of some drafts.
 fn too_wide(public: &Name) -> Option<Problem> {
-    if known_as_public(public).is_some() {
-        return None;
-    }
-    let below = format!(".{public}");
-    let inside = |service: &&Service| service.public_zone.ends_with(&below);
-    catalog::services().iter().find(inside).map(|service| {
+    let (known, _) = known_pair_within(public)?;
+    (known != public.to_string()).then(|| {
         Problem::new(format!(
             "wider than the service: every name below it would be answered privately; write \
-             \"{}\"",
-            service.public_zone
+             \"{known}\""
         ))
     })
 }
@@ -231,9 +237,9 @@ fn expected_pair(public: &Name, private: &Name) -> bool {
     let usual = private.labels().next() == Some(b"privatelink")
         && private.parent().is_some_and(|parent| parent == *public);
     usual || {
-        let (public, private) = (public.to_string(), private.to_string());
-        let known = |s: &Service| s.public_zone == public && s.private_zone == private;
-        catalog::services().iter().any(known)
+        let private = private.to_string();
+        let known = catalog::zones_at(&public.to_string());
+        known.iter().any(|place| place.role == Role::Public && place.private_zone == private)
     }
 }
 
@@ -273,10 +279,13 @@ pub(super) fn warn_of_uncovered_forwarding(
         let Some(unlisted) = spec.unlisted.good().filter(|at| at.value == Unlisted::Forward) else {
             continue;
         };
-        let service = spec.service.good().and_then(|at| catalog::find(&at.value));
+        let service =
+            spec.service.good().and_then(|at| catalog::find(&at.value, Cloud::Commercial));
         let zones: Vec<Name> = match service {
-            Some(service) => [service.public_zone, service.private_zone]
+            Some(service) => service
+                .pairs
                 .iter()
+                .flat_map(|pair| [pair.public, pair.private])
                 .filter_map(|zone| zone.parse().ok())
                 .collect(),
             None => [&spec.public_zone, &spec.private_zone]
