@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use super::facts::{
     EndpointFact, Facts, GroupFact, InterfaceFact, Origin, ResourceId, Said, address, fqdn, region,
+    said_by,
 };
 use super::json::Node;
 use super::log::{Log, shown};
@@ -36,6 +37,7 @@ pub(super) fn endpoint(node: &Node<'_>, facts: &mut Facts, log: &mut Log) {
     for config in node.list("customDnsConfigs", log) {
         fact.said.extend(listing(&config, &Listing::OWN, log));
     }
+    fact.said = said_by(fact.said, node.source());
     for config in node.list("ipConfigurations", log) {
         fact.addresses.extend(private_address(&config, log));
     }
@@ -72,8 +74,10 @@ pub(super) fn status(node: &Node<'_>, log: &mut Log) -> Option<Result<(), String
         return Some(Ok(()));
     }
     let todo = match status.to_lowercase().as_str() {
-        "pending" => "have the owner of the resource approve it (az network \
-                      private-endpoint-connection approve)",
+        "pending" => {
+            "have the owner of the resource approve it (az network \
+                      private-endpoint-connection approve)"
+        }
         "rejected" => "the owner of the resource rejected it; ask them, or delete the endpoint",
         "disconnected" => "the resource removed it; create the endpoint anew",
         _ => "only an Approved one carries traffic",
@@ -149,7 +153,7 @@ fn ip_configuration(node: &Node<'_>, fact: &mut InterfaceFact, log: &mut Log) {
         let (group_id, member) = (group_id.clone(), member.clone());
         let (addresses, source) = (vec![address], name.source().clone());
         let record = Record { fqdn, addresses, group_id, member, source, also: Vec::new() };
-        fact.said.push(Said { record, origin: Origin::Own, zone: None });
+        fact.said.push(Said { record, origin: Origin::Own, zone: None, of: fact.source.clone() });
     }
 }
 
@@ -184,6 +188,7 @@ pub(super) fn group(node: &Node<'_>, facts: &mut Facts, log: &mut Log) {
     for config in &configs {
         zone_config(config, &mut said, log);
     }
+    let said = said_by(said, node.source());
     facts.groups.push(GroupFact { endpoint, said, source: node.source().clone() });
 }
 

@@ -38,6 +38,14 @@ pub(super) struct Said {
     pub(super) origin: Origin,
     /// The private zone that holds it, where the file says so.
     pub(super) zone: Option<String>,
+    /// The object that says it: all that it says of a name counts together.
+    pub(super) of: Source,
+}
+
+/// Marks what an object says as its own.
+pub(super) fn said_by(mut said: Vec<Said>, of: &Source) -> Vec<Said> {
+    said.iter_mut().for_each(|said| said.of = of.clone());
+    said
 }
 
 /// `Microsoft.Network/privateEndpoints`.
@@ -129,6 +137,12 @@ impl ResourceId {
         let (_, rest) = self.0.rsplit_once("/providers/")?;
         let mut segments = rest.split('/');
         Some(format!("{}/{}", segments.next()?, segments.next()?))
+    }
+}
+
+impl std::fmt::Display for ResourceId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
     }
 }
 

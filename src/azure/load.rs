@@ -29,7 +29,9 @@ pub enum LoadError {
         file: String,
     },
     /// It is neither UTF-8 nor UTF-16 with a byte order mark.
-    #[error("{file}: neither UTF-8 nor UTF-16 text; in PowerShell write … | Out-File -Encoding utf8 FILE")]
+    #[error(
+        "{file}: neither UTF-8 nor UTF-16 text; in PowerShell write … | Out-File -Encoding utf8 FILE"
+    )]
     NotText {
         /// The file.
         file: String,
@@ -40,11 +42,7 @@ pub enum LoadError {
 pub fn load(path: &Path) -> Result<(String, String), LoadError> {
     let file = path.display().to_string();
     let read = || {
-        if path.as_os_str() == "-" {
-            octets(io::stdin().lock())
-        } else {
-            octets(File::open(path)?)
-        }
+        if path.as_os_str() == "-" { octets(io::stdin().lock()) } else { octets(File::open(path)?) }
     };
     match read() {
         Err(why) => Err(LoadError::Unreadable { file, why }),
@@ -97,7 +95,9 @@ mod tests {
 
     #[test]
     fn what_is_no_text_is_refused() {
-        for octets in [&[0x80][..], &[0xff, 0xfe, 0x41], &[0xff, 0xfe, 0x00, 0xd8], b"\xef\xbb\xbf\xff"] {
+        for octets in
+            [&[0x80][..], &[0xff, 0xfe, 0x41], &[0xff, 0xfe, 0x00, 0xd8], b"\xef\xbb\xbf\xff"]
+        {
             assert_eq!(decode(octets.to_vec()), None, "{octets:?}");
         }
     }

@@ -109,9 +109,16 @@ impl Zone<'_> {
         for text in texts {
             addresses.push(address(text, &source, log)?);
         }
-        let record =
-            Record { fqdn, addresses, group_id: None, member: None, source, also: Vec::new() };
-        Some(Said { record, origin: Origin::Zone, zone: self.origin.clone() })
+        let place = source.clone();
+        let record = Record {
+            fqdn,
+            addresses,
+            group_id: None,
+            member: None,
+            source: place,
+            also: Vec::new(),
+        };
+        Some(Said { record, origin: Origin::Zone, zone: self.origin.clone(), of: source })
     }
 }
 
@@ -140,11 +147,8 @@ impl<'a> Entries<'a> {
 
     /// The words of one entry; an empty list for an empty line.
     fn next_entry(&mut self, first: (usize, &str)) -> Result<Entry, String> {
-        let mut entry = Entry {
-            line: first.0 + 1,
-            blank: first.1.starts_with([' ', '\t']),
-            words: Vec::new(),
-        };
+        let mut entry =
+            Entry { line: first.0 + 1, blank: first.1.starts_with([' ', '\t']), words: Vec::new() };
         let mut open = words(first.1, false, &mut entry.words)?;
         while open {
             let (_, line) = self.lines.next().ok_or("a parenthesis is never closed")?;

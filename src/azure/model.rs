@@ -72,12 +72,12 @@ pub struct Source {
 }
 
 /// Something that an answer must not silently rest on.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
 pub struct Complaint {
-    /// What became of it.
-    pub severity: Severity,
     /// Where it stands.
     pub source: Source,
+    /// What became of it.
+    pub severity: Severity,
     /// What was found, why it matters, what to do.
     pub text: String,
 }

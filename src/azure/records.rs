@@ -24,7 +24,7 @@ const OTHERS: [(&str, &str); 7] = [
 /// How to read an entry with `fqdn` and `ipAddresses`.
 #[derive(Clone, Copy)]
 pub(super) struct Listing<'z> {
-    origin: Origin,
+    pub(super) origin: Origin,
     /// The private zone that it is in.
     pub(super) zone: Option<&'z str>,
 }
@@ -67,9 +67,9 @@ pub(super) fn listing(node: &Node<'_>, how: &Listing<'_>, log: &mut Log) -> Opti
         return None;
     }
     let source = node.source().clone();
-    let record =
-        Record { fqdn, addresses, group_id: None, member: None, source, also: Vec::new() };
-    Some(Said { record, origin: how.origin, zone: how.zone.map(str::to_owned) })
+    let record = Record { fqdn, addresses, group_id: None, member: None, source, also: Vec::new() };
+    let of = record.source.clone();
+    Some(Said { record, origin: how.origin, zone: how.zone.map(str::to_owned), of })
 }
 
 /// Such an entry that somebody cut out.
@@ -89,10 +89,8 @@ pub(super) fn record_set(node: &Node<'_>, facts: &mut Facts, log: &mut Log) {
     let kind = node.text("type", log).and_then(|text| text.rsplit('/').next());
     let kind = kind.map(str::to_uppercase);
     let other = OTHERS.iter().find(|(key, _)| node.has(key)).map(|(_, kind)| *kind);
-    let lists: Vec<_> = ADDRESS_LISTS
-        .iter()
-        .filter_map(|(keys, key)| Some((node.get_any(keys)?, *key)))
-        .collect();
+    let lists: Vec<_> =
+        ADDRESS_LISTS.iter().filter_map(|(keys, key)| Some((node.get_any(keys)?, *key))).collect();
     match (kind.as_deref().or(other), lists.is_empty()) {
         // Every zone has one, and nobody looks for an address there.
         (Some("SOA" | "NS"), _) => return,
@@ -120,7 +118,10 @@ pub(super) fn record_set(node: &Node<'_>, facts: &mut Facts, log: &mut Log) {
     if addresses.is_empty() {
         log.left_out(
             node.source(),
-            format!("{}: no address in the record set; delete it in Azure if nothing is", shown(&name)),
+            format!(
+                "{}: no address in the record set; delete it in Azure if nothing is",
+                shown(&name)
+            ),
         );
         return;
     }
@@ -128,7 +129,7 @@ pub(super) fn record_set(node: &Node<'_>, facts: &mut Facts, log: &mut Log) {
     let source = node.source().clone();
     let record =
         Record { fqdn: name, addresses, group_id: None, member: None, source, also: Vec::new() };
-    facts.records.push(Said { record, origin: Origin::Zone, zone });
+    facts.records.push(Said { record, origin: Origin::Zone, zone, of: node.source().clone() });
 }
 
 /// The record set's whole name.

@@ -149,9 +149,9 @@ fn kind_of(node: &Node<'_>, log: &mut Log) -> Result<Option<Kind>, String> {
         return Err(format!("its type is {}, where a text belongs", super::json::kind(kind)));
     };
     let lower = text.to_lowercase();
-    let known = TYPES.iter().find(|(end, _)| {
-        if end.starts_with('/') { lower.ends_with(end) } else { lower == *end }
-    });
+    let known = TYPES
+        .iter()
+        .find(|(end, _)| if end.starts_with('/') { lower.ends_with(end) } else { lower == *end });
     if let Some((_, kind)) = known {
         return Ok(Some(*kind));
     }

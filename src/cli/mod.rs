@@ -4,6 +4,7 @@
 
 mod check;
 mod explain;
+mod import;
 mod query;
 mod run;
 
@@ -38,6 +39,7 @@ enum Command {
     Check(check::Args),
     Explain(explain::Args),
     Query(query::Args),
+    Import(import::Args),
     /// Print a shell completion script.
     #[command(after_help = "Example:
   privatelinkd completions bash > /usr/share/bash-completion/completions/privatelinkd")]
@@ -66,6 +68,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Query(args) => query::run(&args),
+        Command::Import(args) => import::run(&args),
         Command::Completions { shell } => {
             let mut command = Cli::command();
             let mut script = Vec::new();

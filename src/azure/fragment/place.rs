@@ -1,0 +1,178 @@
+//! Where each record of the inventory goes: a service of the catalogue, or two zones.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Entry, Listed};
+use crate::azure::log::shown;
+use crate::azure::model::{Complaint, Endpoint, Inventory, Record, Severity};
+use crate::azure::names::{Hints, Names, places};
+use crate::catalog::{self, Place};
+use crate::config::limits::MAX_ADDRESSES;
+use crate::wire::Name;
+
+/// What variables that are regions are called.
+const REGION_VARIABLES: [&str; 2] = ["regionName", "region"];
+
+/// All records that can be placed, in the inventory's order.
+pub(super) fn all(inventory: &Inventory, complaints: &mut Vec<Complaint>) -> Vec<Listed> {
+    let names = Names::new(inventory.pairs.iter().cloned());
+    let mut used: BTreeSet<(&str, String)> = BTreeSet::new();
+    let mut listed = Vec::new();
+    // Endpoints that say what they lead to go first: others share their services.
+    for hinted in [true, false] {
+        for (index, endpoint) in inventory.endpoints.iter().enumerate() {
+            if hinted == endpoint.group_ids.is_empty() {
+                continue;
+            }
+            let bound = Bound::of(endpoint);
+            for record in &endpoint.records {
+                match place(index, endpoint, record, &bound, &names, &used) {
+                    Ok(name) => listed.push(name),
+                    Err(why) => complaints.push(left_out(record, &why)),
+                }
+            }
+        }
+        for name in &listed {
+            if let Entry::Service { service, .. } = &name.entry {
+                used.insert((service.name, name.private_zone.clone()));
+            }
+        }
+    }
+    listed
+}
+
+/// A complaint about a record that is left out.
+pub(super) fn left_out(record: &Record, why: &str) -> Complaint {
+    let text = format!("{}: {why}", shown(&record.fqdn));
+    Complaint { severity: Severity::LeftOut, source: record.source.clone(), text }
+}
+
+/// What the variables of services stand for at one endpoint.
+struct Bound<'e> {
+    by_service: BTreeMap<(&'static str, &'static str), String>,
+    region: Option<&'e str>,
+}
+
+impl<'e> Bound<'e> {
+    fn of(endpoint: &'e Endpoint) -> Self {
+        let mut by_service = BTreeMap::new();
+        for record in &endpoint.records {
+            for place in places(&record.fqdn, hints(endpoint)) {
+                for (variable, value) in place.variables {
+                    by_service.entry((place.service.name, variable)).or_insert(value);
+                }
+            }
+        }
+        Self { by_service, region: endpoint.region.as_deref() }
+    }
+
+    /// All variables of the place's service, or the first that is not known.
+    fn variables(&self, place: &Place) -> Result<BTreeMap<&'static str, String>, &'static str> {
+        let here: BTreeMap<&str, &String> =
+            place.variables.iter().map(|(name, value)| (*name, value)).collect();
+        let mut variables = BTreeMap::new();
+        for name in place.service.variables() {
+            let region = || {
+                let region = self.region.filter(|_| REGION_VARIABLES.contains(&name));
+                region.map(str::to_owned)
+            };
+            let elsewhere = || self.by_service.get(&(place.service.name, name)).cloned();
+            let value = here.get(name).map(|value| (*value).clone());
+            let value = value.or_else(elsewhere).or_else(region).ok_or(name)?;
+            variables.insert(name, value);
+        }
+        Ok(variables)
+    }
+}
+
+fn hints(endpoint: &Endpoint) -> Hints<'_> {
+    Hints { resource_type: endpoint.resource_type.as_deref(), group_ids: &endpoint.group_ids }
+}
+
+/// The record placed, or why it is left out.
+fn place(
+    index: usize,
+    endpoint: &Endpoint,
+    record: &Record,
+    bound: &Bound<'_>,
+    names: &Names,
+    used: &BTreeSet<(&str, String)>,
+) -> Result<Listed, String> {
+    if record.addresses.len() > MAX_ADDRESSES {
+        return Err(format!("{} addresses; at most {MAX_ADDRESSES} go", record.addresses.len()));
+    }
+    let mut candidates = places(&record.fqdn, hints(endpoint));
+    if endpoint.group_ids.is_empty() {
+        // Stable: among those in use, and among the others, the likeliest stays first.
+        candidates.sort_by_key(|p| !used.contains(&(p.service.name, p.private_zone.clone())));
+    }
+    let whole = candidates.iter().find_map(|place| Some((place, bound.variables(place).ok()?)));
+    let sources = std::iter::once(&record.source).chain(&record.also).cloned().collect();
+    let (entry, public_zone, private_zone, relative) = match (whole, candidates.first()) {
+        (Some((place, variables)), _) => {
+            let entry = Entry::Service { service: place.service, variables };
+            (entry, &place.public_zone, &place.private_zone, place.relative.as_str())
+        }
+        (None, Some(place)) => {
+            let missing = bound.variables(place).err().unwrap_or_default();
+            return Err(format!(
+                "nothing in the files says what {missing} is in the zones of {}; give the \
+                 endpoint too (az network private-endpoint show)",
+                place.service.name
+            ));
+        }
+        (None, None) => {
+            let Some((pair, relative)) = names.home(&record.fqdn) else {
+                return Err(unknown(&record.fqdn));
+            };
+            let (public_zone, private_zone) = (&pair.public_zone, &pair.private_zone);
+            let entry = Entry::Zones {
+                public_zone: public_zone.clone(),
+                private_zone: private_zone.clone(),
+            };
+            (entry, public_zone, private_zone, relative)
+        }
+    };
+    check_relative(relative, &entry)?;
+    for zone in [public_zone, private_zone] {
+        format!("{relative}.{zone}").parse::<Name>().map_err(|e| format!("below {zone}: {e}"))?;
+    }
+    Ok(Listed {
+        endpoint: index,
+        public_zone: public_zone.clone(),
+        private_zone: private_zone.clone(),
+        relative: relative.to_owned(),
+        entry,
+        addresses: record.addresses.clone(),
+        sources,
+    })
+}
+
+/// Whether the configuration can list a name.
+fn check_relative(relative: &str, entry: &Entry) -> Result<(), String> {
+    let own_zones = matches!(entry, Entry::Service { service, .. } if !service.other_tenants);
+    if relative == "*" && !own_zones {
+        return Err(
+            "a wildcard, but other tenants have names in this zone; give the endpoints, so \
+                    that names can be listed one by one"
+                .to_owned(),
+        );
+    }
+    if relative != "*" && relative.split('.').any(|label| label == "*") {
+        return Err("a wildcard below the zone; list its names one by one".to_owned());
+    }
+    if relative.contains(['{', '}']) {
+        return Err("a placeholder is left over".to_owned());
+    }
+    Ok(())
+}
+
+fn unknown(fqdn: &str) -> String {
+    let at_zone = !catalog::zones_at(fqdn).is_empty();
+    if at_zone {
+        return "the zone itself, which has no address at an endpoint".to_owned();
+    }
+    "in no zone of the catalogue (see `privatelinkd services`), and its private form is not in the \
+     files: give the DNS zone group too, or write public-zone and private-zone by hand"
+        .to_owned()
+}
