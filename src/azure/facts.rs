@@ -1,6 +1,6 @@
 //! What single objects of the files say, before it is joined.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::log::{Log, shown};
@@ -18,8 +18,24 @@ pub(super) struct Facts {
     pub(super) records: Vec<Said>,
     pub(super) requirements: Vec<Requirement>,
     pub(super) connections: Vec<Connection>,
-    /// Rows of Resource Graph by how many there are in all: what was read, and where.
-    pub(super) pages: BTreeMap<u64, (u64, Source)>,
+    /// Rows of Resource Graph by how many there are in all.
+    pub(super) pages: BTreeMap<u64, Pages>,
+}
+
+impl Facts {
+    /// How much there is, to see whether a file brought anything.
+    pub(super) fn count(&self) -> usize {
+        let alone = self.records.len() + self.requirements.len() + self.connections.len();
+        self.endpoints.len() + self.interfaces.len() + self.groups.len() + alone
+    }
+}
+
+/// Answers of Resource Graph to what seems to be one question.
+#[derive(Debug)]
+pub(super) struct Pages {
+    /// What tells rows apart: a page that is given twice is not two.
+    pub(super) rows: BTreeSet<String>,
+    pub(super) source: Source,
 }
 
 /// Who says that a name has an address.

@@ -10,6 +10,9 @@ use super::members::complain_of_missing_members;
 use super::model::{Endpoint, Inventory, Source};
 use super::names::{Hints, Names};
 
+/// Most names of an endpoint that a complaint repeats.
+const MAX_NAMES_SHOWN: usize = 3;
+
 /// What the files say of one endpoint.
 #[derive(Debug)]
 pub(super) struct Assembly {
@@ -286,26 +289,35 @@ impl Joined {
     }
 }
 
+/// The first names of an endpoint, for messages.
+fn some_names(said: &[Said]) -> String {
+    let names: BTreeSet<&str> = said.iter().map(|said| said.record.fqdn.as_str()).collect();
+    let mut shown: Vec<String> = names.iter().take(MAX_NAMES_SHOWN).map(|n| shown(n)).collect();
+    if names.len() > MAX_NAMES_SHOWN {
+        shown.push("…".to_owned());
+    }
+    if shown.is_empty() { String::new() } else { format!(" ({})", shown.join(", ")) }
+}
+
 /// The endpoint, or nothing when it must not be used; that has been said then.
 fn finish(mut assembly: Assembly, names: &Names, log: &mut Log) -> Option<Endpoint> {
-    let name = shown(&assembly.name);
+    let name = match assembly.name.as_str() {
+        "" => "(unnamed)".to_owned(),
+        name => shown(name),
+    };
     if !assembly.unfit.is_empty() {
-        let mut listed: Vec<_> =
-            assembly.said.iter().map(|said| shown(&said.record.fqdn)).take(3).collect();
-        listed.sort_unstable();
-        listed.dedup();
-        let listed = if listed.is_empty() {
-            String::new()
-        } else {
-            format!(" ({}, …)", listed.join(", "))
-        };
+        let listed = some_names(&assembly.said);
         for (source, why) in &assembly.unfit {
             log.left_out(source, format!("private endpoint {name}{listed}: {why}"));
         }
         return None;
     }
     if assembly.said.is_empty() {
-        let hint = if assembly.hint.is_empty() { "no names" } else { &assembly.hint };
+        let hint = if assembly.hint.is_empty() {
+            "no usable name of it in the files"
+        } else {
+            &assembly.hint
+        };
         log.left_out(&assembly.source, format!("private endpoint {name}: {hint}"));
         return None;
     }

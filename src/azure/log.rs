@@ -21,6 +21,10 @@ impl Log {
         Self { complaints: Vec::new(), more: None }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.complaints.is_empty()
+    }
+
     pub(super) fn left_out(&mut self, source: &Source, text: impl Into<String>) {
         self.say(Severity::LeftOut, source, text.into());
     }

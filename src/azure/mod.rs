@@ -49,7 +49,12 @@ pub fn read(files: &[(String, String)]) -> Inventory {
     let mut complaints = Vec::new();
     for (file, text) in files {
         let mut log = Log::new();
+        let before = facts.count();
         read_file(file, text, &mut facts, &mut log);
+        if facts.count() == before && log.is_empty() {
+            let whole = Source { file: file.clone(), at: String::new() };
+            log.noted(&whole, "nothing about names of private endpoints in it");
+        }
         complaints.extend(log.into_complaints(file));
     }
     let mut log = Log::new();

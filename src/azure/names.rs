@@ -40,7 +40,16 @@ pub fn places(fqdn: &str, hints: Hints<'_>) -> Vec<Place> {
             .group_ids
             .iter()
             .any(|group| service.group_ids.iter().any(|known| known.eq_ignore_ascii_case(group)));
-        (!(kind && group), !kind, !group, service.pairs.len(), service.name, service.cloud)
+        // Of several public zones that share a private one, a private name alone means the usual one.
+        let usual = || format!("{PRIVATE_LABEL}.{}", place.public_zone);
+        let unusual = place.role == Role::Private && place.private_zone != usual();
+        // Azure calls what a zone is for as the group is called: `blob`, `vault`.
+        let own = service
+            .group_ids
+            .iter()
+            .any(|id| Some(id.as_ref()) == place.public_zone.split('.').next());
+        let unlikely = (!(kind && group), !kind, !group, unusual, service.pairs.len(), !own);
+        (unlikely, service.name, service.cloud)
     });
     places
 }

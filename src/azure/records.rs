@@ -159,5 +159,5 @@ fn zone_behind(name: &str, relative: &str) -> Option<String> {
 
 /// What is said of records without addresses.
 pub(super) fn other_type(kind: &str) -> String {
-    format!("a {} record: only A and AAAA lead to an endpoint", shown(kind))
+    format!("{} record: only A and AAAA lead to an endpoint", shown(kind))
 }

@@ -1,8 +1,10 @@
 //! What an object is: told by its `type` and its members, not by where it stands.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
-use super::facts::Facts;
+use super::facts::{Facts, Pages};
 use super::json::{Node, kind};
 use super::log::{Log, shown};
 use super::{endpoints, records, resources};
@@ -106,16 +108,17 @@ fn rows<'a>(node: &Node<'a>, facts: &mut Facts, log: &mut Log) -> Option<Node<'a
         return Some(rows);
     }
     let rows = list("data").filter(|_| GRAPH.iter().any(|key| node.has(key)))?;
-    let read = rows.value().as_array().map_or(0, Vec::len) as u64;
     let total = node.get_any(&["total_records", "totalRecords"]);
     let goes_on = node
         .get_any(&["skip_token", "$skipToken"])
         .is_some_and(|token| token.value().as_str() != Some(""));
     match total.and_then(|total| total.value().as_u64()) {
         Some(total) => {
-            let page = facts.pages.entry(total).or_insert_with(|| (0, node.source().clone()));
-            page.0 += read;
-            page.1 = page.1.clone().min(node.source().clone());
+            let source = node.source().clone();
+            let new = || Pages { rows: BTreeSet::new(), source: source.clone() };
+            let pages = facts.pages.entry(total).or_insert_with(new);
+            pages.rows.extend(rows.items().map(|row| row_id(&row)));
+            pages.source = pages.source.clone().min(source);
         }
         None if goes_on => log.left_out(
             node.source(),
@@ -129,15 +132,24 @@ fn rows<'a>(node: &Node<'a>, facts: &mut Facts, log: &mut Log) -> Option<Node<'a
 
 /// Complains about rows of Resource Graph that no file has.
 pub(super) fn missing_pages(facts: &Facts, log: &mut Log) {
-    for (total, (read, source)) in facts.pages.iter().filter(|(total, page)| page.0 < **total) {
-        log.left_out(
-            source,
-            format!(
-                "cut off: {read} of {total} rows; ask again with --first 1000 and --skip-token, \
-                 and give all pages"
-            ),
-        );
+    for (total, Pages { rows, source }) in &facts.pages {
+        let read = rows.len();
+        if (read as u64) < *total {
+            log.left_out(
+                source,
+                format!(
+                    "cut off: {read} of {total} rows; ask again with --first 1000 and \
+                     --skip-token, and give all pages"
+                ),
+            );
+        }
     }
+}
+
+/// What tells a row from others: its id, or where it stands.
+fn row_id(row: &Node<'_>) -> String {
+    let id = row.value().get("id").and_then(Value::as_str);
+    id.map_or_else(|| row.source().to_string(), str::to_lowercase)
 }
 
 /// The kind, nothing for an envelope of other objects, or why the object is left out.
