@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use super::log::{Log, shown};
 use super::model::{Record, Source};
 use crate::addresses::Class;
+use crate::catalog;
 use crate::wire::Name;
 
 /// Everything that was read.
@@ -148,11 +149,15 @@ impl ResourceId {
         self.0.get(..end).map(|id| Self(id.to_owned()))
     }
 
-    /// `microsoft.storage/storageaccounts`: the provider and type behind the last `providers`.
+    /// The provider and type behind the last `providers`, spelled as the catalogue has it:
+    /// `Microsoft.Storage/storageAccounts`.
     pub(super) fn resource_type(&self) -> Option<String> {
         let (_, rest) = self.0.rsplit_once("/providers/")?;
         let mut segments = rest.split('/');
-        Some(format!("{}/{}", segments.next()?, segments.next()?))
+        let kind = format!("{}/{}", segments.next()?, segments.next()?);
+        let mut known = catalog::services().iter().flat_map(|service| service.resource_types);
+        let spelled = known.find(|known| known.eq_ignore_ascii_case(&kind));
+        Some(spelled.map_or(kind, |spelled| (*spelled).to_owned()))
     }
 }
 
@@ -224,6 +229,9 @@ mod tests {
         assert_eq!(endpoint.up_to("privateendpoints"), Some(endpoint.clone()));
         let kind = endpoint.resource_type();
         assert_eq!(kind.as_deref(), Some("microsoft.network/privateendpoints"));
+        let vault = ResourceId::new("/x/PROVIDERS/microsoft.keyvault/VAULTS/kv");
+        let kind = vault.and_then(|id| id.resource_type());
+        assert_eq!(kind.as_deref(), Some("Microsoft.KeyVault/vaults"));
         assert_eq!(ResourceId::new(" / "), None);
         assert_eq!(ResourceId::new("x").and_then(|id| id.resource_type()), None);
     }

@@ -23,8 +23,7 @@ pub struct Hints<'h> {
 /// The places of a name in the deepest zones above it, the likeliest service first: the one that the
 /// hints name, then the one with the fewest zones, as a whole of many needs more to be known.
 pub fn places(fqdn: &str, hints: Hints<'_>) -> Vec<Place> {
-    // A zone has no address of its own, and only looks like a name of the zone above it.
-    if !catalog::zones_at(fqdn).is_empty() {
+    if is_zone(fqdn) {
         return Vec::new();
     }
     let mut places = catalog::places(fqdn);
@@ -52,6 +51,13 @@ pub fn places(fqdn: &str, hints: Hints<'_>) -> Vec<Place> {
         (unlikely, service.name, service.cloud)
     });
     places
+}
+
+/// Whether the name is a zone of the catalogue, which has no address of its own and only looks like a
+/// name of the zone above it. With a variable for its first label, a public zone may be any name.
+pub(super) fn is_zone(fqdn: &str) -> bool {
+    let at = catalog::zones_at(fqdn);
+    at.iter().any(|place| place.role == Role::Private || place.variables.is_empty())
 }
 
 /// What tells names apart: every name in its private form.

@@ -77,6 +77,8 @@ fn world(random: &mut StdRng) -> Vec<Made> {
             // Names and addresses are one endpoint's alone; Defender's are its members'.
             let labels = match group {
                 "containers" => vec![format!("api-{number}"), format!("data-{number}.{region}")],
+                // A second label would be the prefix of a managed instance.
+                "sqlServer" => vec![format!("n{number}")],
                 _ => (0..random.random_range(1..4_u32))
                     .map(|name| {
                         format!("n{number}-{name}")

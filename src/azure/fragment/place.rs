@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Entry, Listed};
 use crate::azure::log::shown;
 use crate::azure::model::{Complaint, Endpoint, Inventory, Record, Severity};
-use crate::azure::names::{Hints, Names, places};
-use crate::catalog::{self, Place};
+use crate::azure::names::{Hints, Names, is_zone, places};
+use crate::catalog::Place;
 use crate::config::limits::MAX_ADDRESSES;
 use crate::wire::Name;
 
@@ -38,6 +38,7 @@ pub(super) fn all(inventory: &Inventory, complaints: &mut Vec<Complaint>) -> Vec
             }
         }
     }
+    complaints.extend(listed.iter().filter_map(unusual));
     listed
 }
 
@@ -45,6 +46,21 @@ pub(super) fn all(inventory: &Inventory, complaints: &mut Vec<Complaint>) -> Vec
 pub(super) fn left_out(record: &Record, why: &str) -> Complaint {
     let text = format!("{}: {why}", shown(&record.fqdn));
     Complaint { severity: Severity::LeftOut, source: record.source.clone(), text }
+}
+
+/// A note about zones that are a pair only because one address has a name in both.
+fn unusual(name: &Listed) -> Option<Complaint> {
+    let Entry::Zones { public_zone, private_zone } = &name.entry else { return None };
+    if *private_zone == format!("privatelink.{public_zone}") {
+        return None;
+    }
+    let (public, private) = (shown(public_zone), shown(private_zone));
+    let text = format!(
+        "{public} and {private} are taken for a public zone and its private one, as this name \
+         stands in both with the same address; `privatelinkd check` warns of the pair"
+    );
+    let source = name.sources.first()?.clone();
+    Some(Complaint { severity: Severity::Noted, source, text })
 }
 
 /// What the variables of services stand for at one endpoint.
@@ -168,8 +184,7 @@ fn check_relative(relative: &str, entry: &Entry) -> Result<(), String> {
 }
 
 fn unknown(fqdn: &str) -> String {
-    let at_zone = !catalog::zones_at(fqdn).is_empty();
-    if at_zone {
+    if is_zone(fqdn) {
         return "the zone itself, which has no address at an endpoint".to_owned();
     }
     "in no zone of the catalogue (see `privatelinkd services`), and its private form is not in the \
