@@ -6,6 +6,7 @@ mod check;
 mod explain;
 mod query;
 mod run;
+mod services;
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -38,6 +39,7 @@ enum Command {
     Check(check::Args),
     Explain(explain::Args),
     Query(query::Args),
+    Services(services::Args),
     /// Print a shell completion script.
     #[command(after_help = "Example:
   privatelinkd completions bash > /usr/share/bash-completion/completions/privatelinkd")]
@@ -66,6 +68,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Query(args) => query::run(&args),
+        Command::Services(args) => services::run(&args),
         Command::Completions { shell } => {
             let mut command = Cli::command();
             let mut script = Vec::new();
