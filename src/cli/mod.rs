@@ -7,6 +7,7 @@ mod explain;
 mod import;
 mod query;
 mod run;
+mod services;
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -40,6 +41,7 @@ enum Command {
     Explain(explain::Args),
     Query(query::Args),
     Import(import::Args),
+    Services(services::Args),
     /// Print a shell completion script.
     #[command(after_help = "Example:
   privatelinkd completions bash > /usr/share/bash-completion/completions/privatelinkd")]
@@ -69,6 +71,7 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::run(&args),
         Command::Query(args) => query::run(&args),
         Command::Import(args) => import::run(&args),
+        Command::Services(args) => services::run(&args),
         Command::Completions { shell } => {
             let mut command = Cli::command();
             let mut script = Vec::new();
