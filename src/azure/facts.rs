@@ -36,6 +36,8 @@ impl Facts {
 pub(super) struct Pages {
     /// What tells rows apart: a page that is given twice is not two.
     pub(super) rows: BTreeSet<String>,
+    /// Rows of the longest page; a question may ask for one resource several times.
+    pub(super) most: usize,
     pub(super) source: Source,
 }
 

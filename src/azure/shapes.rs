@@ -115,9 +115,12 @@ fn rows<'a>(node: &Node<'a>, facts: &mut Facts, log: &mut Log) -> Option<Node<'a
     match total.and_then(|total| total.value().as_u64()) {
         Some(total) => {
             let source = node.source().clone();
-            let new = || Pages { rows: BTreeSet::new(), source: source.clone() };
+            let new = || Pages { rows: BTreeSet::new(), most: 0, source: source.clone() };
             let pages = facts.pages.entry(total).or_insert_with(new);
-            pages.rows.extend(rows.items().map(|row| row_id(&row)));
+            let ids: BTreeSet<String> = rows.items().map(|row| row_id(&row)).collect();
+            let all = rows.items().count();
+            pages.rows.extend(ids);
+            pages.most = pages.most.max(all);
             pages.source = pages.source.clone().min(source);
         }
         None if goes_on => log.left_out(
@@ -132,8 +135,8 @@ fn rows<'a>(node: &Node<'a>, facts: &mut Facts, log: &mut Log) -> Option<Node<'a
 
 /// Complains about rows of Resource Graph that no file has.
 pub(super) fn missing_pages(facts: &Facts, log: &mut Log) {
-    for (total, Pages { rows, source }) in &facts.pages {
-        let read = rows.len();
+    for (total, Pages { rows, most, source }) in &facts.pages {
+        let read = rows.len().max(*most);
         if (read as u64) < *total {
             log.left_out(
                 source,
