@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::agree::agree;
-use super::facts::{EndpointFact, Facts, GroupFact, InterfaceFact, ResourceId, Said, said_by};
+use super::facts::{
+    EndpointFact, Facts, GroupFact, InterfaceFact, Origin, ResourceId, Said, said_by,
+};
 use super::log::{Log, shown};
 use super::members::complain_of_missing_members;
 use super::model::{Endpoint, Inventory, Source};
@@ -227,15 +229,39 @@ impl Joined {
                 self.compare(said, owners, log);
                 continue;
             }
-            let mut near: Vec<&Key> =
+            let near: BTreeSet<&Key> =
                 said.record.addresses.iter().filter_map(|a| by_address.get(a)).flatten().collect();
-            near.sort_unstable();
-            near.dedup();
+            let near: Vec<&Key> = near.into_iter().collect();
             match near.as_slice() {
+                [] => self.give_to_zone(said, names),
+                near if near.iter().all(|key| self.lists_names(key)) => {
+                    self.complain_of_stranger(&said, near, log);
+                }
                 [one] => self.give(said, one),
                 _ => self.give_to_zone(said, names),
             }
         }
+    }
+
+    /// Whether the endpoint says itself which names it has.
+    fn lists_names(&self, key: &Key) -> bool {
+        let said = self.all.get(key).map_or(&[][..], |assembly| &assembly.said);
+        said.iter().any(|said| said.origin == Origin::Own)
+    }
+
+    /// A record that leads to an endpoint which has other names: Azure gives addresses to the next one.
+    fn complain_of_stranger(&self, said: &Said, near: &[&Key], log: &mut Log) {
+        let Some(assembly) = near.first().and_then(|key| self.all.get(*key)) else { return };
+        let addresses: Vec<_> = said.record.addresses.iter().map(ToString::to_string).collect();
+        let text = format!(
+            "{} has {} in the zone, which is now the private endpoint {} ({}), and that one does not \
+             list the name; delete the record in Azure if it is stale, or list the name by hand",
+            shown(&said.record.fqdn),
+            addresses.join(", "),
+            shown(&assembly.name),
+            assembly.source,
+        );
+        log.left_out(&said.record.source, text);
     }
 
     fn give(&mut self, said: Said, key: &Key) {

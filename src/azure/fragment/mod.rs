@@ -6,6 +6,8 @@
 mod conflicts;
 mod place;
 mod sites;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -6,7 +6,7 @@ use super::{Entry, Listed};
 use crate::azure::log::shown;
 use crate::azure::model::{Complaint, Endpoint, Inventory, Record, Severity};
 use crate::azure::names::{Hints, Names, is_zone, places};
-use crate::catalog::Place;
+use crate::catalog::{self, Place};
 use crate::config::limits::MAX_ADDRESSES;
 use crate::wire::Name;
 
@@ -28,7 +28,7 @@ pub(super) fn all(inventory: &Inventory, complaints: &mut Vec<Complaint>) -> Vec
             for record in &endpoint.records {
                 match place(index, endpoint, record, &bound, &names, &used) {
                     Ok(name) => listed.push(name),
-                    Err(why) => complaints.push(left_out(record, &why)),
+                    Err(why) => complaints.push(complaint(record, &why)),
                 }
             }
         }
@@ -42,10 +42,25 @@ pub(super) fn all(inventory: &Inventory, complaints: &mut Vec<Complaint>) -> Vec
     listed
 }
 
-/// A complaint about a record that is left out.
-pub(super) fn left_out(record: &Record, why: &str) -> Complaint {
-    let text = format!("{}: {why}", shown(&record.fqdn));
-    Complaint { severity: Severity::LeftOut, source: record.source.clone(), text }
+/// A complaint about a record that is not listed.
+fn complaint(record: &Record, why: &str) -> Complaint {
+    let name = shown(&record.fqdn);
+    let source = record.source.clone();
+    if let Some(zone) = led_elsewhere(&record.fqdn) {
+        let text = format!(
+            "{name}: not listed, and need not be: Azure's own aliases lead from {zone} into a zone of \
+             its service; forward it, and the chain ends in the private address"
+        );
+        return Complaint { severity: Severity::Noted, source, text };
+    }
+    Complaint { severity: Severity::LeftOut, source, text: format!("{name}: {why}") }
+}
+
+/// The zone of a name that has no private form of its own, as Azure's aliases lead away from it.
+fn led_elsewhere(fqdn: &str) -> Option<&'static str> {
+    let zones = catalog::services().iter().flat_map(|service| service.also_public);
+    let below = |zone: &&&str| fqdn.strip_suffix(**zone).is_some_and(|front| front.ends_with('.'));
+    zones.copied().find(|zone| below(&zone))
 }
 
 /// A note about zones that are a pair only because one address has a name in both.
