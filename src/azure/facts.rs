@@ -172,7 +172,15 @@ impl std::fmt::Display for ResourceId {
 /// A name of the files: lower case, without a final dot.
 pub(super) fn fqdn(text: &str, source: &Source, log: &mut Log) -> Option<String> {
     match text.trim().parse::<Name>() {
-        Ok(name) if name.label_count() > 1 => Some(name.to_string()),
+        Ok(name) if name.label_count() > 1 => {
+            let name = name.to_string();
+            if name.contains(|c: char| !c.is_ascii_alphanumeric() && !"-_.*".contains(c)) {
+                let text = "has a character that no name of Azure's has; a placeholder?";
+                log.left_out(source, format!("\"{}\" {text}", shown(&name)));
+                return None;
+            }
+            Some(name)
+        }
         Ok(_) => {
             log.left_out(source, format!("\"{}\" is no full domain name", shown(text)));
             None

@@ -1,9 +1,16 @@
 //! Files that nobody means well with: no panic, no endless work, and always a complaint.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
+use privatelinkd::addresses::Class;
 use privatelinkd::azure::{self, Extent, Inventory};
 use privatelinkd::config;
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+
+/// Zones of somebody's own: all would be looked through for each name, if anything was.
+const ZONES: usize = 2_000;
 
 fn import(text: &str) -> (Inventory, String) {
     let files = [("f.json".to_owned(), text.to_owned())];
@@ -53,8 +60,11 @@ fn deep_nesting_is_refused() {
 
 #[test]
 fn huge_texts_are_cut_in_messages_and_refused_as_names() {
-    let huge = "ä\u{1b}".repeat(2_500_000);
-    let (inventory, toml) = import(&endpoint(&huge, "acct.blob.core.windows.net"));
+    let huge = "ä\u{1b}".repeat(3_500_000);
+    let named = endpoint("pe", "acct.blob.core.windows.net");
+    let name = format!("\"name\":{}", serde_json::json!(huge));
+    let (inventory, toml) = import(&named.replacen("\"name\":\"pe\"", &name, 1));
+    assert_eq!(inventory.endpoints[0].name.len(), huge.len());
     assert!(toml.lines().all(|line| line.len() < 2_000), "a line of a comment is too long");
     assert!(!toml.contains('\u{1b}'));
     assert_eq!(inventory.endpoints.len(), 1);
@@ -74,7 +84,7 @@ fn many_unknown_objects_cost_a_thousand_complaints() {
 #[test]
 fn many_zones_and_endpoints_take_no_time_worth_a_word() {
     let mut text = String::from("[");
-    for number in 0..5_000 {
+    for number in 0..ZONES {
         // Zones of their own, names that clash, and addresses that several have.
         let zone = format!("privatelink.z{number}.example");
         let address = format!("10.0.{}.{}", number % 7, number % 251);
@@ -88,8 +98,8 @@ fn many_zones_and_endpoints_take_no_time_worth_a_word() {
     text.pop();
     text.push(']');
     let (inventory, toml) = import(&text);
-    assert!(inventory.endpoints.len() >= 5_000, "{}", inventory.endpoints.len());
-    assert!(toml.matches("[[private-link]]").count() == 5_000);
+    assert!(inventory.endpoints.len() >= ZONES, "{}", inventory.endpoints.len());
+    assert!(toml.matches("[[private-link]]").count() == ZONES);
 }
 
 #[test]
@@ -106,4 +116,59 @@ fn texts_of_the_files_stay_inside_strings_and_comments() {
             report.config.unwrap_or_else(|| panic!("{:?}\n{fragment}", report.diagnostics));
         assert_eq!((config.forwards.len(), config.private_links[0].endpoints.len()), (1, 1));
     }
+}
+
+/// Rounds of [`files_with_any_change_do_no_worse_than_complain`].
+const ROUNDS: usize = 1_500;
+
+#[test]
+fn files_with_any_change_do_no_worse_than_complain() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds/import");
+    let seeds = std::fs::read_dir(folder)
+        .expect("seeds")
+        .map(|entry| std::fs::read_to_string(entry.expect("an entry").path()).expect("a seed"));
+    let mut seeds: Vec<String> = seeds.collect();
+    seeds.sort_unstable();
+    assert!(seeds.len() >= 5);
+    let mut random = StdRng::seed_from_u64(7);
+    let mut usable = 0;
+    for round in 0..ROUNDS {
+        let mut octets = seeds[round % seeds.len()].clone().into_bytes();
+        for _ in 0..random.random_range(1..4) {
+            let at = random.random_range(0..octets.len());
+            match random.random_range(0..4) {
+                0 => octets[at] = random.random_range(32..127),
+                1 => drop(octets.remove(at)),
+                2 => {
+                    let digit = b'0' + random.random_range(0..10);
+                    if octets[at].is_ascii_digit() {
+                        octets[at] = digit;
+                    }
+                }
+                _ => {
+                    let end = (at + random.random_range(1..40)).min(octets.len());
+                    let piece = octets[at..end].to_vec();
+                    let to = random.random_range(0..octets.len());
+                    octets.splice(to..to, piece);
+                }
+            }
+        }
+        let text = String::from_utf8(octets).expect("ASCII");
+        let (first, second) = text.split_once("\n---\n").unwrap_or((&text, ""));
+        let file = |name: &str, text: &str| (name.to_owned(), text.to_owned());
+        let [a, b] = [file("a", first), file("b", second)];
+        let inventory = azure::read(&[a.clone(), b.clone()]);
+        assert_eq!(azure::read(&[b, a]), inventory, "{text}");
+        let records = inventory.endpoints.iter().flat_map(|endpoint| &endpoint.records);
+        for record in records {
+            assert!(record.addresses.iter().all(|a| Class::of(*a) == Class::Private), "{text}");
+        }
+        let fragment = azure::fragment(&inventory, &[], Extent::Whole).expect("no sites").text;
+        if !fragment.is_empty() {
+            usable += 1;
+            let report = config::read(&fragment);
+            assert!(report.config.is_some(), "{:?}\n{text}\n{fragment}", report.diagnostics);
+        }
+    }
+    assert!(usable > ROUNDS / 10, "only {usable} came to a configuration");
 }

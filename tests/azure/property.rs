@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::shapes::{Made, Style};
 
 /// Worlds that are tried; each has up to [`MAX_ENDPOINTS`].
-const WORLDS: u64 = 300;
+const WORLDS: u64 = 100;
 const MAX_ENDPOINTS: usize = 8;
 
 /// Target, group, public and private zone; `{}` stands for a region.

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use super::Listed;
 use super::sites::Sites;
-use crate::azure::log::shown;
-use crate::azure::model::{Complaint, Inventory, Severity};
+use crate::azure::log::{Log, shown};
+use crate::azure::model::Inventory;
 
 /// Most endpoints that a complaint about one name repeats.
 const MAX_SHOWN: usize = 4;
@@ -16,7 +16,7 @@ pub(super) fn settle(
     inventory: &Inventory,
     sites: &Sites,
     listed: Vec<Listed>,
-    complaints: &mut Vec<Complaint>,
+    log: &mut Log,
 ) -> Vec<Listed> {
     let mut by_name: BTreeMap<String, Vec<Listed>> = BTreeMap::new();
     for name in listed {
@@ -26,7 +26,7 @@ pub(super) fn settle(
     for (name, mut all) in by_name {
         all.sort_by_key(|listed| listed.endpoint);
         if is_divided(&all, sites) {
-            complaints.push(divided(&name, &all, inventory));
+            complain(&name, &all, inventory, log);
             continue;
         }
         // A name stands in one entry, though several services may have its zone.
@@ -63,7 +63,7 @@ fn is_divided(all: &[Listed], sites: &Sites) -> bool {
     })
 }
 
-fn divided(name: &str, all: &[Listed], inventory: &Inventory) -> Complaint {
+fn complain(name: &str, all: &[Listed], inventory: &Inventory, log: &mut Log) {
     let mut endpoints: Vec<String> = Vec::new();
     for listed in all.iter().take(MAX_SHOWN) {
         let endpoint = inventory.endpoints.get(listed.endpoint);
@@ -74,15 +74,13 @@ fn divided(name: &str, all: &[Listed], inventory: &Inventory) -> Complaint {
     }
     let more = all.len().saturating_sub(MAX_SHOWN);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    let source = all.iter().filter_map(|listed| listed.sources.first()).min();
-    let source = source
-        .cloned()
-        .unwrap_or_else(|| crate::azure::model::Source { file: String::new(), at: String::new() });
+    let first = all.iter().filter_map(|listed| listed.sources.first()).min();
+    let Some(source) = first else { return };
     let text = format!(
         "{}: the same clients would have two answers: {}{more}; give the endpoints different \
          clients with --sites ENDPOINT-OR-REGION=NETWORK, or leave the old one out",
         shown(name),
         endpoints.join("; "),
     );
-    Complaint { severity: Severity::LeftOut, source, text }
+    log.left_out(source, text);
 }

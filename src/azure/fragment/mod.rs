@@ -13,6 +13,7 @@ mod write;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use super::log::Log;
 use super::model::{Complaint, Inventory, Source};
 use crate::catalog::Service;
 
@@ -43,14 +44,15 @@ pub fn fragment(
     extent: Extent,
 ) -> Result<Fragment, SitesError> {
     let sites = sites::assign(inventory, sites)?;
-    let mut complaints = Vec::new();
-    let listed = place::all(inventory, &mut complaints);
-    let listed = conflicts::settle(inventory, &sites, listed, &mut complaints);
+    let mut log = Log::new();
+    let listed = place::all(inventory, &mut log);
+    let listed = conflicts::settle(inventory, &sites, listed, &mut log);
     let entries = entries(listed);
     let text = match entries.is_empty() {
         true => String::new(),
         false => write::all(inventory, &sites, &entries, extent),
     };
+    let mut complaints = log.into_complaints("all files together");
     complaints.sort_unstable();
     Ok(Fragment { text, complaints })
 }

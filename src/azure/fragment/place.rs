@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Entry, Listed};
-use crate::azure::log::shown;
-use crate::azure::model::{Complaint, Endpoint, Inventory, Record, Severity};
+use crate::azure::log::{Log, shown};
+use crate::azure::model::{Endpoint, Inventory, Record};
 use crate::azure::names::{Hints, Names, is_zone, places};
 use crate::catalog::{self, Place};
 use crate::config::limits::MAX_ADDRESSES;
@@ -14,7 +14,7 @@ use crate::wire::Name;
 const REGION_VARIABLES: [&str; 2] = ["regionName", "region"];
 
 /// All records that can be placed, in the inventory's order.
-pub(super) fn all(inventory: &Inventory, complaints: &mut Vec<Complaint>) -> Vec<Listed> {
+pub(super) fn all(inventory: &Inventory, log: &mut Log) -> Vec<Listed> {
     let names = Names::new(inventory.pairs.iter().cloned());
     let mut used: BTreeSet<(&str, String)> = BTreeSet::new();
     let mut listed = Vec::new();
@@ -28,7 +28,7 @@ pub(super) fn all(inventory: &Inventory, complaints: &mut Vec<Complaint>) -> Vec
             for record in &endpoint.records {
                 match place(index, endpoint, record, &bound, &names, &used) {
                     Ok(name) => listed.push(name),
-                    Err(why) => complaints.push(complaint(record, &why)),
+                    Err(why) => complain(record, &why, log),
                 }
             }
         }
@@ -38,44 +38,45 @@ pub(super) fn all(inventory: &Inventory, complaints: &mut Vec<Complaint>) -> Vec
             }
         }
     }
-    complaints.extend(listed.iter().filter_map(unusual));
+    listed.iter().for_each(|name| note_unusual(name, log));
     listed
 }
 
-/// A complaint about a record that is not listed.
-fn complaint(record: &Record, why: &str) -> Complaint {
+/// Complains about a record that is not listed.
+fn complain(record: &Record, why: &str, log: &mut Log) {
     let name = shown(&record.fqdn);
-    let source = record.source.clone();
-    if let Some(zone) = led_elsewhere(&record.fqdn) {
-        let text = format!(
-            "{name}: not listed, and need not be: Azure's own aliases lead from {zone} into a zone of \
-             its service; forward it, and the chain ends in the private address"
-        );
-        return Complaint { severity: Severity::Noted, source, text };
+    match led_elsewhere(&record.fqdn) {
+        Some(zone) => log.noted(
+            &record.source,
+            format!(
+                "{name}: not listed, and need not be: Azure's own aliases lead from {zone} into a \
+                 zone of its service; forward it, and the chain ends in the private address"
+            ),
+        ),
+        None => log.left_out(&record.source, format!("{name}: {why}")),
     }
-    Complaint { severity: Severity::LeftOut, source, text: format!("{name}: {why}") }
 }
 
 /// The zone of a name that has no private form of its own, as Azure's aliases lead away from it.
 fn led_elsewhere(fqdn: &str) -> Option<&'static str> {
-    let zones = catalog::services().iter().flat_map(|service| service.also_public);
-    let below = |zone: &&&str| fqdn.strip_suffix(**zone).is_some_and(|front| front.ends_with('.'));
-    zones.copied().find(|zone| below(&zone))
+    let mut zones = catalog::services().iter().flat_map(|service| service.also_public);
+    let below = |zone: &&str| fqdn.strip_suffix(zone).is_some_and(|front| front.ends_with('.'));
+    zones.find(|zone| below(zone)).copied()
 }
 
-/// A note about zones that are a pair only because one address has a name in both.
-fn unusual(name: &Listed) -> Option<Complaint> {
-    let Entry::Zones { public_zone, private_zone } = &name.entry else { return None };
-    if *private_zone == format!("privatelink.{public_zone}") {
-        return None;
-    }
+/// Notes zones that are a pair only because one address has a name in both.
+fn note_unusual(name: &Listed, log: &mut Log) {
+    let Entry::Zones { public_zone, private_zone } = &name.entry else { return };
+    let usual = *private_zone == format!("privatelink.{public_zone}");
+    let Some(source) = name.sources.first().filter(|_| !usual) else { return };
     let (public, private) = (shown(public_zone), shown(private_zone));
-    let text = format!(
-        "{public} and {private} are taken for a public zone and its private one, as this name \
-         stands in both with the same address; `privatelinkd check` warns of the pair"
+    log.noted(
+        source,
+        format!(
+            "{public} and {private} are taken for a public zone and its private one, as this name \
+             stands in both with the same address; `privatelinkd check` warns of the pair"
+        ),
     );
-    let source = name.sources.first()?.clone();
-    Some(Complaint { severity: Severity::Noted, source, text })
 }
 
 /// What the variables of services stand for at one endpoint.
@@ -104,8 +105,9 @@ impl<'e> Bound<'e> {
         let mut variables = BTreeMap::new();
         for name in place.service.variables() {
             let region = || {
+                let is_label = |text: &&str| text.bytes().all(|o| o.is_ascii_alphanumeric());
                 let region = self.region.filter(|_| REGION_VARIABLES.contains(&name));
-                region.map(str::to_owned)
+                region.filter(is_label).map(str::to_owned)
             };
             let elsewhere = || self.by_service.get(&(place.service.name, name)).cloned();
             let value = here.get(name).map(|value| (*value).clone());
@@ -191,9 +193,6 @@ fn check_relative(relative: &str, entry: &Entry) -> Result<(), String> {
     }
     if relative != "*" && relative.split('.').any(|label| label == "*") {
         return Err("a wildcard below the zone; list its names one by one".to_owned());
-    }
-    if relative.contains(['{', '}']) {
-        return Err("a placeholder is left over".to_owned());
     }
     Ok(())
 }
