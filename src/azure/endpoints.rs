@@ -43,8 +43,8 @@ pub(super) fn endpoint(node: &Node<'_>, facts: &mut Facts, log: &mut Log) {
     }
     for interface in node.list("networkInterfaces", log) {
         fact.interfaces.extend(interface.text("id", log).and_then(ResourceId::new));
-        // Resource Graph and `$expand` may bring the whole of it.
-        if interface.has("ipConfigurations") {
+        // `$expand` brings the whole of it.
+        if !interface.list("ipConfigurations", log).is_empty() {
             self::interface(&interface, facts, log);
         }
     }
@@ -108,10 +108,7 @@ pub(super) fn interface(node: &Node<'_>, facts: &mut Facts, log: &mut Log) {
     let configurations = node.list("ipConfigurations", log);
     let of_endpoint = |node: &Node<'_>| node.has("privateLinkConnectionProperties");
     if endpoint.is_none() && !configurations.iter().any(of_endpoint) {
-        log.left_out(
-            node.source(),
-            "a network interface of no private endpoint (no privateLinkConnectionProperties)",
-        );
+        log.passed_by(node.source());
         return;
     }
     if let Some(why) = unfinished(node, log) {

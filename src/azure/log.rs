@@ -14,15 +14,17 @@ pub(super) struct Log {
     complaints: Vec<Complaint>,
     /// How many more there were, and the worst of them.
     more: Option<(usize, Severity)>,
+    /// Network interfaces of something else: how many, and the first.
+    others: Option<(usize, Source)>,
 }
 
 impl Log {
     pub(super) fn new() -> Self {
-        Self { complaints: Vec::new(), more: None }
+        Self { complaints: Vec::new(), more: None, others: None }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.complaints.is_empty()
+        self.complaints.is_empty() && self.others.is_none()
     }
 
     pub(super) fn left_out(&mut self, source: &Source, text: impl Into<String>) {
@@ -37,6 +39,12 @@ impl Log {
         self.say(Severity::Refused, source, text.into());
     }
 
+    /// A network interface of no private endpoint: lists are full of them, so they are only counted.
+    pub(super) fn passed_by(&mut self, source: &Source) {
+        let (count, first) = self.others.take().unwrap_or_else(|| (0, source.clone()));
+        self.others = Some((count + 1, first));
+    }
+
     fn say(&mut self, severity: Severity, source: &Source, text: String) {
         if self.complaints.len() < MAX_COMPLAINTS {
             self.complaints.push(Complaint { severity, source: source.clone(), text });
@@ -49,6 +57,14 @@ impl Log {
     /// All of them; what was too much is counted, at `file`.
     pub(super) fn into_complaints(self, file: &str) -> Vec<Complaint> {
         let mut complaints = self.complaints;
+        complaints.extend(self.others.map(|(count, source)| Complaint {
+            severity: Severity::Noted,
+            source,
+            text: match count {
+                1 => "a network interface of no private endpoint".to_owned(),
+                _ => format!("the first of {count} network interfaces of no private endpoint"),
+            },
+        }));
         complaints.extend(self.more.map(|(count, severity)| Complaint {
             severity,
             source: Source { file: file.to_owned(), at: String::new() },

@@ -43,10 +43,8 @@ pub fn places(fqdn: &str, hints: Hints<'_>) -> Vec<Place> {
         let usual = || format!("{PRIVATE_LABEL}.{}", place.public_zone);
         let unusual = place.role == Role::Private && place.private_zone != usual();
         // Azure calls what a zone is for as the group is called: `blob`, `vault`.
-        let own = service
-            .group_ids
-            .iter()
-            .any(|id| Some(id.as_ref()) == place.public_zone.split('.').next());
+        let own =
+            service.group_ids.iter().any(|id| Some(*id) == place.public_zone.split('.').next());
         let unlikely = (!(kind && group), !kind, !group, unusual, service.pairs.len(), !own);
         (unlikely, service.name, service.cloud)
     });

@@ -25,7 +25,7 @@ pub(super) fn all(
     extent: Extent,
 ) -> String {
     let labels = labels(&inventory.endpoints);
-    let mut text = head(entries, extent);
+    let mut text = head(inventory, entries, extent);
     if extent == Extent::Whole {
         text += LISTEN;
     }
@@ -51,10 +51,12 @@ pub(super) fn all(
     text
 }
 
-fn head(entries: &[Planned], extent: Extent) -> String {
-    let names = entries.iter().flat_map(|planned| planned.endpoints.values().flatten());
-    let files: BTreeSet<&str> =
-        names.flat_map(|name| &name.sources).map(|source| source.file.as_str()).collect();
+fn head(inventory: &Inventory, entries: &[Planned], extent: Extent) -> String {
+    let names = || entries.iter().flat_map(|planned| planned.endpoints.values().flatten());
+    let endpoints = names().filter_map(|name| inventory.endpoints.get(name.endpoint));
+    let sources = endpoints.map(|endpoint| &endpoint.source);
+    let sources = sources.chain(names().flat_map(|name| &name.sources));
+    let files: BTreeSet<&str> = sources.map(|source| source.file.as_str()).collect();
     let mut text = "# What Azure says, read by `privatelinkd import azure` from\n".to_owned();
     for file in files {
         let _infallible = writeln!(text, "#   {}", shown(file));
