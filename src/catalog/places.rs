@@ -53,6 +53,20 @@ static KNOWN: LazyLock<HashMap<&'static str, Vec<Known>>> = LazyLock::new(|| {
     known
 });
 
+/// For each name above public zones, the first of these.
+static BELOW: LazyLock<HashMap<&'static str, (&'static Service, &'static Pair)>> =
+    LazyLock::new(|| {
+        let mut below = HashMap::new();
+        for service in services() {
+            for pair in service.pairs {
+                for (dot, _) in pair.public.match_indices('.') {
+                    below.entry(pair.public.split_at(dot + 1).1).or_insert((service, pair));
+                }
+            }
+        }
+        below
+    });
+
 /// Every service that has a zone above `name`, in either role: the zones with most labels first,
 /// then by the service's name and cloud. A name below both zones of a pair stands in the deeper one.
 ///
@@ -71,14 +85,9 @@ pub fn zones_at(zone: &str) -> Vec<Place> {
     found(zone, str::is_empty)
 }
 
-/// A public zone below `zone`, with its service.
+/// A public zone below `zone`, with its service: the first by the service's name.
 pub fn public_zone_below(zone: &str) -> Option<(&'static Service, &'static Pair)> {
-    let zone = lower(zone);
-    let all = services().iter().flat_map(|service| service.pairs.iter().map(move |p| (service, p)));
-    all.into_iter().find(|(_, pair)| {
-        let front = pair.public.strip_suffix(zone.as_str());
-        front.is_some_and(|front| front.ends_with('.'))
-    })
+    BELOW.get(lower(zone).as_str()).copied()
 }
 
 fn lower(name: &str) -> String {

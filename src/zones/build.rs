@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 
 use super::addresses::Sets;
-use super::{Apex, Endpoint, Node, Role, Zone, Zones};
+use super::{Apex, Endpoint, Node, Owner, Role, Zone, Zones};
 use crate::access::SiteId;
 use crate::config::{self, PrivateLink};
 use crate::wire::{MAX_NAME_OCTETS, Name, NameMap, QName};
@@ -19,9 +19,10 @@ impl Zones {
         let mut shared: Vec<Vec<usize>> = Vec::new();
         for (zone, link) in links.iter().enumerate() {
             for role in ROLES {
-                let first = Apex { zone, role, others: None };
+                let first = Apex { zone, role, shared: None };
                 let apex = apexes.or_insert(&QName::from(apex(link, role)), first);
-                if apex.zone != zone {
+                // Pairs of one entry with the same zone have the same names there.
+                if links.get(apex.zone).is_some_and(|first| first.entry != link.entry) {
                     share(apex, zone, &mut shared);
                 }
             }
@@ -35,23 +36,49 @@ impl Zones {
             build_zone(link, inner)
         });
         let zones = zones.collect();
-        Self { zones, apexes, shared: shared.into_iter().map(Vec::into).collect() }
+        Self { zones, apexes, shared: shared.iter().map(|users| owners(links, users)).collect() }
     }
 }
 
-/// Adds `zone` to those that have this apex after the first.
+/// Adds `zone` to those that have this apex.
 fn share(apex: &mut Apex, zone: usize, shared: &mut Vec<Vec<usize>>) {
-    let place = match apex.others {
+    let place = match apex.shared {
         Some(place) => place.get() as usize,
         None => {
-            shared.push(Vec::new());
-            apex.others = u32::try_from(shared.len()).ok().and_then(NonZeroU32::new);
+            shared.push(vec![apex.zone]);
+            apex.shared = u32::try_from(shared.len()).ok().and_then(NonZeroU32::new);
             shared.len()
         }
     };
-    if let Some(others) = shared.get_mut(place - 1) {
-        others.push(zone);
+    if let Some(users) = shared.get_mut(place - 1) {
+        users.push(zone);
     }
+}
+
+/// Whose each name is of these pairs with a common zone: the one's that lists it, else the first's
+/// that lists one below it.
+fn owners(links: &[PrivateLink], users: &[usize]) -> NameMap<Owner> {
+    let mut owners: NameMap<Owner> = NameMap::default();
+    let users = users.iter().filter_map(|zone| Some((*zone, links.get(*zone)?)));
+    for (zone, link) in users {
+        for (name, _) in link.endpoints.iter().flat_map(|endpoint| endpoint.names.iter()) {
+            let owner = owners.or_insert(&QName::from(name), Owner { zone, listed: true });
+            if !owner.listed {
+                *owner = Owner { zone, listed: true };
+            }
+            for above in names_above(name) {
+                owners.or_insert(&QName::from(&above), Owner { zone, listed: false });
+            }
+        }
+    }
+    owners.shrink_to_fit();
+    owners
+}
+
+/// The names between `name` and the apex that it is relative to.
+fn names_above(name: &Name) -> impl Iterator<Item = Name> {
+    let above = |name: &Name| name.parent().filter(|above| above.label_count() > 0);
+    std::iter::successors(above(name), move |name| above(name))
 }
 
 fn apex(link: &PrivateLink, role: Role) -> &Name {
@@ -119,11 +146,9 @@ fn build_zone(link: &PrivateLink, inner: [Option<&Inner>; 2]) -> Zone {
             (node.public, node.private) = (node.public | public, node.private | private);
             listings.push(Listing { endpoint, ips, before });
             // Names between it and the apex exist, and have nothing unless they are listed too.
-            let mut above = name.parent().filter(|above| above.label_count() > 0);
-            while let Some(name) = above {
-                let node = names.or_insert(&QName::from(&name), Node::default());
+            for above in names_above(name) {
+                let node = names.or_insert(&QName::from(&above), Node::default());
                 (node.public, node.private) = (node.public | public, node.private | private);
-                above = name.parent().filter(|above| above.label_count() > 0);
             }
         }
     }

@@ -24,8 +24,8 @@ pub struct Zones {
     /// Of public and private zones.
     apexes: NameMap<Apex>,
     zones: Box<[Zone]>,
-    /// For each apex of several pairs, all but the first of them, in the file's order.
-    shared: Box<[Box<[usize]>]>,
+    /// For each apex of several pairs, whose the names below it are.
+    shared: Box<[NameMap<Owner>]>,
 }
 
 /// A pair of a public zone P and its private zone Q.
@@ -73,8 +73,16 @@ struct Apex {
     /// The first pair of zones with this one.
     zone: usize,
     role: Role,
-    /// Where the others stand in `shared`, if there are any.
-    others: Option<NonZeroU32>,
+    /// If there are others, which of `shared` is this apex's, counted from 1.
+    shared: Option<NonZeroU32>,
+}
+
+/// Whose a name is that stands below an apex of several pairs.
+#[derive(Clone, Copy, Debug)]
+struct Owner {
+    zone: usize,
+    /// It lists the name; otherwise it is the first that lists one below it.
+    listed: bool,
 }
 
 /// A name that exists below the apex.
@@ -135,31 +143,20 @@ impl Zones {
     /// it is the deeper of the two; the apex of the public zone is found too, but is not ours.
     pub fn find(&self, qname: &QName) -> Option<Found<'_>> {
         let (labels, apex) = self.apexes.deepest(qname)?;
-        let (zone, role) = (self.zones.get(apex.zone)?, apex.role);
+        let at = match apex.shared {
+            Some(shared) => self.owner(shared, qname, labels).unwrap_or(apex.zone),
+            None => apex.zone,
+        };
+        let (zone, role) = (self.zones.get(at)?, apex.role);
         let place = if labels == 0 { Place::Apex } else { zone.place(role, qname, labels) };
-        let found = Found { zone, role, labels, place };
-        match apex.others {
-            Some(others) if !found.is_certain() => Some(self.find_among(others, qname, found)),
-            _ => Some(found),
-        }
+        Some(Found { zone, role, labels, place })
     }
 
-    /// Goes on with the other pairs of an apex: one that lists the name, else one that lists a name
-    /// below it, else `first`.
+    /// The pair that has the name of the first `labels` labels; none where all agree what it gets.
     #[cold]
-    fn find_among<'a>(&'a self, others: NonZeroU32, qname: &QName, first: Found<'a>) -> Found<'a> {
-        let mut best = first;
-        let others = self.shared.get(others.get() as usize - 1).into_iter().flatten();
-        for zone in others.filter_map(|zone| self.zones.get(*zone)) {
-            let found = Found { zone, place: zone.place(first.role, qname, first.labels), ..first };
-            if found.is_certain() {
-                return found;
-            }
-            if found.place == Place::Empty && best.place != Place::Empty {
-                best = found;
-            }
-        }
-        best
+    fn owner(&self, shared: NonZeroU32, qname: &QName, labels: usize) -> Option<usize> {
+        let owners = self.shared.get(shared.get() as usize - 1)?;
+        owners.relative(qname, labels).map(|owner| owner.zone)
     }
 
     /// How many pairs of zones.
@@ -174,15 +171,6 @@ impl Zones {
 }
 
 impl Found<'_> {
-    /// Whether no other pair with the same zone can know better.
-    fn is_certain(&self) -> bool {
-        match self.place {
-            Place::Apex => true,
-            Place::Served(candidates) => !candidates.is_wildcard,
-            Place::Empty | Place::Missing | Place::Foreign => false,
-        }
-    }
-
     /// Whether we answer this name ourselves; the others are forwarded.
     pub fn is_ours(&self) -> bool {
         match self.place {

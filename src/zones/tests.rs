@@ -170,9 +170,10 @@ fn a_name_has_the_addresses_of_each_endpoint_in_the_order_of_the_file() {
     assert_eq!(sets("other"), ["six* fd00::5", "both* 10.1.0.5 fd00::8"]);
 }
 
-/// A pair of zones below `example` that forwards what is not listed.
-fn sharing(public: &str, private: &str, names: &[(&str, &[&str])]) -> PrivateLink {
+/// A pair of zones below `example` that forwards what is not listed, of an entry of its own.
+fn sharing(entry: usize, public: &str, private: &str, names: &[(&str, &[&str])]) -> PrivateLink {
     PrivateLink {
+        entry,
         public_zone: format!("{public}.example").parse().expect("a name"),
         private_zone: format!("{private}.example").parse().expect("a name"),
         unlisted: Unlisted::Forward,
@@ -183,9 +184,9 @@ fn sharing(public: &str, private: &str, names: &[(&str, &[&str])]) -> PrivateLin
 #[test]
 fn pairs_that_share_both_zones_answer_for_each_other() {
     let zones = Zones::new(&[
-        sharing("p", "privatelink.p", &[("one", &["10.9.0.1"]), ("a.two", &["10.9.0.2"])]),
-        sharing("p", "privatelink.p", &[("two", &["10.9.0.3"]), ("x.one", &["10.9.0.4"])]),
-        sharing("p", "privatelink.p", &[("three", &["10.9.0.5"]), ("a.four", &["10.9.0.6"])]),
+        sharing(0, "p", "privatelink.p", &[("one", &["10.9.0.1"]), ("a.two", &["10.9.0.2"])]),
+        sharing(1, "p", "privatelink.p", &[("two", &["10.9.0.3"]), ("x.one", &["10.9.0.4"])]),
+        sharing(2, "p", "privatelink.p", &[("three", &["10.9.0.5"]), ("a.four", &["10.9.0.6"])]),
     ]);
     for (zone, role) in [("p.example", "Public"), ("privatelink.p.example", "Private")] {
         let at = |name: &str| place(&zones, &format!("{name}.{zone}"));
@@ -205,10 +206,10 @@ fn pairs_that_share_both_zones_answer_for_each_other() {
 #[test]
 fn one_public_zone_may_lead_into_two_private_ones_and_two_into_one() {
     let zones = Zones::new(&[
-        sharing("wvd", "global.wvd", &[("rdweb", &["10.9.0.1"])]),
-        sharing("wvd", "privatelink.wvd", &[("feed", &["10.9.0.2"])]),
-        sharing("vault", "privatelink.core", &[("v", &["10.9.0.3"])]),
-        sharing("core", "privatelink.core", &[("v", &["10.9.0.3"])]),
+        sharing(0, "wvd", "global.wvd", &[("rdweb", &["10.9.0.1"])]),
+        sharing(1, "wvd", "privatelink.wvd", &[("feed", &["10.9.0.2"])]),
+        sharing(2, "vault", "privatelink.core", &[("v", &["10.9.0.3"])]),
+        sharing(3, "core", "privatelink.core", &[("v", &["10.9.0.3"])]),
     ]);
     let private = |name: &str| {
         let found = zones.find(&qname(&format!("{name}.example"))).expect("a zone");
@@ -227,9 +228,9 @@ fn one_public_zone_may_lead_into_two_private_ones_and_two_into_one() {
 #[test]
 fn what_lies_in_a_zone_inside_a_shared_one_belongs_to_that() {
     let zones = Zones::new(&[
-        sharing("p", "privatelink.p", &[("one", &["10.9.0.1"])]),
-        sharing("p", "privatelink.p", &[("x.inner", &["10.9.0.2"])]),
-        sharing("inner.p", "privatelink.inner.p", &[("y", &["10.9.0.3"])]),
+        sharing(0, "p", "privatelink.p", &[("one", &["10.9.0.1"])]),
+        sharing(1, "p", "privatelink.p", &[("x.inner", &["10.9.0.2"])]),
+        sharing(2, "inner.p", "privatelink.inner.p", &[("y", &["10.9.0.3"])]),
     ]);
     assert_eq!(place(&zones, "x.inner.p.example"), "Public 1 foreign");
     assert_eq!(place(&zones, "y.inner.p.example"), "Public 1 10.9.0.3");

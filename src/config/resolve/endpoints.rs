@@ -1,5 +1,5 @@
-//! Endpoints of one private-link zone: who they are for, what they list, and that every client gets
-//! one answer for one name.
+//! Endpoints of one entry: who they are for, what they list, and that every client gets one answer
+//! for one name.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

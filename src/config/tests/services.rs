@@ -85,9 +85,13 @@ fn variables_are_asked_for_with_what_to_write() {
         named("service = 'backup'", &[(E, 6, KEY, "{ regionCode = \"we\" }")]),
     ]);
     // Which zones there are is not known, but the name's fault is not that.
-    let long = "a".repeat(64);
-    let text = entry(&format!("service = 'aks'\nvariables = {{ regionName = '{long}' }}"), NAMES);
-    let report = super::read(&rest(&text, &[]).text);
+    let of_octets = |octets: usize| {
+        let value = "a".repeat(octets);
+        let text = format!("service = 'aks'\nvariables = {{ regionName = '{value}' }}");
+        super::read(&rest(&entry(&text, NAMES), &[]).text)
+    };
+    assert_eq!(of_octets(63).diagnostics, []);
+    let report = of_octets(64);
     assert!(report.diagnostics.iter().all(|d| d.message.contains("write one label")));
     assert_eq!(report.diagnostics.len(), 1);
 }
