@@ -9,7 +9,7 @@ use super::facts::{
 };
 use super::log::{Log, shown};
 use super::members::complain_of_missing_members;
-use super::model::{Endpoint, Inventory, Source};
+use super::model::{Endpoint, Inventory, LeftOut, Record, Source};
 use super::names::{Hints, Names};
 
 /// Most names of an endpoint that a complaint repeats.
@@ -76,6 +76,17 @@ impl Assembly {
         self.absorb(fact.said);
     }
 
+    fn endpoint(self, records: Vec<Record>) -> Endpoint {
+        Endpoint {
+            name: self.name,
+            region: self.region,
+            resource_type: self.resource_type,
+            group_ids: self.group_ids,
+            records,
+            source: self.source,
+        }
+    }
+
     fn absorb_interface(&mut self, fact: InterfaceFact) {
         self.region = self.region.take().or(fact.region);
         self.addresses.extend(fact.addresses);
@@ -133,13 +144,14 @@ pub(super) fn join(facts: Facts, log: &mut Log) -> Inventory {
 
     let mut inventory = Inventory::default();
     for (_, assembly) in joined.all {
-        if let Some(endpoint) = finish(assembly, &names, log) {
+        if let Some(endpoint) = finish(assembly, &names, &mut inventory.left_out, log) {
             complain_of_missing_members(&endpoint, &requirements, log);
             inventory.endpoints.push(endpoint);
         }
     }
     let key = |e: &Endpoint| (e.name.clone(), e.region.clone(), e.source.clone());
     inventory.endpoints.sort_by_cached_key(key);
+    inventory.left_out.sort_by_cached_key(|left_out| key(&left_out.endpoint));
     inventory.pairs = names.into_pairs();
     inventory
 }
@@ -325,8 +337,13 @@ fn some_names(said: &[Said]) -> String {
     if shown.is_empty() { String::new() } else { format!(" ({})", shown.join(", ")) }
 }
 
-/// The endpoint, or nothing when it must not be used; that has been said then.
-fn finish(mut assembly: Assembly, names: &Names, log: &mut Log) -> Option<Endpoint> {
+/// The endpoint; one that must not be used goes to `left_out`, and that has been said then.
+fn finish(
+    mut assembly: Assembly,
+    names: &Names,
+    left_out: &mut Vec<LeftOut>,
+    log: &mut Log,
+) -> Option<Endpoint> {
     let name = match assembly.name.as_str() {
         "" => "(unnamed)".to_owned(),
         name => shown(name),
@@ -336,6 +353,10 @@ fn finish(mut assembly: Assembly, names: &Names, log: &mut Log) -> Option<Endpoi
         for (source, why) in &assembly.unfit {
             log.left_out(source, format!("private endpoint {name}{listed}: {why}"));
         }
+        let why: Vec<_> = assembly.unfit.iter().map(|(_, why)| why.clone()).collect();
+        // What they disagree about changes nothing.
+        let records = agree(&assembly, names, &mut Log::new());
+        left_out.push(LeftOut { endpoint: assembly.endpoint(records), why: why.join("; ") });
         return None;
     }
     if assembly.said.is_empty() {
@@ -345,10 +366,14 @@ fn finish(mut assembly: Assembly, names: &Names, log: &mut Log) -> Option<Endpoi
             &assembly.hint
         };
         log.left_out(&assembly.source, format!("private endpoint {name}: {hint}"));
+        let why = "no file has its names".to_owned();
+        left_out.push(LeftOut { endpoint: assembly.endpoint(Vec::new()), why });
         return None;
     }
     let records = agree(&assembly, names, log);
     if records.is_empty() {
+        let why = "the files disagree about its names".to_owned();
+        left_out.push(LeftOut { endpoint: assembly.endpoint(records), why });
         return None;
     }
     if !assembly.state_known && !assembly.is_zone {
@@ -365,12 +390,5 @@ fn finish(mut assembly: Assembly, names: &Names, log: &mut Log) -> Option<Endpoi
     assembly.group_ids.extend(groups);
     assembly.group_ids.sort_unstable();
     assembly.group_ids.dedup();
-    Some(Endpoint {
-        name: assembly.name,
-        region: assembly.region,
-        resource_type: assembly.resource_type,
-        group_ids: assembly.group_ids,
-        records,
-        source: assembly.source,
-    })
+    Some(assembly.endpoint(records))
 }

@@ -28,7 +28,7 @@ mod tests;
 
 pub use fragment::{Extent, Fragment, SiteSpec, SitesError, fragment};
 pub use load::{LoadError, MAX_FILE_OCTETS, decode, load};
-pub use model::{Complaint, Endpoint, Inventory, Record, Severity, Source, ZonePair};
+pub use model::{Complaint, Endpoint, Inventory, LeftOut, Record, Severity, Source, ZonePair};
 pub use names::{Hints, places};
 
 use facts::Facts;

@@ -7,9 +7,12 @@ use serde::Serialize;
 
 /// All that the files say.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct Inventory {
     /// Usable endpoints, sorted by name; those that complaints leave out are not among them.
     pub endpoints: Vec<Endpoint>,
+    /// Those that are left out, as far as the files tell their names and addresses.
+    pub left_out: Vec<LeftOut>,
     /// What was refused, left out or doubtful, by file and place.
     pub complaints: Vec<Complaint>,
     /// Zones that the catalogue lacks, as the files show them to belong together; sorted.
@@ -42,6 +45,16 @@ pub struct Endpoint {
     pub records: Vec<Record>,
     /// Where it stands.
     pub source: Source,
+}
+
+/// An endpoint that must not be served.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct LeftOut {
+    /// The endpoint.
+    pub endpoint: Endpoint,
+    /// Why, in few words: `its connection is Rejected`.
+    pub why: String,
 }
 
 /// A name and its addresses.
