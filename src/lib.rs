@@ -14,6 +14,7 @@ pub mod catalog;
 pub mod cli;
 pub mod config;
 pub mod dnssec;
+pub mod drift;
 pub mod engine;
 pub mod forward;
 pub mod listeners;

@@ -19,7 +19,7 @@ pub struct Expectation {
 
 impl Snapshot {
     /// Asks as `client` would over TCP, from the tables alone; gives the verdict and the reply.
-    fn try_query(&self, client: IpAddr, qname: &Name, qtype: Rtype) -> (Verdict, Vec<u8>) {
+    pub fn try_query(&self, client: IpAddr, qname: &Name, qtype: Rtype) -> (Verdict, Vec<u8>) {
         let asked = Asked { client, transport: Transport::Tcp, now: Instant::now(), rotation: 0 };
         let (query, mut reply) = (query_message(0, qname, qtype, false), Vec::new());
         let verdict = decide(self, &asked, &query, &mut reply, &mut Silent);

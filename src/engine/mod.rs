@@ -35,7 +35,7 @@ pub use expect::{Expectation, query_message};
 pub use explain::{Ask, Conclusion, Explanation};
 pub use fetch::Remembered;
 pub use recorder::{Recorder, Silent, Step, Steps, UpstreamState};
-pub use shown::{Shown, ShownRecord, Undecodable};
+pub use shown::{Shown, ShownRecord, Undecodable, printable};
 pub use snapshot::Snapshot;
 pub use worker::{Shared, Worker};
 
