@@ -3,6 +3,7 @@
 //! The only floor that prints. Answers go to stdout, errors to stderr; `--json` for scripts.
 
 mod check;
+mod drift;
 mod explain;
 mod import;
 mod query;
@@ -40,6 +41,7 @@ enum Command {
     Check(check::Args),
     Explain(explain::Args),
     Query(query::Args),
+    Drift(drift::Args),
     Import(import::Args),
     Services(services::Args),
     /// Print a shell completion script.
@@ -70,6 +72,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Query(args) => query::run(&args),
+        Command::Drift(args) => drift::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Services(args) => services::run(&args),
         Command::Completions { shell } => {
@@ -81,14 +84,19 @@ pub fn main() -> ExitCode {
         Command::Man => man(),
     };
     outcome.unwrap_or_else(|error| {
-        // Broken pipes are how `| head` ends a program.
-        if error.downcast_ref::<std::io::Error>().map(std::io::Error::kind)
-            != Some(std::io::ErrorKind::BrokenPipe)
-        {
-            complain(&format!("privatelinkd: {error:#}"));
-        }
+        complain_of(&error);
         ExitCode::FAILURE
     })
+}
+
+/// Says why a command could not do its work.
+fn complain_of(error: &anyhow::Error) {
+    // Broken pipes are how `| head` ends a program.
+    if error.downcast_ref::<std::io::Error>().map(std::io::Error::kind)
+        != Some(std::io::ErrorKind::BrokenPipe)
+    {
+        complain(&format!("privatelinkd: {error:#}"));
+    }
 }
 
 fn man() -> anyhow::Result<ExitCode> {
