@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::probes::{AllDown, Probe, Probes};
 use super::upstreams::UpstreamSource;
 use crate::wire::{Name, Rtype};
 
@@ -21,6 +22,8 @@ pub struct Config {
     pub sites: Vec<Site>,
     /// Private-link zones.
     pub private_links: Vec<PrivateLink>,
+    /// How endpoints are probed.
+    pub probes: Probes,
     /// Forward rules.
     pub forwards: Vec<Forward>,
     /// The cache.
@@ -88,6 +91,8 @@ pub struct PrivateLink {
     pub negative_ttl_seconds: u32,
     /// A public address in an upstream's answer for a name of these zones is refused.
     pub require_private: bool,
+    /// What a name gets while every address of it is down.
+    pub all_down: AllDown,
     /// In the file's order; at least one.
     pub endpoints: Vec<Endpoint>,
 }
@@ -114,6 +119,8 @@ pub struct Endpoint {
     pub addresses: Vec<IpAddr>,
     /// Relative to the zone.
     pub names: Names,
+    /// What is tried at each address; `None`: nothing, and all count as up.
+    pub probe: Option<Probe>,
 }
 
 /// Names with their addresses, at least one each; all addresses lie in one piece, as there may be

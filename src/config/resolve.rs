@@ -3,6 +3,7 @@
 mod endpoints;
 mod forwards;
 mod listed;
+mod probes;
 mod zones;
 
 use std::collections::{HashMap, HashSet};
@@ -48,6 +49,7 @@ pub(super) fn resolve(spec: Spec, findings: &mut Findings<'_>) -> Config {
     forwards::check(&spec.forwards, &spec.listen, findings);
     forwards::warn_of_unused_dnssec(&spec.forwards, spec.dnssec.as_ref(), findings);
     zones::warn_of_uncovered_forwarding(&spec.private_links, &spec.forwards, findings);
+    probes::check(&spec, findings);
     listeners(&spec, findings);
     admin(&spec, findings);
     let private_links = zones::resolve(spec.private_links, &site_index, findings);
@@ -56,6 +58,7 @@ pub(super) fn resolve(spec: Spec, findings: &mut Findings<'_>) -> Config {
         access,
         sites: spec.sites.into_iter().filter_map(site).collect(),
         private_links,
+        probes: probes::resolve(spec.probes),
         forwards: spec.forwards.into_iter().map(forwards::resolve).collect(),
         cache: spec.cache,
         dnssec: spec.dnssec.map(dnssec).unwrap_or_default(),

@@ -4,9 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::{
-    Access, CacheConfig, Config, Dnssec, DnssecConfig, Endpoint, Forward, Limits, Listen, Log,
-    LogFormat, LogLevel, LogQueries, Names, Policy, PrivateLink, Refused, Unlisted, UpstreamServer,
-    UpstreamSource, limits,
+    Access, AllDown, CacheConfig, Config, Dnssec, DnssecConfig, Endpoint, Forward, Limits, Listen,
+    Log, LogFormat, LogLevel, LogQueries, Names, Policy, PrivateLink, Probes, Refused, Unlisted,
+    UpstreamServer, UpstreamSource, limits,
 };
 use crate::wire::{Name, Rtype};
 
@@ -28,6 +28,7 @@ pub(crate) fn minimal() -> Config {
             &["10.1.0.5"],
             &[("api", &["10.1.0.5"]), ("data.westeurope", &["10.1.0.6"])],
         )])],
+        probes: Probes::default(),
         forwards: Vec::new(),
         cache: CacheConfig {
             size_octets: 1 << 20,
@@ -81,6 +82,7 @@ pub(crate) fn defender(endpoints: Vec<Endpoint>) -> PrivateLink {
         ttl_seconds: 60,
         negative_ttl_seconds: 10,
         require_private: false,
+        all_down: AllDown::ServeAll,
         endpoints,
     }
 }
@@ -104,5 +106,6 @@ pub(crate) fn endpoint(
         sites: sites.to_vec(),
         addresses: ips(addresses),
         names: listed,
+        probe: None,
     }
 }

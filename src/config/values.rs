@@ -1,5 +1,6 @@
 //! Single values: from a text to what it means, or to what should be written instead.
 
+mod probe;
 mod upstream;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -13,6 +14,7 @@ use super::findings::Problem;
 use super::limits::{CACHE_SIZE_MAX, CACHE_SIZE_MIN, TimeRange};
 use crate::addresses::Class;
 use crate::wire::{Name, Rtype};
+pub(super) use probe::{WANTED_ENDPOINT_PROBE, endpoint_probe};
 pub(super) use upstream::{WANTED_UPSTREAM, upstream};
 
 /// Port of plain DNS (RFC 1035 §4.2).

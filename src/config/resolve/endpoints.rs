@@ -66,6 +66,7 @@ pub(super) fn resolve(spec: EndpointSpec, sites: &SiteIndex) -> Option<Endpoint>
         sites: spec.sites.items.iter().filter_map(site).collect(),
         addresses: spec.addresses.values(),
         names: spec.names.values(),
+        probe: spec.probe.or(None),
     })
 }
 
@@ -233,22 +234,24 @@ fn check_wildcards(spec: &PrivateLinkSpec, top: Path<'_>, findings: &mut Finding
     if spec.unlisted.good().is_some_and(|at| at.value != Unlisted::Wildcard) {
         return;
     }
-    let mut taken: HashMap<Scope<'_>, Span> = HashMap::new();
+    let mut taken: HashMap<Scope<'_>, (Span, bool)> = HashMap::new();
     for (index, endpoint) in spec.endpoints.iter().enumerate() {
         let Some(span) = endpoint.addresses.span else { continue };
         let scopes = scopes(endpoint);
         let before = scopes.iter().find_map(|scope| taken.get(scope).copied());
-        if let Some(first) = before.filter(|_| scopes.iter().all(|s| taken.contains_key(s))) {
+        // Behind those that are probed, it stands by.
+        let is_taken = |scope| taken.get(scope).is_some_and(|(_, is_probed)| !is_probed);
+        if let Some((first, _)) = before.filter(|_| scopes.iter().all(is_taken)) {
             let line = findings.line(first);
             let problem = format!(
                 "not used: all its clients have the addresses of another endpoint (line {line}) \
-                 before these; give it other sites"
+                 before these; give it other sites, or that one a probe"
             );
             let path = top.item(index, spec.endpoints.len());
             findings.warn(path.key("addresses"), span, Problem::new(problem));
         }
         for scope in scopes {
-            taken.entry(scope).or_insert(span);
+            taken.entry(scope).or_insert((span, endpoint.is_probed()));
         }
     }
 }

@@ -7,6 +7,7 @@ use super::endpoints;
 use crate::catalog::{self, Service};
 use crate::config::findings::{Findings, Path, Problem, Span};
 use crate::config::model::{PrivateLink, Unlisted};
+use crate::config::probes::AllDown;
 use crate::config::spec::{ForwardSpec, PrivateLinkSpec};
 use crate::config::suggest::did_you_mean;
 use crate::config::table::{At, Field};
@@ -50,6 +51,7 @@ fn private_link(spec: PrivateLinkSpec, zones: Zones, sites: &SiteIndex) -> Priva
         ttl_seconds: spec.ttl_seconds,
         negative_ttl_seconds: spec.negative_ttl_seconds,
         require_private: spec.require_private.or(false),
+        all_down: spec.all_down.or(AllDown::ServeAll),
         endpoints: spec
             .endpoints
             .into_iter()
@@ -258,6 +260,21 @@ fn report_zones_twice(all: &[Option<Zones>], findings: &mut Findings<'_>) -> boo
     twice
 }
 
+/// The zones of an entry, as far as they are known, the public one first.
+pub(super) fn names_of(spec: &PrivateLinkSpec) -> Vec<Name> {
+    let service = spec.service.good().and_then(|at| catalog::find(&at.value));
+    match service {
+        Some(service) => [service.public_zone, service.private_zone]
+            .iter()
+            .filter_map(|zone| zone.parse().ok())
+            .collect(),
+        None => [&spec.public_zone, &spec.private_zone]
+            .iter()
+            .filter_map(|field| field.good().map(|at| at.value.clone()))
+            .collect(),
+    }
+}
+
 /// `unlisted = "forward"` needs somewhere to forward to.
 pub(super) fn warn_of_uncovered_forwarding(
     links: &[PrivateLinkSpec],
@@ -273,17 +290,7 @@ pub(super) fn warn_of_uncovered_forwarding(
         let Some(unlisted) = spec.unlisted.good().filter(|at| at.value == Unlisted::Forward) else {
             continue;
         };
-        let service = spec.service.good().and_then(|at| catalog::find(&at.value));
-        let zones: Vec<Name> = match service {
-            Some(service) => [service.public_zone, service.private_zone]
-                .iter()
-                .filter_map(|zone| zone.parse().ok())
-                .collect(),
-            None => [&spec.public_zone, &spec.private_zone]
-                .iter()
-                .filter_map(|field| field.good().map(|at| at.value.clone()))
-                .collect(),
-        };
+        let zones = names_of(spec);
         let lost = zones.iter().find(|zone| rules.deepest(&QName::from(*zone)).is_none());
         if let Some(lost) = lost {
             let path = top.item(index, links.len());

@@ -9,6 +9,7 @@ use super::{ENDPOINT, MANY, PRIVATE_LINK, endpoint_addresses};
 use crate::config::findings::{Findings, Problem, Span};
 use crate::config::limits;
 use crate::config::model::{Names, Unlisted};
+use crate::config::probes::{AllDown, Probe};
 use crate::config::table::{At, Field, List, Listed, Table, read_items};
 use crate::config::values;
 use crate::wire::Name;
@@ -21,6 +22,7 @@ pub(in crate::config) struct PrivateLinkSpec {
     pub(in crate::config) ttl_seconds: u32,
     pub(in crate::config) negative_ttl_seconds: u32,
     pub(in crate::config) require_private: Field<bool>,
+    pub(in crate::config) all_down: Field<AllDown>,
     pub(in crate::config) endpoints: Vec<EndpointSpec>,
     /// `endpoint` is there and not an empty list; a wrong one counts.
     pub(in crate::config) endpoints_given: bool,
@@ -34,7 +36,19 @@ pub(in crate::config) struct EndpointSpec {
     pub(in crate::config) names: NamesSpec,
     /// `names` is there and not an empty table; a wrong one counts.
     pub(in crate::config) names_given: bool,
+    pub(in crate::config) probe: Field<Option<Probe>>,
     pub(in crate::config) span: Span,
+}
+
+impl EndpointSpec {
+    /// Whether it is probed, or was meant to be.
+    pub(in crate::config) fn is_probed(&self) -> bool {
+        match &self.probe {
+            Field::Good(at) => at.value.is_some(),
+            Field::Wrong => true,
+            Field::Missing => false,
+        }
+    }
 }
 
 /// `names`: very many in large files, so neither texts nor addresses are allocated one by one.
@@ -105,6 +119,9 @@ pub(super) fn read(table: &Table<'_>, findings: &mut Findings<'_>) -> PrivateLin
     let ttl_seconds = ttl("ttl", &limits::TTL, findings);
     let negative_ttl_seconds = ttl("negative-ttl", &limits::NEGATIVE_TTL, findings);
     let require_private = table.flag("require-private", findings);
+    let choices = [AllDown::ServeAll, AllDown::Servfail, AllDown::Public];
+    let choices = choices.map(|choice| (choice.as_str(), choice));
+    let all_down = table.choice("all-down", &choices, findings);
     let endpoints = table.tables("endpoint", "private-link.endpoint", findings, read_endpoint);
     PrivateLinkSpec {
         service,
@@ -114,6 +131,7 @@ pub(super) fn read(table: &Table<'_>, findings: &mut Findings<'_>) -> PrivateLin
         ttl_seconds,
         negative_ttl_seconds,
         require_private,
+        all_down,
         endpoints,
         endpoints_given: table
             .entries
@@ -140,6 +158,7 @@ fn read_endpoint(table: &Table<'_>, findings: &mut Findings<'_>) -> EndpointSpec
         addresses,
         names: read_names(table, findings),
         names_given: names_given(table),
+        probe: table.text("probe", values::WANTED_ENDPOINT_PROBE, findings, values::endpoint_probe),
         span: table.span,
     }
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::config;
 use crate::config::testing::{defender, endpoint, forward_all, minimal, plain};
 use crate::config::{
-    CacheConfig, Dnssec, DnssecConfig, Expect, Forward, LogFormat, LogLevel, LogQueries, Policy,
-    PrivateLink, Refused, Scheme, Site, Trust, Unlisted, UpstreamHost, UpstreamServer,
+    AllDown, CacheConfig, Dnssec, DnssecConfig, Expect, Forward, LogFormat, LogLevel, LogQueries,
+    Policy, PrivateLink, Refused, Scheme, Site, Trust, Unlisted, UpstreamHost, UpstreamServer,
     UpstreamSource, limits, read,
 };
 use crate::wire::{Name, Rtype};
@@ -103,6 +103,7 @@ fn the_packaged_file_shows_the_defaults_and_its_examples() {
         unlisted: Unlisted::Forward,
         ttl_seconds: 60,
         negative_ttl_seconds: 10,
+        all_down: AllDown::ServeAll,
         require_private: false,
         endpoints: vec![endpoint("storage", &[], &[], &[("contosologs", &["10.1.0.9"])])],
     };

@@ -6,6 +6,7 @@ mod files;
 mod forwarding;
 mod good;
 mod hostile;
+mod probes;
 mod sections;
 mod upstreams;
 mod zones;
