@@ -34,7 +34,7 @@ pub use decide::decide;
 pub use expect::{Expectation, query_message};
 pub use explain::{Ask, Conclusion, Explanation};
 pub use fetch::Remembered;
-pub use recorder::{Recorder, Silent, Step, Steps, UpstreamState};
+pub use recorder::{DownAddress, Recorder, Silent, Step, Steps, UpstreamState};
 pub use shown::{Shown, ShownRecord, Undecodable};
 pub use snapshot::Snapshot;
 pub use worker::{Shared, Worker};

@@ -1,8 +1,10 @@
 //! From the configuration to the look-up tables.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::addresses::Sets;
+use super::pulse::Register;
 use super::{Apex, Endpoint, Node, Role, Zone, Zones};
 use crate::access::SiteId;
 use crate::config::{self, PrivateLink};
@@ -20,8 +22,24 @@ impl Zones {
             }
         }
         let inner = inner_zones(links, &apexes);
-        let zones = links.iter().zip(&inner).map(|(link, inner)| build_zone(link, inner));
-        Self { zones: zones.collect(), apexes }
+        let mut register = Register::default();
+        let zones = links.iter().zip(&inner);
+        let zones = zones.map(|(link, inner)| build_zone(link, inner, &mut register)).collect();
+        let all = Arc::clone(register.all());
+        Self { zones, apexes, pulses: register.finish(), all }
+    }
+
+    /// Goes on with what probes have found out under `old`, for what is probed in the same way. Until
+    /// then everything counts as up.
+    pub fn go_on_from(&mut self, old: &Self) {
+        let mut register = Register::following(&old.all, &old.pulses);
+        for zone in &mut self.zones {
+            zone.pulses = Arc::clone(&old.all);
+            for (_, pulse) in zone.endpoints.iter_mut().flat_map(|one| &mut one.pulses) {
+                *pulse = register.pulse(pulse.target());
+            }
+        }
+        (self.all, self.pulses) = (Arc::clone(&old.all), register.finish());
     }
 }
 
@@ -70,7 +88,7 @@ struct Listing<'a> {
     before: Option<u32>,
 }
 
-fn build_zone(link: &PrivateLink, inner: &[Inner; 2]) -> Zone {
+fn build_zone(link: &PrivateLink, inner: &[Inner; 2], register: &mut Register) -> Zone {
     let count = link.endpoints.iter().map(|endpoint| endpoint.names.len()).sum();
     let mut listings: Vec<Listing<'_>> = Vec::with_capacity(count);
     let mut names: NameMap<Node> = NameMap::with_capacity(count);
@@ -116,7 +134,13 @@ fn build_zone(link: &PrivateLink, inner: &[Inner; 2]) -> Zone {
         unlisted: link.unlisted,
         ttl_seconds: link.ttl_seconds,
         negative_ttl_seconds: link.negative_ttl_seconds,
-        endpoints: link.endpoints.iter().map(build_endpoint).collect(),
+        all_down: link.all_down,
+        pulses: Arc::clone(register.all()),
+        endpoints: link
+            .endpoints
+            .iter()
+            .map(|endpoint| build_endpoint(endpoint, link, register))
+            .collect(),
         names,
         sets: sets.finish(),
         wildcard,
@@ -142,9 +166,15 @@ fn above_public(link: &PrivateLink) -> Option<Box<[u8]>> {
     private.get(..private.len() - public.len()).map(Into::into)
 }
 
-fn build_endpoint(endpoint: &config::Endpoint) -> Endpoint {
+fn build_endpoint(
+    endpoint: &config::Endpoint,
+    link: &PrivateLink,
+    register: &mut Register,
+) -> Endpoint {
+    let targets = endpoint.targets(link).into_iter();
     Endpoint {
         name: endpoint.name.as_str().into(),
         sites: endpoint.sites.iter().map(|site| SiteId(*site)).collect(),
+        pulses: targets.map(|target| (target.address, register.pulse(&target))).collect(),
     }
 }

@@ -1,6 +1,7 @@
 use super::*;
 use crate::config::testing::{defender, endpoint};
 use crate::config::{self, PrivateLink};
+use crate::wire::Rtype;
 
 const P: &str = "cloud.defender.microsoft.com";
 const Q: &str = "privatelink.cloud.defender.microsoft.com";
@@ -23,6 +24,7 @@ fn place(zones: &Zones, name: &str) -> String {
         Place::Empty => "empty".to_owned(),
         Place::Missing => "missing".to_owned(),
         Place::Foreign => "foreign".to_owned(),
+        Place::Away(_) => "away".to_owned(),
         Place::Served(mut sets) => {
             std::net::Ipv4Addr::from(sets.next().expect("an endpoint").v4[0]).to_string()
         }
@@ -72,7 +74,8 @@ fn the_clients_own_site_comes_first_then_every_site_then_the_file_order() {
     let choose = |name: &str, site: Option<usize>| {
         let found = zones.find(&qname(&format!("{name}.{P}"))).expect("a zone");
         let Place::Served(sets) = found.place else { panic!("not served") };
-        let (addresses, why) = found.zone.choose(sets, site.map(SiteId)).expect("an endpoint");
+        let (addresses, why) =
+            found.zone.choose(sets, site.map(SiteId), Rtype::A).expect("an endpoint");
         (found.zone.endpoint_name(&addresses).to_owned(), why)
     };
     assert_eq!(choose("api", Some(0)), ("paris".to_owned(), Preference::OwnSite));
