@@ -33,6 +33,7 @@ pub use link::Link;
 pub use report::{LastError, Tally, UpstreamReport};
 pub use server::{InFlight, Upstream};
 pub use socket::ReceiveBuffer;
+pub use trust::{certificate_fault, trusting_system};
 
 use std::io;
 
