@@ -111,11 +111,11 @@ fn no_answer_allocates_while_endpoints_are_down() {
     // How many addresses are down, in the file's order, and what each question gets then.
     for (down, name, rtype, gets) in [
         (1, vault, Rtype::A, "Private NOERROR 3 0"),
+        (1, blob, Rtype::A, "Private NOERROR 2 0"),
         (3, vault, Rtype::A, "Private NOERROR 3 0"),
         (3, vault, Rtype::AAAA, "Private NOERROR 2 0"),
         (5, vault, Rtype::A, "Private NOERROR 2 0"),
         (6, vault, Rtype::A, "Private SERVFAIL 0 0"),
-        (1, blob, Rtype::A, "Private NOERROR 2 0"),
         (6, blob, Rtype::A, "Forward"),
     ] {
         let settings = Probes { fall: 1, rise: 1, ..Probes::default() };
