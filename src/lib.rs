@@ -17,6 +17,7 @@ pub mod engine;
 pub mod forward;
 pub mod listeners;
 pub mod metrics;
+pub mod snippets;
 pub mod sys;
 pub mod upstream;
 pub mod wire;

@@ -6,6 +6,7 @@ mod check;
 mod explain;
 mod query;
 mod run;
+mod snippet;
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -26,7 +27,8 @@ const DEFAULT_CONFIG: &str = "/etc/privatelinkd/privatelinkd.toml";
   privatelinkd check privatelinkd.toml
   privatelinkd run --config privatelinkd.toml
   privatelinkd explain api.cloud.defender.microsoft.com --client 10.1.2.3
-  privatelinkd query api.cloud.defender.microsoft.com @127.0.0.1:53")]
+  privatelinkd query api.cloud.defender.microsoft.com @127.0.0.1:53
+  privatelinkd snippet unbound --server 10.0.0.4")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -38,6 +40,7 @@ enum Command {
     Check(check::Args),
     Explain(explain::Args),
     Query(query::Args),
+    Snippet(snippet::Args),
     /// Print a shell completion script.
     #[command(after_help = "Example:
   privatelinkd completions bash > /usr/share/bash-completion/completions/privatelinkd")]
@@ -66,6 +69,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Query(args) => query::run(&args),
+        Command::Snippet(args) => snippet::run(&args),
         Command::Completions { shell } => {
             let mut command = Cli::command();
             let mut script = Vec::new();
