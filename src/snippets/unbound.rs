@@ -9,7 +9,8 @@ pub(super) fn write(sheet: &mut Sheet, material: &Material) {
     let ours = Outer::of(material.zones.iter().filter(|zone| zone.ours));
     sheet.note(
         "Save as /etc/unbound/unbound.conf.d/privatelinkd.conf, or include it in unbound.conf. \
-         use-caps-for-id and qname-minimisation may stay as they are.",
+         qname-minimisation and use-caps-for-id may stay as they are; with the latter, names in \
+         answers come in mixed case.",
     );
     if !outer.is_all() {
         sheet.between();
