@@ -166,7 +166,10 @@ fn checks(
             }
             let rtype = with.rtype;
             let first = checks.is_empty();
-            checks.push(with);
+            // Entries may share their zones, and then a wildcard.
+            if !checks.contains(&with) {
+                checks.push(with);
+            }
             if first {
                 checks.extend(check(snapshot, client, &private, rtype)?);
                 checks.push(without);
@@ -213,4 +216,48 @@ fn check(
     let mut addresses: Vec<IpAddr> = of(rtype).filter_map(|ip| ip.parse().ok()).collect();
     addresses.sort_unstable();
     Ok(Some(Check { name: name.clone(), rtype, chain, addresses }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Names;
+    use crate::config::testing::{defender, endpoint};
+
+    #[test]
+    fn servers_are_read_with_and_without_a_port() {
+        for (text, address) in [
+            ("10.0.0.4", "10.0.0.4:53"),
+            ("10.0.0.4:5300", "10.0.0.4:5300"),
+            ("fd00::4", "[fd00::4]:53"),
+            ("[fd00::4]", "[fd00::4]:53"),
+            ("[fd00::4]:5300", "[fd00::4]:5300"),
+        ] {
+            assert_eq!(parse_server(text), Ok(address.parse().expect("an address")), "{text}");
+        }
+        for text in
+            ["", "dns.example", "10.0.0.4:", "10.0.0.4:65536", "[fe80::1%2]:53", "fe80::1%2"]
+        {
+            assert!(parse_server(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_so_many_listed_names_are_looked_at() {
+        for (odd, found) in [(NAMES_TRIED - 1, 1), (NAMES_TRIED, 0)] {
+            let mut hub = endpoint("hub", &[], &[], &[]);
+            let mut names = Names::default();
+            for number in 0..odd {
+                let name = format!("a\\.{number}").parse().expect("a name");
+                names.push(name, ["10.1.0.5".parse().expect("an address")]);
+            }
+            names.push("plain".parse().expect("a name"), ["10.1.0.5".parse().expect("an address")]);
+            hub.names = names;
+            let mut link = defender(vec![hub]);
+            link.unlisted = Unlisted::Nxdomain;
+            assert_eq!(labels(&link).len(), found, "{odd}");
+            link.unlisted = Unlisted::Wildcard;
+            assert_eq!(labels(&link).len(), found + 1, "{odd}");
+        }
+    }
 }
