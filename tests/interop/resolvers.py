@@ -84,6 +84,11 @@ class Asker:
     ours_alone: bool = False
 
 
+# The world's own anchor of the root (KSK-2017), which no key of this run's root fits.
+ROOT_ANCHOR = ("20326", "8", "2", "e06d44b80b8f1d39a95c0b0d7c65d08458e880409bbc683457104237c7f8ec8d")
+DNSMASQ_DNSSEC = f"dnssec\ntrust-anchor=.,{','.join(ROOT_ANCHOR)}\n"
+
+
 def both_families():
     """The daemon as `--server` names it."""
     return f"{DAEMON[0]}:{DAEMON[1]}", f"[{DAEMON_V6[0]}]:{DAEMON_V6[1]}"
@@ -220,19 +225,20 @@ def bind_anchors(anchors):
     return f"trust-anchors {{\n{lines}}};\n"
 
 
-def dnsmasq_snippet(folder, make):
+def dnsmasq_snippet(folder, make, dnssec=False):
     text = make("dnsmasq", *both_families())
     snippets.save(text, folder / "dnsmasq.d/privatelinkd.conf")
-    config = folder / "dnsmasq.conf"
+    config = folder / f"dnsmasq-{dnssec}.conf"
     # With the filter against rebinding, but for public names that lead into our zones.
     config.write_text(
         "user=root\ngroup=root\npid-file\nno-resolv\nno-hosts\nbind-interfaces\n"
         f"listen-address={RESOLVER[0]}\nport={RESOLVER[1]}\nlog-facility=-\n"
         f"server={DAEMON[0]}#{DAEMON[1]}\nstop-dns-rebind\nrebind-domain-ok=/example.test/\n"
-        f"conf-dir={folder}/dnsmasq.d/,*.conf\n"
+        f"conf-dir={folder}/dnsmasq.d/,*.conf\n{DNSMASQ_DNSSEC if dnssec else ''}"
     )
     command = ["/usr/sbin/dnsmasq", "--keep-in-foreground", f"--conf-file={config}"]
-    return Asker("dnsmasq (snippet)", "dnsmasq-base", RESOLVER, command, snippet=text)
+    name = f"dnsmasq (snippet{', dnssec' if dnssec else ''})"
+    return Asker(name, "dnsmasq-base", RESOLVER, command, snippet=text, ours_alone=dnssec)
 
 
 def resolved_snippet(cache, folder, make, dnssec="no"):
@@ -296,6 +302,7 @@ def all_of(cache, folder, anchors, make):
         ("bind9", lambda: bind_snippet(folder, make, "validating", anchors)),
         ("bind9", lambda: bind_snippet(folder, make, "validating all", honest, False)),
         ("dnsmasq-base", lambda: dnsmasq_snippet(folder, make)),
+        ("dnsmasq-base", lambda: dnsmasq_snippet(folder, make, True)),
         ("systemd-resolved", lambda: resolved_snippet(cache, folder, make)),
         ("systemd-resolved", lambda: resolved_snippet(cache, folder, make, "yes")),
     ]

@@ -152,7 +152,9 @@ def one_asker(tally, processes, package, make, wanted, seed):
             key, asker.command,
             lambda: asking.ask(asker.server, f"ready.{checks.P}").addresses(), asker.env,
         )
-        if not asker.ours_alone:
+        if asker.ours_alone:
+            checks.bogus_elsewhere(tally, asker)
+        else:
             checks.through(tally, asker, seed)
         if asker.snippet:
             snippets.follow(tally, asker.name, asker.snippet)
