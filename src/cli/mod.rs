@@ -6,6 +6,7 @@ mod check;
 mod explain;
 mod query;
 mod run;
+mod services;
 mod snippet;
 
 use std::io::Write;
@@ -40,6 +41,7 @@ enum Command {
     Check(check::Args),
     Explain(explain::Args),
     Query(query::Args),
+    Services(services::Args),
     Snippet(snippet::Args),
     /// Print a shell completion script.
     #[command(after_help = "Example:
@@ -69,6 +71,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Query(args) => query::run(&args),
+        Command::Services(args) => services::run(&args),
         Command::Snippet(args) => snippet::run(&args),
         Command::Completions { shell } => {
             let mut command = Cli::command();

@@ -8,6 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::upstreams::UpstreamSource;
+use crate::catalog::Cloud;
 use crate::wire::{Name, Rtype};
 
 /// A whole configuration that passed every check.
@@ -71,11 +72,15 @@ pub struct Site {
     pub networks: Vec<IpNet>,
 }
 
-/// `[[private-link]]`: one public zone and its private zone.
+/// One public zone and its private zone, of a `[[private-link]]` that may stand for several pairs.
 #[derive(Clone, Debug)]
 pub struct PrivateLink {
+    /// Which entry of the file it comes from, from 0.
+    pub entry: usize,
     /// The catalogue's name, when the zones came from there.
     pub service: Option<String>,
+    /// The cloud whose service it is then.
+    pub cloud: Cloud,
     /// The zone that clients ask, P.
     pub public_zone: Name,
     /// The zone that holds the addresses, Q.
@@ -88,7 +93,8 @@ pub struct PrivateLink {
     pub negative_ttl_seconds: u32,
     /// A public address in an upstream's answer for a name of these zones is refused.
     pub require_private: bool,
-    /// In the file's order; at least one.
+    /// Those with anything in these zones, in the file's order; at least one, unless the entry has
+    /// several pairs and no wildcard.
     pub endpoints: Vec<Endpoint>,
 }
 
@@ -103,6 +109,17 @@ pub enum Unlisted {
     Forward,
 }
 
+impl Unlisted {
+    /// As the configuration writes it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Wildcard => "wildcard",
+            Self::Nxdomain => "nxdomain",
+            Self::Forward => "forward",
+        }
+    }
+}
+
 /// `[[private-link.endpoint]]`.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
@@ -114,6 +131,19 @@ pub struct Endpoint {
     pub addresses: Vec<IpAddr>,
     /// Relative to the zone.
     pub names: Names,
+}
+
+impl Endpoint {
+    /// The same one, listing nothing.
+    pub(super) fn without_names(&self) -> Self {
+        let Self { name, sites, addresses, names: _ } = self;
+        Self {
+            name: name.clone(),
+            sites: sites.clone(),
+            addresses: addresses.clone(),
+            names: Names::default(),
+        }
+    }
 }
 
 /// Names with their addresses, at least one each; all addresses lie in one piece, as there may be

@@ -3,6 +3,9 @@
 mod endpoints;
 mod forwards;
 mod listed;
+mod names;
+mod pairs;
+mod shared;
 mod zones;
 
 use std::collections::{HashMap, HashSet};
@@ -47,10 +50,9 @@ pub(super) fn resolve(spec: Spec, findings: &mut Findings<'_>) -> Config {
     }
     forwards::check(&spec.forwards, &spec.listen, findings);
     forwards::warn_of_unused_dnssec(&spec.forwards, spec.dnssec.as_ref(), findings);
-    zones::warn_of_uncovered_forwarding(&spec.private_links, &spec.forwards, findings);
     listeners(&spec, findings);
     admin(&spec, findings);
-    let private_links = zones::resolve(spec.private_links, &site_index, findings);
+    let private_links = zones::resolve(spec.private_links, &spec.forwards, &site_index, findings);
     Config {
         listen: Listen { dns: spec.listen.values(), admin: spec.admin.good().map(|at| at.value) },
         access,

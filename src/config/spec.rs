@@ -17,7 +17,7 @@ use super::table::{Field, List, Listed, Table};
 use super::values;
 use crate::wire::{Name, Rtype};
 pub(super) use forward::ForwardSpec;
-pub(super) use private_link::{EndpointSpec, NameSpec, PrivateLinkSpec};
+pub(super) use private_link::{EndpointSpec, NameSpec, PrivateLinkSpec, VariableSpec};
 
 /// Entries of a list that has no tighter limit: the file's size bounds it, and all work is linear.
 const MANY: usize = usize::MAX;
@@ -54,6 +54,8 @@ const ACCESS: &[&str] = &["allow", "refused"];
 const SITE: &[&str] = &["name", "networks"];
 const PRIVATE_LINK: &[&str] = &[
     "service",
+    "cloud",
+    "variables",
     "public-zone",
     "private-zone",
     "unlisted",

@@ -8,6 +8,7 @@ use super::{
     LogFormat, LogLevel, LogQueries, Names, Policy, PrivateLink, Refused, Unlisted, UpstreamServer,
     UpstreamSource, limits,
 };
+use crate::catalog::Cloud;
 use crate::wire::{Name, Rtype};
 
 /// Everybody on loopback and in 10/8 may ask; one Defender zone with `api`, `data.westeurope` and
@@ -74,7 +75,9 @@ pub(crate) fn plain(address: SocketAddr) -> UpstreamSource {
 /// Defender's zone with these endpoints, `unlisted = "wildcard"`.
 pub(crate) fn defender(endpoints: Vec<Endpoint>) -> PrivateLink {
     PrivateLink {
+        entry: 0,
         service: Some("defender-for-containers".to_owned()),
+        cloud: Cloud::Commercial,
         public_zone: "cloud.defender.microsoft.com".parse().expect("a name"),
         private_zone: "privatelink.cloud.defender.microsoft.com".parse().expect("a name"),
         unlisted: Unlisted::Wildcard,

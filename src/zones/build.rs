@@ -1,6 +1,7 @@
 //! From the configuration to the look-up tables.
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 
 use super::addresses::Sets;
 use super::{Apex, Endpoint, Node, Role, Zone, Zones};
@@ -11,17 +12,45 @@ use crate::wire::{MAX_NAME_OCTETS, Name, NameMap, QName};
 const ROLES: [Role; 2] = [Role::Public, Role::Private];
 
 impl Zones {
-    /// Builds the tables of `links`.
+    /// Builds the tables of `links`. Where several have a zone, they agree on what it gives to
+    /// names that none of them lists.
     pub fn new(links: &[PrivateLink]) -> Self {
-        let mut apexes = NameMap::with_capacity(2 * links.len());
+        let mut apexes: NameMap<Apex> = NameMap::with_capacity(2 * links.len());
+        let mut shared: Vec<Vec<usize>> = Vec::new();
         for (zone, link) in links.iter().enumerate() {
             for role in ROLES {
-                apexes.insert(&QName::from(apex(link, role)), Apex { zone, role });
+                let first = Apex { zone, role, others: None };
+                let apex = apexes.or_insert(&QName::from(apex(link, role)), first);
+                if apex.zone != zone {
+                    share(apex, zone, &mut shared);
+                }
             }
         }
         let inner = inner_zones(links, &apexes);
-        let zones = links.iter().zip(&inner).map(|(link, inner)| build_zone(link, inner));
-        Self { zones: zones.collect(), apexes }
+        let zones = links.iter().map(|link| {
+            let inner = ROLES.map(|role| {
+                let at = apexes.get(&QName::from(apex(link, role)));
+                at.and_then(|at| inner.get(place_of_inner(*at)))
+            });
+            build_zone(link, inner)
+        });
+        let zones = zones.collect();
+        Self { zones, apexes, shared: shared.into_iter().map(Vec::into).collect() }
+    }
+}
+
+/// Adds `zone` to those that have this apex after the first.
+fn share(apex: &mut Apex, zone: usize, shared: &mut Vec<Vec<usize>>) {
+    let place = match apex.others {
+        Some(place) => place.get() as usize,
+        None => {
+            shared.push(Vec::new());
+            apex.others = u32::try_from(shared.len()).ok().and_then(NonZeroU32::new);
+            shared.len()
+        }
+    };
+    if let Some(others) = shared.get_mut(place - 1) {
+        others.push(zone);
     }
 }
 
@@ -35,25 +64,29 @@ fn apex(link: &PrivateLink, role: Role) -> &Name {
 /// Names relative to an apex that belong to deeper zones (`privatelink` below the public zone).
 type Inner = NameMap<()>;
 
-/// For each pair of zones, what lies in others inside its two.
-fn inner_zones(links: &[PrivateLink], apexes: &NameMap<Apex>) -> Vec<[Inner; 2]> {
-    let mut inner: Vec<[Inner; 2]> = Vec::new();
-    inner.resize_with(links.len(), Default::default);
-    for zone in links.iter().flat_map(|link| ROLES.map(|role| apex(link, role))) {
-        let Some(parent) = zone.parent() else { continue };
-        // The nearest one around it is enough: what is inside both is inside the nearer one.
-        let Some((above, around)) = apexes.deepest(&QName::from(&parent)) else { continue };
-        let Some(inner) = inner.get_mut(around.zone) else { continue };
-        let [public, private] = inner;
-        let inner = match around.role {
-            Role::Public => public,
-            Role::Private => private,
-        };
-        if let Some(relative) = relative(zone, above + 1) {
-            inner.insert(&QName::from(&relative), ());
+/// Two for each pair of zones, empty but where the pair is the first with that zone: see
+/// [`place_of_inner`].
+fn inner_zones(links: &[PrivateLink], apexes: &NameMap<Apex>) -> Vec<Inner> {
+    let mut inner: Vec<Inner> = Vec::new();
+    inner.resize_with(ROLES.len() * links.len(), Default::default);
+    for (at, link) in links.iter().enumerate() {
+        for zone in ROLES.map(|role| apex(link, role)) {
+            // Once for each zone, however many share it.
+            let is_first = apexes.get(&QName::from(zone)).is_some_and(|apex| apex.zone == at);
+            let Some(parent) = zone.parent().filter(|_| is_first) else { continue };
+            // The nearest one around it is enough: what is inside both is inside the nearer one.
+            let Some((above, around)) = apexes.deepest(&QName::from(&parent)) else { continue };
+            let inner = inner.get_mut(place_of_inner(*around));
+            if let (Some(inner), Some(relative)) = (inner, relative(zone, above + 1)) {
+                inner.insert(&QName::from(&relative), ());
+            }
         }
     }
     inner
+}
+
+fn place_of_inner(apex: Apex) -> usize {
+    ROLES.len() * apex.zone + usize::from(apex.role == Role::Private)
 }
 
 /// The first `labels` labels of `name` as a name.
@@ -70,7 +103,7 @@ struct Listing<'a> {
     before: Option<u32>,
 }
 
-fn build_zone(link: &PrivateLink, inner: &[Inner; 2]) -> Zone {
+fn build_zone(link: &PrivateLink, inner: [Option<&Inner>; 2]) -> Zone {
     let count = link.endpoints.iter().map(|endpoint| endpoint.names.len()).sum();
     let mut listings: Vec<Listing<'_>> = Vec::with_capacity(count);
     let mut names: NameMap<Node> = NameMap::with_capacity(count);
@@ -125,11 +158,11 @@ fn build_zone(link: &PrivateLink, inner: &[Inner; 2]) -> Zone {
 
 /// In which of the two zones a listed name stands: one that would be too long there, or that
 /// belongs to a deeper zone, does not.
-fn fits(link: &PrivateLink, inner: &[Inner; 2], relative: &QName) -> [bool; 2] {
+fn fits(link: &PrivateLink, inner: [Option<&Inner>; 2], relative: &QName) -> [bool; 2] {
     let [public, private] = inner;
     [(&link.public_zone, public), (&link.private_zone, private)].map(|(apex, inner)| {
         relative.as_wire().len() - 1 + apex.as_wire().len() <= MAX_NAME_OCTETS
-            && inner.deepest(relative).is_none()
+            && inner.is_none_or(|inner| inner.deepest(relative).is_none())
     })
 }
 

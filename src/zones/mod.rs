@@ -11,6 +11,8 @@ mod build;
 #[cfg(test)]
 mod tests;
 
+use std::num::NonZeroU32;
+
 use crate::access::SiteId;
 pub use crate::config::Unlisted;
 use crate::wire::{Name, NameMap, QName};
@@ -22,6 +24,8 @@ pub struct Zones {
     /// Of public and private zones.
     apexes: NameMap<Apex>,
     zones: Box<[Zone]>,
+    /// For each apex of several pairs, all but the first of them, in the file's order.
+    shared: Box<[Box<[usize]>]>,
 }
 
 /// A pair of a public zone P and its private zone Q.
@@ -66,8 +70,11 @@ pub enum Role {
 
 #[derive(Clone, Copy, Debug)]
 struct Apex {
+    /// The first pair of zones with this one.
     zone: usize,
     role: Role,
+    /// Where the others stand in `shared`, if there are any.
+    others: Option<NonZeroU32>,
 }
 
 /// A name that exists below the apex.
@@ -130,7 +137,29 @@ impl Zones {
         let (labels, apex) = self.apexes.deepest(qname)?;
         let (zone, role) = (self.zones.get(apex.zone)?, apex.role);
         let place = if labels == 0 { Place::Apex } else { zone.place(role, qname, labels) };
-        Some(Found { zone, role, labels, place })
+        let found = Found { zone, role, labels, place };
+        match apex.others {
+            Some(others) if !found.is_certain() => Some(self.find_among(others, qname, found)),
+            _ => Some(found),
+        }
+    }
+
+    /// Goes on with the other pairs of an apex: one that lists the name, else one that lists a name
+    /// below it, else `first`.
+    #[cold]
+    fn find_among<'a>(&'a self, others: NonZeroU32, qname: &QName, first: Found<'a>) -> Found<'a> {
+        let mut best = first;
+        let others = self.shared.get(others.get() as usize - 1).into_iter().flatten();
+        for zone in others.filter_map(|zone| self.zones.get(*zone)) {
+            let found = Found { zone, place: zone.place(first.role, qname, first.labels), ..first };
+            if found.is_certain() {
+                return found;
+            }
+            if found.place == Place::Empty && best.place != Place::Empty {
+                best = found;
+            }
+        }
+        best
     }
 
     /// How many pairs of zones.
@@ -145,6 +174,15 @@ impl Zones {
 }
 
 impl Found<'_> {
+    /// Whether no other pair with the same zone can know better.
+    fn is_certain(&self) -> bool {
+        match self.place {
+            Place::Apex => true,
+            Place::Served(candidates) => !candidates.is_wildcard,
+            Place::Empty | Place::Missing | Place::Foreign => false,
+        }
+    }
+
     /// Whether we answer this name ourselves; the others are forwarded.
     pub fn is_ours(&self) -> bool {
         match self.place {

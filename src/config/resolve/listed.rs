@@ -7,7 +7,6 @@ use std::net::IpAddr;
 use foldhash::fast::RandomState;
 
 use crate::config::findings::{Findings, Path, Problem};
-use crate::config::model::Unlisted;
 use crate::config::spec::{EndpointSpec, NameSpec, PrivateLinkSpec};
 use crate::config::suggest::any_of;
 use crate::config::table::At;
@@ -108,7 +107,7 @@ impl<'s> Listed<'s> {
         }
     }
 
-    /// A listed name beats every wildcard, also that of another site's endpoint.
+    /// Where there are wildcards: a listed name beats each, also that of another site's endpoint.
     pub(super) fn warn_of_other_sites(
         &self,
         spec: &PrivateLinkSpec,
@@ -116,9 +115,6 @@ impl<'s> Listed<'s> {
         top: Path<'_>,
         findings: &mut Findings<'_>,
     ) {
-        if spec.unlisted.good().is_some_and(|at| at.value != Unlisted::Wildcard) {
-            return;
-        }
         let entries = |endpoint: &EndpointSpec| endpoint.names.entries.len();
         let all: usize = spec.endpoints.iter().map(entries).sum();
         for Group { endpoints, scopes } in &clients.groups {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::config;
+use crate::catalog::Cloud;
 use crate::config::testing::{defender, endpoint, forward_all, minimal, plain};
 use crate::config::{
     CacheConfig, Dnssec, DnssecConfig, Expect, Forward, LogFormat, LogLevel, LogQueries, Policy,
@@ -97,7 +98,9 @@ fn the_packaged_file_shows_the_defaults_and_its_examples() {
         &[("api", &["10.1.0.5"]), ("data.westeurope", &["10.1.0.6"])],
     );
     let storage = PrivateLink {
+        entry: 1,
         service: None,
+        cloud: Cloud::Commercial,
         public_zone: name("blob.core.windows.net"),
         private_zone: name("privatelink.blob.core.windows.net"),
         unlisted: Unlisted::Forward,

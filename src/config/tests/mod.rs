@@ -7,6 +7,7 @@ mod forwarding;
 mod good;
 mod hostile;
 mod sections;
+mod services;
 mod upstreams;
 mod zones;
 
