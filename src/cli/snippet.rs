@@ -9,7 +9,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use super::{ConfigArg, complain};
 use crate::config::{Config, PrivateLink, Unlisted};
 use crate::engine::{Ask, Conclusion, Snapshot};
-use crate::snippets::{self, Check, Found, Material, Target};
+use crate::snippets::{self, Check, Found, Material, Target, Zone};
 use crate::wire::{Name, Rtype};
 use crate::{app, sys};
 
@@ -72,9 +72,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if !config.access.allow.iter().any(|net| net.contains(&client.to_canonical())) {
         warnings.push(format!("{client} is not in [access] allow: privatelinkd refuses it"));
     }
+    let zones = snippets::zones(&config);
+    warnings.extend(zones.iter().filter_map(|zone| unanswered(zone, &config)));
     let material = Material {
         servers,
-        zones: snippets::zones(&config),
+        zones,
         checks: checks(&config, &snapshot, client)?,
         client: (by_site || args.client.is_some()).then_some(client),
         forwards_all: config.forwards.iter().any(|rule| rule.zones.contains(&Name::root())),
@@ -97,14 +99,14 @@ fn target_parser() -> impl TypedValueParser<Value = Target> {
 
 fn parse_server(text: &str) -> Result<SocketAddr, String> {
     if let Ok(ip) = text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
-        return Ok(SocketAddr::new(ip, snippets::PORT));
+        return Ok(SocketAddr::new(ip.to_canonical(), snippets::PORT));
     }
     let scoped = |address: &SocketAddr| matches!(address, SocketAddr::V6(v6) if v6.scope_id() != 0);
     match text.parse::<SocketAddr>() {
         Ok(address) if scoped(&address) => Err("an address of one link has no meaning on another \
              host; write one that is routed"
             .to_owned()),
-        Ok(address) => Ok(address),
+        Ok(address) => Ok(SocketAddr::new(address.ip().to_canonical(), address.port())),
         Err(_) => Err("write an address as 10.0.0.4, 10.0.0.4:5300 or [fd00::4]:5300".to_owned()),
     }
 }
@@ -129,6 +131,19 @@ fn given(servers: &[SocketAddr], config: &Config) -> Found {
         }
     }
     Found { servers: unique, warnings }
+}
+
+/// Names of a zone that holds nothing of ours need an upstream.
+fn unanswered(zone: &Zone, config: &Config) -> Option<String> {
+    let mut covering = config.forwards.iter().flat_map(|rule| &rule.zones);
+    let answered = zone.ours || covering.any(|covering| zone.name.is_within(covering));
+    (!answered).then(|| {
+        format!(
+            "no [[forward]] covers {}, whose names lead into private zones: privatelinkd refuses \
+             them",
+            zone.name
+        )
+    })
 }
 
 /// A client that may ask: this host, or the first address of an allowed network.
@@ -232,6 +247,8 @@ mod tests {
             ("fd00::4", "[fd00::4]:53"),
             ("[fd00::4]", "[fd00::4]:53"),
             ("[fd00::4]:5300", "[fd00::4]:5300"),
+            ("::ffff:10.0.0.4", "10.0.0.4:53"),
+            ("[::ffff:10.0.0.4]:5300", "10.0.0.4:5300"),
         ] {
             assert_eq!(parse_server(text), Ok(address.parse().expect("an address")), "{text}");
         }

@@ -120,6 +120,9 @@ pub fn write(target: Target, material: &Material) -> Result<Snippet, Refusal> {
     admit(target, &material)?;
     warnings(target, &mut material);
     let mut sheet = Sheet::new(target, &material.warnings);
+    if target != Target::ResolvConf {
+        zones::explain_aliases(&mut sheet, &material.zones);
+    }
     match target {
         Target::Windows => windows::write(&mut sheet, &material),
         Target::Bind => bind::write(&mut sheet, &material),

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::sheet::Sheet;
+use crate::catalog;
 use crate::config::Config;
 use crate::wire::Name;
 
@@ -16,17 +17,37 @@ pub struct Zone {
 }
 
 /// The public and the private zone of each `[[private-link]]`: an asker that knows the public one
-/// alone asks elsewhere for the target of a CNAME that outlived its address.
+/// alone asks elsewhere for the target of a CNAME that outlived its address. Behind them, zones from
+/// which Azure's own CNAMEs lead there: an asker follows these by itself, and not to us.
 pub fn zones(config: &Config) -> Vec<Zone> {
-    let mut zones = Vec::new();
-    for link in &config.private_links {
-        for name in [&link.public_zone, &link.private_zone] {
-            zones.push(Zone { name: name.clone(), ours: true });
+    let links = &config.private_links;
+    let ours = links.iter().flat_map(|link| [&link.public_zone, &link.private_zone]);
+    let mut zones: Vec<Zone> = ours.map(|name| Zone { name: name.clone(), ours: true }).collect();
+    for link in links {
+        let service = link.service.as_deref().and_then(|name| catalog::find(name, link.cloud));
+        for zone in service.map_or(&[][..], |service| service.also_public) {
+            zones.extend(zone.parse().map(|name| Zone { name, ours: false }));
         }
     }
     let mut seen = HashSet::new();
     zones.retain(|zone| seen.insert(zone.name.clone()));
     zones
+}
+
+/// Says why zones are here that hold nothing of ours.
+pub(super) fn explain_aliases(sheet: &mut Sheet, zones: &[Zone]) {
+    let mut aliases = zones.iter().filter(|zone| !zone.ours).peekable();
+    if aliases.peek().is_none() {
+        return;
+    }
+    sheet.note(
+        "Azure's own aliases lead from these into the other zones; asked for them, privatelinkd \
+         follows the alias and answers with the private address:",
+    );
+    for zone in aliases {
+        sheet.quote(&zone.name);
+    }
+    sheet.between();
 }
 
 /// Whether every target reads this name as a name: letters, digits, `-` and `_`, no option's dash

@@ -193,6 +193,45 @@ fn a_zone_that_a_syntax_could_misread_is_refused_by_name() {
 }
 
 #[test]
+fn zones_from_which_azure_leads_into_ours_are_forwarded_too() {
+    let config = |forward: &str| {
+        format!(
+            r#"
+            listen = {{ dns = ["10.0.0.4:53"] }}
+            access = {{ allow = ["loopback", "private"] }}
+            [[private-link]]
+            service = "monitor"
+            [[private-link.endpoint]]
+            name = "hub"
+            [private-link.endpoint.names]
+            "api.monitor.azure.com" = ["10.1.0.5"]
+            "one.ods.opinsights.azure.com" = ["10.1.0.6"]
+            {forward}
+            "#
+        )
+    };
+    let forward = "[[forward]]\nzones = [\".\"]\nupstreams = [\"168.63.129.16\"]";
+    let file = File::new("aliases", &config(forward));
+    let output = run(file.path(), "bind");
+    assert!(output.stderr.is_empty(), "{output:?}");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let alias = "applicationinsights.azure.com";
+    for zone in [alias, "services.visualstudio.com", "ods.opinsights.azure.com"] {
+        assert!(text.contains(&format!("\nzone \"{zone}\" {{\n    type forward;")), "{text}");
+    }
+    assert!(text.contains("Azure's own aliases") && !text.contains(&format!("    \"{alias}\";")));
+    for private in
+        ["api.privatelink.monitor.azure.com.", "one.privatelink.ods.opinsights.azure.com."]
+    {
+        assert!(text.contains(private), "{private}\n{text}");
+    }
+    // Without an upstream for them, nobody follows the alias.
+    let file = File::new("no-upstream", &config(""));
+    let said = String::from_utf8(run(file.path(), "bind").stderr).expect("UTF-8");
+    assert!(said.contains(&format!("no [[forward]] covers {alias}")), "{said}");
+}
+
+#[test]
 fn a_daemon_for_this_host_alone_is_named_as_such() {
     let file = File::new(
         "loopback",
