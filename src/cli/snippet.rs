@@ -98,7 +98,8 @@ fn target_parser() -> impl TypedValueParser<Value = Target> {
 }
 
 fn parse_server(text: &str) -> Result<SocketAddr, String> {
-    if let Ok(ip) = text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    if let Ok(ip) = bare.parse::<IpAddr>() {
         return Ok(SocketAddr::new(ip.to_canonical(), snippets::PORT));
     }
     let scoped = |address: &SocketAddr| matches!(address, SocketAddr::V6(v6) if v6.scope_id() != 0);

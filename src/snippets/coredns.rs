@@ -7,12 +7,16 @@ use super::{Material, checks};
 /// What one image has that every cluster can pull: nslookup.
 const IMAGE: &str = "busybox";
 
+const TWO_BLOCKS: &str = "CoreDNS does not start with two blocks for one zone and port: remove those \
+                          that you have for these.";
+
 pub(super) fn write(sheet: &mut Sheet, material: &Material) {
     let outer = Outer::of(material.zones.iter());
     sheet.note(
         "Paste beside the server blocks of your Corefile, or save as a file that it imports. The \
          block with the longest matching zone answers; the port is the one of your other blocks.",
     );
+    sheet.note(TWO_BLOCKS);
     if !outer.is_all() {
         sheet.between();
         outer.explain(sheet, "a server block");
@@ -42,9 +46,10 @@ pub(super) fn write_custom(sheet: &mut Sheet, material: &Material) {
     );
     sheet.quote("$ kubectl -n kube-system rollout restart deployment coredns");
     sheet.note(
-        "privatelinkd sees CoreDNS' own address, or its node's where the network plugin translates: \
-         [access] allow and the networks of [[site]] must hold that one.",
+        "privatelinkd sees CoreDNS' own address, or its node's where the network plugin \
+         translates: [access] allow and the networks of [[site]] must hold that one.",
     );
+    sheet.note(TWO_BLOCKS);
     if !outer.is_all() {
         sheet.between();
         outer.explain(sheet, "a server block");
@@ -69,8 +74,8 @@ pub(super) fn write_custom(sheet: &mut Sheet, material: &Material) {
         return;
     }
     sheet.note(&format!(
-        "In a pod, with {IMAGE} for any image that has nslookup; the final dot keeps it from asking \
-         with each search domain first, as pods do with ndots:5."
+        "In a pod, with {IMAGE} for any image that has nslookup; the final dot keeps it from \
+         asking with each search domain first, as pods do with ndots:5."
     ));
     for check in &material.checks {
         sheet.quote(format_args!(

@@ -11,6 +11,10 @@ pub(super) fn write(sheet: &mut Sheet, material: &Material) {
          package has it).",
     );
     sheet.note(
+        "Of several server= lines for one name dnsmasq takes whichever answers: remove those that \
+         you have for these.",
+    );
+    sheet.note(
         "DNSSEC needs nothing here: dnsmasq does not validate what has a server of its own, unless \
          a trust-anchor stands for it.",
     );

@@ -74,8 +74,8 @@ pub enum Refusal {
     NoZones,
     /// A zone that the target's syntax may read as something else.
     #[error(
-        "the zone {zone} holds a character other than letters, digits, - and _, which no Azure zone \
-         does; configure this zone by hand, or leave it out of the configuration that --config names"
+        "the zone {zone} holds a character other than letters, digits, - and _, which no zone of \
+         Azure's does; configure the resolver for it by hand, and give --config a file without it"
     )]
     OddZone {
         /// The zone.

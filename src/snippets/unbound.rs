@@ -12,6 +12,10 @@ pub(super) fn write(sheet: &mut Sheet, material: &Material) {
          qname-minimisation and use-caps-for-id may stay as they are; with the latter, names in \
          answers come in mixed case.",
     );
+    sheet.note(
+        "Of two forward-zones of one name Unbound keeps the one that it reads first: remove those \
+         that you have for these.",
+    );
     if !outer.is_all() {
         sheet.between();
         outer.explain(sheet, "a forward-zone, stub-zone or local-zone");

@@ -17,8 +17,8 @@ pub struct Zone {
 }
 
 /// The public and the private zone of each `[[private-link]]`: an asker that knows the public one
-/// alone asks elsewhere for the target of a CNAME that outlived its address. Behind them, zones from
-/// which Azure's own CNAMEs lead there: an asker follows these by itself, and not to us.
+/// alone asks elsewhere for the target of a CNAME that outlived its address. Behind them, zones
+/// from which Azure's own CNAMEs lead there: an asker follows these by itself, and not to us.
 pub fn zones(config: &Config) -> Vec<Zone> {
     let links = &config.private_links;
     let ours = links.iter().flat_map(|link| [&link.public_zone, &link.private_zone]);

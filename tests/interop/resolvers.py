@@ -85,8 +85,8 @@ class Asker:
 
 
 # The world's own anchor of the root (KSK-2017), which no key of this run's root fits.
-ROOT_ANCHOR = ("20326", "8", "2", "e06d44b80b8f1d39a95c0b0d7c65d08458e880409bbc683457104237c7f8ec8d")
-DNSMASQ_DNSSEC = f"dnssec\ntrust-anchor=.,{','.join(ROOT_ANCHOR)}\n"
+ROOT_ANCHOR = "20326,8,2,e06d44b80b8f1d39a95c0b0d7c65d08458e880409bbc683457104237c7f8ec8d"
+DNSMASQ_DNSSEC = f"dnssec\ntrust-anchor=.,{ROOT_ANCHOR}\n"
 
 
 def both_families():

@@ -41,7 +41,7 @@ def save(text, file):
 
 
 def quoted(text, begin, end):
-    """Lines that a comment tells to write elsewhere, from one that is `begin` to one that is `end`."""
+    """Lines that comments tell to write elsewhere: from one that is `begin` to one that is `end`."""
     lines = [re.sub(r"^(//|#)   ?", "", line) for line in text.splitlines()]
     first = lines.index(begin)
     return "\n".join(lines[first : lines.index(end, first) + 1]) + "\n"

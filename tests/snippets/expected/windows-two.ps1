@@ -19,7 +19,8 @@
 # them: Set-DnsServerForwarder -UseRootHint $false
 # Windows has no exceptions from DNSSEC validation; it validates below its trust points alone, so
 # none may stand above these zones (Get-DnsServerTrustPoint).
-# The second server is asked when the first has been silent for the time-out.
+# The second server is asked when the first has been silent for the time-out; with Windows' own one,
+# that is after about 5.5 s.
 
 $servers = @('10.0.0.4', 'fd00::4')
 $zones = @(
