@@ -11,6 +11,7 @@ pub mod app;
 pub mod cache;
 pub mod catalog;
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod dnssec;
 pub mod engine;

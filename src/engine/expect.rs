@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use super::snapshot::Snapshot;
 use super::{Asked, Outcome, Silent, Transport, Verdict, decide};
+use crate::client;
 use crate::config::Expect;
-use crate::wire::{CLASS_IN, Header, MessageWriter, Name, Rcode, Records, Rtype, Section, flags};
+use crate::wire::{Header, Name, Question, Records, Rtype, Section};
 
 /// An `[[expect]]` that does not hold.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -61,16 +62,8 @@ impl Snapshot {
 
 /// A query as a stub resolver sends it: RD, EDNS, DO when signatures are wanted.
 pub fn query_message(id: u16, qname: &Name, qtype: Rtype, dnssec_ok: bool) -> Vec<u8> {
-    let mut message = Vec::with_capacity(512);
-    let mut writer = MessageWriter::begin(&mut message, 512, id, flags::RD);
-    let written = writer
-        .raw(qname.as_wire())
-        .and_then(|()| writer.raw(&qtype.0.to_be_bytes()))
-        .and_then(|()| writer.raw(&CLASS_IN.to_be_bytes()))
-        .and_then(|()| writer.opt(Rcode::NOERROR, dnssec_ok, None, &[]));
-    debug_assert!(written.is_ok(), "a query always fits into 512 octets");
-    writer.set_counts([1, 0, 0, 1]);
-    message
+    let question = Question { dnssec_ok, ..Question::plain(qname.clone(), qtype) };
+    client::message(id, &question, true)
 }
 
 /// The addresses in the answer section of a reply of ours.
