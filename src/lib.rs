@@ -14,6 +14,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod dnssec;
+pub mod doctor;
 pub mod engine;
 pub mod forward;
 pub mod listeners;

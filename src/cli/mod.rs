@@ -3,12 +3,13 @@
 //! The only floor that prints. Answers go to stdout, errors to stderr; `--json` for scripts.
 
 mod check;
+mod doctor;
 mod explain;
 mod query;
 mod run;
 
 use std::io::Write;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -18,6 +19,9 @@ use crate::wire::{Name, Rtype};
 
 /// Where the package puts the configuration.
 const DEFAULT_CONFIG: &str = "/etc/privatelinkd/privatelinkd.toml";
+
+/// DNS's port (RFC 1035 §4.2).
+const DNS_PORT: u16 = 53;
 
 /// Answers Azure Private Link names from its own configuration and forwards everything else.
 #[derive(Parser, Debug)]
@@ -38,6 +42,7 @@ enum Command {
     Check(check::Args),
     Explain(explain::Args),
     Query(query::Args),
+    Doctor(doctor::Args),
     /// Print a shell completion script.
     #[command(after_help = "Example:
   privatelinkd completions bash > /usr/share/bash-completion/completions/privatelinkd")]
@@ -66,6 +71,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Query(args) => query::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Completions { shell } => {
             let mut command = Cli::command();
             let mut script = Vec::new();
@@ -106,6 +112,14 @@ fn reachable(ip: IpAddr) -> IpAddr {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
         ip => ip,
+    }
+}
+
+/// A server on the command line; port 53 where there is none.
+fn parse_server(text: &str) -> Option<SocketAddr> {
+    match text.trim_matches(['[', ']']).parse::<IpAddr>() {
+        Ok(ip) => Some(SocketAddr::new(ip, DNS_PORT)),
+        Err(_) => text.parse().ok(),
     }
 }
 

@@ -1,13 +1,13 @@
 //! `query`: a DNS client for hosts that have no dig.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use serde::Serialize;
 
-use super::{DEFAULT_CONFIG, parse_name, parse_rtype, reachable};
+use super::{DEFAULT_CONFIG, DNS_PORT, parse_name, parse_rtype, parse_server, reachable};
 use crate::client::{self, Transport};
 use crate::engine::{Shown, query_message};
 use crate::wire::{Name, Rtype};
@@ -45,8 +45,6 @@ pub(super) struct Args {
 
 /// Longest wait for one try: no server takes as long.
 const MOST_PATIENCE: Duration = Duration::from_secs(60);
-/// DNS's port (RFC 1035 §4.2).
-const PORT: u16 = 53;
 
 /// The reply as JSON.
 #[derive(Serialize)]
@@ -65,7 +63,14 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut server = None;
     for word in &args.rest {
         match word.strip_prefix('@') {
-            Some(address) => server = Some(parse_server(address)?),
+            Some(address) => {
+                let parsed = parse_server(address).with_context(|| {
+                    format!(
+                        "@{address}: write a server as @10.0.0.4, @127.0.0.1:5300 or @[::1]:5300"
+                    )
+                })?;
+                server = Some(parsed);
+            }
             None => {
                 rtype = parse_rtype(word).map_err(|error| anyhow::anyhow!("{word}: {error}"))?;
             }
@@ -105,19 +110,10 @@ fn parse_patience(text: &str) -> Result<Duration, String> {
     fits.then_some(patience).ok_or_else(|| format!("write more than 0s, up to {MOST_PATIENCE:?}"))
 }
 
-fn parse_server(text: &str) -> anyhow::Result<SocketAddr> {
-    if let Ok(ip) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
-        return Ok(SocketAddr::new(ip, PORT));
-    }
-    text.parse().with_context(|| {
-        format!("@{text}: write a server as @10.0.0.4, @127.0.0.1:5300 or @[::1]:5300")
-    })
-}
-
 /// The packaged daemon of this host, when there is one.
 fn default_server() -> SocketAddr {
     let packaged = crate::config::load(DEFAULT_CONFIG.as_ref()).ok();
     let first = packaged.and_then(|loaded| loaded.config.listen.dns.first().copied());
-    let first = first.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], PORT)));
+    let first = first.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], DNS_PORT)));
     SocketAddr::new(reachable(first.ip()), first.port())
 }
