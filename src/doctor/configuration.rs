@@ -5,12 +5,17 @@ use std::path::Path;
 use super::finding::Finding;
 use crate::app::Unfit;
 use crate::config::{Diagnostic, LoadError};
+use crate::engine::MAX_UNMET;
 
 /// Errors that are repeated; `check` has all of them.
 const SHOWN: usize = 5;
 
 fn about(path: &Path) -> String {
     format!("configuration {}", path.display())
+}
+
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 fn check(path: &Path) -> String {
@@ -24,7 +29,8 @@ pub(super) fn unusable(path: &Path, error: &LoadError) -> Option<Finding> {
         LoadError::Unreadable { .. } => None,
         LoadError::Invalid { diagnostics, .. } => {
             let errors: Vec<_> = diagnostics.iter().filter(|one| one.is_error()).collect();
-            let found = format!("{} errors; the daemon does not start with it", errors.len());
+            let found =
+                format!("{}; the daemon does not start with it", count(errors.len(), "error"));
             let shown = errors.iter().take(SHOWN).map(|error| error.to_string());
             Some(finding(found).advise_all(shown).advise(check(path)))
         }
@@ -37,7 +43,7 @@ pub(super) fn usable(path: &Path, warnings: &[Diagnostic]) -> Finding {
     if warnings.is_empty() {
         return Finding::fine("config", about(path), "no errors and no warnings");
     }
-    let found = format!("no errors, {} warnings", warnings.len());
+    let found = format!("no errors, {}", count(warnings.len(), "warning"));
     let shown = warnings.iter().take(SHOWN).map(ToString::to_string);
     Finding::warning("config-warnings", about(path), found).advise_all(shown).advise(check(path))
 }
@@ -46,9 +52,10 @@ pub(super) fn usable(path: &Path, warnings: &[Diagnostic]) -> Finding {
 pub(super) fn unfit(path: &Path, why: &Unfit) -> Finding {
     match why {
         Unfit::Unmet(unmet) => {
+            let more = if unmet.len() == MAX_UNMET { " or more" } else { "" };
             let found = format!(
-                "{} of its [[expect]]ations do not hold; the daemon does not start with it",
-                unmet.len()
+                "{}{more} of [[expect]] not met; the daemon does not start with it",
+                count(unmet.len(), "expectation")
             );
             let shown = unmet.iter().take(SHOWN);
             let shown = shown.map(|unmet| format!("line {}: {}", unmet.line, unmet.what));
@@ -106,11 +113,11 @@ mod tests {
     fn warnings_are_no_problem() {
         assert_eq!(usable("x.toml".as_ref(), &[]).severity, Severity::Fine);
         let text = "[listen]\ndns = ['127.0.0.1:0']\n[[site]]\nname = 'a'\nnetworks = \
-                    ['10.1.0.0/16']\n";
+                    ['10.1.0.0/16']\n[[forward]]\nzones = ['.']\nupstreams = ['10.0.0.4']\n";
         let report = config::read(text);
         assert!(report.config.is_some());
         let finding = usable("x.toml".as_ref(), &report.diagnostics);
         assert_eq!(finding.severity, Severity::Warning);
-        assert!(finding.advice[0].contains("no endpoint names this site"), "{finding:?}");
+        assert!(finding.advice[1].contains("no endpoint names this site"), "{finding:?}");
     }
 }

@@ -83,7 +83,7 @@ pub(super) fn survey(
                 .advise("look at them with a file that has rules for them alone"),
         );
     }
-    findings.extend(plan.mistakes(&ground, &answers));
+    findings.extend(plan.mistakes(&answers));
     findings.extend(ground.loops(heard, is_running, progress));
     findings.extend(plan.signed(&ground, &answers));
     findings.extend(plan.vias(&ground, &answers, is_running));
@@ -174,10 +174,13 @@ impl Ground<'_> {
             }
             (None, Some(loops)) => (loops, "no query came back to the listen addresses"),
             (None, None) => {
-                let found = "the daemon is not asked, as [listen] has no admin, and its addresses \
-                             are taken, so nobody can listen there";
+                let found = "not looked for: the running daemon cannot be asked, and nobody else can \
+                             listen on its addresses";
                 let finding = Finding::warning("loop-unknown", about, found);
-                findings.push(finding.advise("write admin = \"127.0.0.1:9153\" into [listen]"));
+                findings.push(
+                    finding
+                        .advise("write admin = \"127.0.0.1:9153\" into [listen], and restart it"),
+                );
                 return findings;
             }
         };
@@ -352,7 +355,7 @@ impl Plan {
         each.flat_map(|(subject, server)| server.observed(subject, answers).findings()).collect()
     }
 
-    fn mistakes(&self, ground: &Ground<'_>, answers: &Answers) -> Vec<Finding> {
+    fn mistakes(&self, answers: &Answers) -> Vec<Finding> {
         let hops = self.hops.iter().filter_map(|(who, sample, ticket)| {
             mistakes::without_hop(who, &sample.name, &sample.pair, &answers.of(*ticket))
         });
@@ -360,7 +363,9 @@ impl Plan {
             mistakes::taken_whole(who, name, &answers.of(*ticket))
         });
         let mut findings: Vec<_> = hops.chain(whole).collect();
-        if findings.is_empty() && !ground.samples.is_empty() {
+        let tickets = self.hops.iter().map(|(.., ticket)| ticket);
+        let mut tickets = tickets.chain(self.whole.iter().map(|(.., ticket)| ticket));
+        if findings.is_empty() && tickets.any(|ticket| answers.of(*ticket).is_ok()) {
             let found = "nobody who was asked answers privately without the privatelink name, or for \
                          more than its zone";
             findings.push(Finding::fine("mistakes", "private zones elsewhere", found));

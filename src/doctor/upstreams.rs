@@ -46,7 +46,7 @@ pub(super) enum Asked {
 
 impl Observed {
     fn about(&self) -> String {
-        format!("upstream {} of {}", self.server, self.zones)
+        format!("upstream {} (rule for {})", self.server, self.zones)
     }
 
     fn problem(&self, check: &'static str, found: impl Into<String>) -> Finding {
@@ -141,7 +141,7 @@ impl Observed {
                  up and its firewall lets UDP and TCP to it through",
                 self.host
             )),
-            _ => finding.advise(format!("does a DNS server listen there? the rule's address is {}", self.server)),
+            _ => finding.advise(format!("does a DNS server listen on {}, and does a firewall on the way reject it?", self.server)),
         };
         if self.host == AZURE {
             finding.advise(
@@ -254,7 +254,7 @@ impl Observed {
                 } else {
                     let host = &self.host;
                     finding.advise(format!(
-                        "is its port open from here? nothing may stand before {host}"
+                        "does it listen there, and does a firewall let it through? ip route get {host}"
                     ))
                 })
             }

@@ -1,5 +1,6 @@
 //! Decisions, read back with hickory's decoder as a second opinion on the octets.
 
+mod expectations;
 mod guard;
 mod kept;
 mod ours;
