@@ -1,5 +1,6 @@
 //! `[[expect]]`: what holds, and what is said of what does not.
 
+use super::kept::{keep, wire};
 use super::*;
 use crate::config::testing::forward_all;
 use crate::config::{Expect, Site};
@@ -96,6 +97,22 @@ fn an_empty_answer_is_ours_or_does_not_hold() {
         let said = words(&snapshot, expect("10.0.0.1", name, Rtype::A, &[]));
         assert!(said.ends_with("it is forwarded, not answered from a private-link zone"), "{said}");
     }
+}
+
+#[test]
+fn what_is_kept_proves_nothing() {
+    let snapshot = with(|config| config.forwards = vec![forward_all()]);
+    let end = format!("api.{Q}");
+    let chain = [
+        ("www.contoso.com", 300, Rtype::CNAME, wire(&end)),
+        (&*end, 60, Rtype::A, vec![20, 50, 1, 1]),
+    ];
+    keep(&snapshot, "www.contoso.com", Rtype::A, 0, &chain, Duration::ZERO);
+    let answered = ask(&snapshot, "www.contoso.com", Rtype::A);
+    assert!(answered.ends_with("A 10.1.0.5"), "{answered}");
+    // A start, which has no cache yet, could not say so.
+    let said = words(&snapshot, expect("10.0.0.1", "www.contoso.com", Rtype::A, &["10.1.0.5"]));
+    assert!(said.contains("it is forwarded"), "{said}");
 }
 
 #[test]
