@@ -123,17 +123,6 @@ fn the_daemon_is_known_and_one_that_says_something_else_is_too() {
 }
 
 #[test]
-fn a_resolv_conf_that_names_us_leaves_nobody() {
-    let servers = File::new("nameserver 127.0.0.1\n");
-    let from_file = format!("'resolv.conf:{}'", servers.path().display());
-    let nobody = free();
-    let text = config("127.0.0.1:53", nobody).replace(&format!("'{nobody}'"), &from_file);
-    let told = Told::by(&File::new(&text), &[]);
-    // Port 53 may need a right, or be somebody's: that is told too.
-    assert!(told.words("resolv-conf").contains("nobody is left to ask"), "{:#?}", told.findings);
-}
-
-#[test]
 fn a_silent_upstream_is_not_asked_for_what_it_cannot_say() {
     let told = Told::by(&File::new(&config("127.0.0.1:0", serve(|_| Said::Nothing))), &[]);
     assert_eq!(told.problems(), ["upstream-unreachable"]);

@@ -56,6 +56,19 @@ fn port_53_needs_a_right() {
 }
 
 #[test]
+fn a_resolv_conf_that_names_us_leaves_nobody() {
+    let servers = File::new("nameserver 127.0.0.1\n");
+    let from_file = format!("'resolv.conf:{}'", servers.path().display());
+    let nobody = free();
+    let text = config("127.0.0.1:53", nobody).replace(&format!("'{nobody}'"), &from_file);
+    let file = File::new(&text);
+    let Some(output) = within(&doctor(&file)) else { return };
+    let told = Told::of(&output);
+    assert_eq!(told.problems(), ["resolv-conf"], "{:#?}", told.findings);
+    assert!(told.words("resolv-conf").contains("nobody is left to ask"));
+}
+
+#[test]
 fn who_is_there_counts_more_than_the_right_that_is_missing() {
     let file = file();
     let mut script = String::new();

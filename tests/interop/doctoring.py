@@ -14,12 +14,12 @@ from names import DEFENDER
 
 # Where the resolvers of this part listen.
 FIRST_PORT = 5351
-# A key that has signed nothing here: whoever has it as the zone's anchor takes our answers for forged.
-STRANGE_ANCHOR = f"{DEFENDER.public}. DS 12345 8 2 " + "00" * 32
-# What the daemon's wildcard and names are, and what must come of a look at them.
+# A key that has signed nothing here: whoever has it as an anchor takes what is below for forged.
+STRANGE_ANCHOR = "microsoft.com. DS 12345 8 2 " + "00" * 32
+# The filter of Unbound, and what excepts our zones from it.
 PRIVATE = "  private-address: 10.0.0.0/8\n  private-address: fd00::/8\n"
 DOMAINS = "".join(f"  private-domain: {zone}\n" for zone in resolvers.private_zones())
-# Rebinding filters of dnsmasq, and what excepts our zones from them.
+# The same of dnsmasq.
 REBIND = "--stop-dns-rebind"
 EXCEPT = [f"--rebind-domain-ok=/{zone}/" for zone in resolvers.private_zones()]
 
