@@ -4,7 +4,8 @@ use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use super::{ConfigArg, complain, parse_server};
+use super::query::parse_server;
+use super::{ConfigArg, complain};
 use crate::doctor::{self, Finding, Request, Severity};
 
 /// Exit code when there was nothing to look at.
@@ -78,7 +79,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 fn parse_via(text: &str) -> Result<SocketAddr, String> {
-    parse_server(text).ok_or_else(|| "write 10.0.0.10, 10.0.0.10:53 or [fd00::1]:53".to_owned())
+    parse_server(text).map_err(|_| "write 10.0.0.10, 10.0.0.10:53 or [fd00::1]:53".to_owned())
 }
 
 /// How many there are of each kind.

@@ -9,7 +9,7 @@ mod query;
 mod run;
 
 use std::io::Write;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -19,9 +19,6 @@ use crate::wire::{Name, Rtype};
 
 /// Where the package puts the configuration.
 const DEFAULT_CONFIG: &str = "/etc/privatelinkd/privatelinkd.toml";
-
-/// DNS's port (RFC 1035 §4.2).
-const DNS_PORT: u16 = 53;
 
 /// Answers Azure Private Link names from its own configuration and forwards everything else.
 #[derive(Parser, Debug)]
@@ -112,14 +109,6 @@ fn reachable(ip: IpAddr) -> IpAddr {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
         ip => ip,
-    }
-}
-
-/// A server on the command line; port 53 where there is none.
-fn parse_server(text: &str) -> Option<SocketAddr> {
-    match text.trim_matches(['[', ']']).parse::<IpAddr>() {
-        Ok(ip) => Some(SocketAddr::new(ip, DNS_PORT)),
-        Err(_) => text.parse().ok(),
     }
 }
 

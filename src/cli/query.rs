@@ -1,15 +1,15 @@
 //! `query`: a DNS client for hosts that have no dig.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use serde::Serialize;
 
-use super::{DEFAULT_CONFIG, DNS_PORT, parse_name, parse_rtype, parse_server, reachable};
-use crate::client::{self, Transport};
+use super::{DEFAULT_CONFIG, parse_name, parse_rtype, reachable};
 use crate::engine::{Shown, query_message};
+use crate::upstream::{Over, Patience, ask, ask_tcp};
 use crate::wire::{Name, Rtype};
 
 /// Ask a DNS server: this daemon, or any other.
@@ -43,8 +43,12 @@ pub(super) struct Args {
     json: bool,
 }
 
+/// Tries over UDP; a datagram may get lost.
+const UDP_TRIES: usize = 2;
 /// Longest wait for one try: no server takes as long.
 const MOST_PATIENCE: Duration = Duration::from_secs(60);
+/// DNS's port (RFC 1035 §4.2).
+const PORT: u16 = 53;
 
 /// The reply as JSON.
 #[derive(Serialize)]
@@ -63,14 +67,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut server = None;
     for word in &args.rest {
         match word.strip_prefix('@') {
-            Some(address) => {
-                let parsed = parse_server(address).with_context(|| {
-                    format!(
-                        "@{address}: write a server as @10.0.0.4, @127.0.0.1:5300 or @[::1]:5300"
-                    )
-                })?;
-                server = Some(parsed);
-            }
+            Some(address) => server = Some(parse_server(address)?),
             None => {
                 rtype = parse_rtype(word).map_err(|error| anyhow::anyhow!("{word}: {error}"))?;
             }
@@ -80,13 +77,17 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let id = rand::random::<u16>();
     let message = query_message(id, &args.name, rtype, args.dnssec);
     let begin = Instant::now();
-    let (transport, reply) = if args.tcp {
-        ("TCP", client::ask_tcp(server, &message, args.timeout)?)
+    let patience = Patience { each: args.timeout, udp_tries: UDP_TRIES };
+    let (reply, over) = if args.tcp {
+        (ask_tcp(server, &message, patience)?, Over::Tcp)
     } else {
-        match client::ask(server, &message, args.timeout)? {
-            (Transport::Udp, reply) => ("UDP", reply),
-            (Transport::Tcp, reply) => ("TCP, after a truncated reply over UDP", reply),
-        }
+        // Whatever is said is shown.
+        ask(server, &message, patience, |_| true)?
+    };
+    let transport = match over {
+        Over::Udp => "UDP",
+        Over::Tcp => "TCP",
+        Over::TcpAfterUdp => "TCP, after a truncated reply over UDP",
     };
     let milliseconds = begin.elapsed().as_secs_f64() * 1_000.0;
     let shown = Shown::read(&reply)?;
@@ -110,10 +111,19 @@ fn parse_patience(text: &str) -> Result<Duration, String> {
     fits.then_some(patience).ok_or_else(|| format!("write more than 0s, up to {MOST_PATIENCE:?}"))
 }
 
+pub(super) fn parse_server(text: &str) -> anyhow::Result<SocketAddr> {
+    if let Ok(ip) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
+        return Ok(SocketAddr::new(ip, PORT));
+    }
+    text.parse().with_context(|| {
+        format!("@{text}: write a server as @10.0.0.4, @127.0.0.1:5300 or @[::1]:5300")
+    })
+}
+
 /// The packaged daemon of this host, when there is one.
 fn default_server() -> SocketAddr {
     let packaged = crate::config::load(DEFAULT_CONFIG.as_ref()).ok();
     let first = packaged.and_then(|loaded| loaded.config.listen.dns.first().copied());
-    let first = first.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], DNS_PORT)));
+    let first = first.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], PORT)));
     SocketAddr::new(reachable(first.ip()), first.port())
 }

@@ -1,6 +1,7 @@
 //! Many questions at once, each with an end: threads that are left behind when the time is over.
 
 use std::collections::VecDeque;
+use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::mpsc::{Sender, channel};
@@ -13,14 +14,16 @@ use tokio::task::{LocalSet, spawn_local};
 use tokio::time::timeout;
 
 use super::seen::{Outcome, Seen, Silence};
-use crate::client::{self, ClientError, Transport, UDP_TRIES};
-use crate::upstream::{Link, Upstream};
-use crate::wire::Question;
+use crate::engine::question_message;
+use crate::upstream::{self, Link, OnceError, Patience, Upstream};
+use crate::wire::{Header, Question, flags};
 
 /// Longest wait for one reply: nobody asks for longer, Windows DNS gives up earlier.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 /// For one over a connection that has to be made: the bound of a dial is 2.5 s.
 const CONNECTION_PATIENCE: Duration = Duration::from_secs(3);
+/// Times that a question is sent over UDP: a datagram may get lost.
+const UDP_TRIES: u32 = 2;
 /// Threads that ask: with as many, the most questions there are take 10 s when nobody answers.
 const THREADS: usize = 128;
 /// Octets of a thread's stack; a handshake's needs are the largest.
@@ -139,22 +142,32 @@ fn work(jobs: &Mutex<VecDeque<Job>>, told: &Sender<Vec<(Ticket, Outcome)>>, end:
 }
 
 fn ask(way: &Way, question: &Question, edns: bool, patience: Duration) -> Outcome {
-    let patience = patience.min(PATIENCE);
-    let message = client::message(rand::random(), question, edns);
-    let a_try = patience / UDP_TRIES;
+    let whole = patience.min(PATIENCE);
+    let message = question_message(rand::random(), question, edns);
+    let tries = Patience { each: whole / UDP_TRIES, udp_tries: UDP_TRIES as usize };
+    let once = Patience { each: whole, udp_tries: 1 };
+    // Whatever the server says is looked at; what is no response is somebody else's.
+    let is_ours = |reply: &[u8]| Header::read(reply).is_some_and(|header| header.has(flags::QR));
     let reply = match way {
-        Way::Udp(server) => client::ask_udp(*server, &message, a_try, UDP_TRIES),
-        Way::Tcp(server) => client::ask_tcp(*server, &message, patience),
-        Way::Stub(server) => client::ask(*server, &message, a_try).map(|(_, reply)| reply),
+        Way::Udp(server) => upstream::ask_udp(*server, &message, tries, is_ours),
+        Way::Tcp(server) => upstream::ask_tcp(*server, &message, once),
+        Way::Stub(server) => {
+            upstream::ask(*server, &message, tries, is_ours).map(|(reply, _)| reply)
+        }
         Way::Link(_) => return Err(Silence::NotAsked),
     };
     match reply {
         Ok(octets) => Seen::read(&octets, question),
-        Err(ClientError::Silent { transport: Transport::Udp, .. }) => {
-            Err(Silence::Timeout(patience))
+        Err(OnceError::Silence { .. }) => Err(Silence::Timeout(whole)),
+        Err(OnceError::Stream { why, .. }) if why.kind() == io::ErrorKind::TimedOut => {
+            Err(Silence::Timeout(whole))
         }
-        Err(ClientError::Silent { patience, .. }) => Err(Silence::Timeout(patience)),
-        Err(ClientError::Network { why, .. }) => Err(Silence::Failed(why.kind().to_string())),
+        Err(
+            OnceError::NoSocket(why)
+            | OnceError::Unreachable { why, .. }
+            | OnceError::Refused { why, .. }
+            | OnceError::Stream { why, .. },
+        ) => Err(Silence::Failed(why.kind().to_string())),
     }
 }
 
@@ -195,8 +208,8 @@ fn ask_link(
 }
 
 /// The link's own words where it has some: what is wrong with a certificate, why a dial failed.
-fn why(upstream: &Upstream, error: crate::upstream::TryError) -> String {
-    upstream.last_error().map_or_else(|| error.to_string(), |(_, words)| words)
+fn why(server: &Upstream, error: upstream::TryError) -> String {
+    server.last_error().map_or_else(|| error.to_string(), |(_, words)| words)
 }
 
 #[cfg(test)]

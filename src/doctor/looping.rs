@@ -11,8 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::finding::Finding;
 use crate::admin;
-use crate::client;
-use crate::engine::{Ask, Step};
+use crate::engine::{Ask, Step, question_message};
 use crate::wire::{Name, Query, Question, Rcode, Rtype};
 
 /// How long a question may take to come back, over whatever resolvers; they answer within it too.
@@ -113,7 +112,7 @@ pub(super) fn listen_for(probes: Vec<Probe>, listen: &[SocketAddr]) -> Vec<Loop>
 /// Nobody waits for the reply.
 fn send(probe: &Probe, label: &str) -> Option<()> {
     let name = label.parse::<Name>().ok()?.under(&probe.zone).ok()?;
-    let message = client::message(rand::random(), &Question::plain(name, Rtype::TXT), true);
+    let message = question_message(rand::random(), &Question::plain(name, Rtype::TXT), true);
     let any: IpAddr = if probe.address.is_ipv4() { [0; 4].into() } else { [0_u16; 8].into() };
     let socket = UdpSocket::bind((any, 0)).ok()?;
     socket.send_to(&message, probe.address).ok().map(drop)

@@ -216,7 +216,7 @@ const OPTION_EDE: u16 = 15;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client;
+    use crate::engine::question_message;
     use crate::wire::{CLASS_IN, MessageWriter};
 
     fn question(qtype: Rtype) -> Question {
@@ -277,7 +277,7 @@ mod tests {
             let read = Seen::read(&whole[..end], &question(Rtype::A));
             assert!(end == whole.len() || read.is_err() || end >= 29, "{end}: {read:?}");
         }
-        let query = client::message(7, &question(Rtype::A), true);
+        let query = question_message(7, &question(Rtype::A), true);
         assert_eq!(Seen::read(&query, &question(Rtype::A)), Err(Silence::Garbled));
         assert_eq!(Seen::read(&whole, &question(Rtype::AAAA)), Err(Silence::Garbled));
     }

@@ -6,9 +6,10 @@ use std::time::Instant;
 use super::recorder::{Recorder, Silent, Step, Steps};
 use super::snapshot::Snapshot;
 use super::{Asked, Outcome, Transport, Verdict, decide};
-use crate::client;
 use crate::config::Expect;
-use crate::wire::{Header, Name, QName, Question, Records, Rtype, Section};
+use crate::wire::{
+    Header, MessageWriter, Name, QName, Question, Rcode, Records, Rtype, Section, flags,
+};
 
 /// An `[[expect]]` that does not hold.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -19,6 +20,8 @@ pub struct Expectation {
     pub what: String,
 }
 
+/// Octets of a query: a name, its type and class, an OPT record, with room to spare.
+const QUERY_OCTETS: usize = 512;
 /// Most expectations that one configuration is told about: nobody reads more, and a log takes them
 /// line by line.
 pub const MAX_UNMET: usize = 1_000;
@@ -107,7 +110,26 @@ fn refusal(steps: &Steps) -> String {
 /// A query as a stub resolver sends it: RD, EDNS, DO when signatures are wanted.
 pub fn query_message(id: u16, qname: &Name, qtype: Rtype, dnssec_ok: bool) -> Vec<u8> {
     let question = Question { dnssec_ok, ..Question::plain(qname.clone(), qtype) };
-    client::message(id, &question, true)
+    question_message(id, &question, true)
+}
+
+/// The same for any question: its own DO and CD, and an OPT record where `edns` says so; DO needs
+/// one.
+pub fn question_message(id: u16, question: &Question, edns: bool) -> Vec<u8> {
+    let bits = if question.checking_disabled { flags::RD | flags::CD } else { flags::RD };
+    let mut message = Vec::with_capacity(QUERY_OCTETS);
+    let mut writer = MessageWriter::begin(&mut message, QUERY_OCTETS, id, bits);
+    let written = writer
+        .raw(question.qname.as_wire())
+        .and_then(|()| writer.raw(&question.qtype.0.to_be_bytes()))
+        .and_then(|()| writer.raw(&question.qclass.to_be_bytes()))
+        .and_then(|()| match edns {
+            true => writer.opt(Rcode::NOERROR, question.dnssec_ok, None, &[]),
+            false => Ok(()),
+        });
+    debug_assert!(written.is_ok(), "a query always fits into 512 octets");
+    writer.set_counts([1, 0, 0, u16::from(edns)]);
+    message
 }
 
 /// The addresses in the answer section of a reply of ours.

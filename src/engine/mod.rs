@@ -31,7 +31,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 pub use decide::decide;
-pub use expect::{Expectation, MAX_UNMET, query_message};
+pub use expect::{Expectation, MAX_UNMET, query_message, question_message};
 pub use explain::{Ask, Conclusion, Explanation};
 pub use fetch::Remembered;
 pub use recorder::{Recorder, Silent, Step, Steps, UpstreamState};

@@ -9,8 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::finding::Finding;
 use super::seen::{Outcome, in_words, list};
-use crate::client::Transport;
-use crate::sys::{self, BindError, Refusal};
+use crate::sys::{self, BindError, Refusal, Transport};
 use table::Program;
 
 /// How the kernel calls us.

@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
-use crate::client::Transport;
+use crate::sys::Transport;
 
 /// Lines of one table that are read: a busy host has some 100,000 connections.
 const MAX_LINES: usize = 1_000_000;

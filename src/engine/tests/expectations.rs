@@ -4,6 +4,7 @@ use super::kept::{keep, wire};
 use super::*;
 use crate::config::testing::forward_all;
 use crate::config::{Expect, Site};
+use crate::wire::{Header, Query};
 
 fn expect(client: &str, name: &str, qtype: Rtype, answer: &[&str]) -> Expect {
     Expect {
@@ -142,4 +143,20 @@ fn the_first_thousand_are_told() {
     assert_eq!(snapshot.unmet(&all).len(), MAX_UNMET - 1);
     all.extend(all[20_000..20_002].to_vec());
     assert_eq!(snapshot.unmet(&all).len(), MAX_UNMET);
+}
+
+#[test]
+fn a_query_says_what_its_question_wants() {
+    let question = Question {
+        dnssec_ok: true,
+        checking_disabled: true,
+        ..Question::plain("api.example".parse().expect("a name"), Rtype::A)
+    };
+    let with = question_message(7, &question, true);
+    let read = Query::parse(&with).expect("a query");
+    assert!(read.dnssec_ok() && read.to_question() == question);
+    assert_eq!(Header::read(&with).map(|h| (h.id, h.flags)), Some((7, flags::RD | flags::CD)));
+    let without = question_message(7, &question, false);
+    assert_eq!(Header::read(&without).map(|header| header.additionals), Some(0));
+    assert!(without.ends_with(b"\x07example\0\0\x01\0\x01"));
 }
