@@ -71,6 +71,8 @@ impl Answers {
     }
 }
 
+/// Those that share a link.
+type Questions = Vec<(Ticket, Question)>;
 type Job = Box<dyn FnOnce() -> Vec<(Ticket, Outcome)> + Send>;
 
 impl Round {
@@ -111,7 +113,7 @@ impl Round {
     /// A job for each datagram and connection; one for each upstream's link, whose questions share it.
     fn jobs(self) -> VecDeque<Job> {
         let mut jobs: VecDeque<Job> = VecDeque::new();
-        let mut links: Vec<(Arc<Upstream>, Vec<(Ticket, Question)>)> = Vec::new();
+        let mut links: Vec<(Arc<Upstream>, Questions)> = Vec::new();
         for (place, Ask { way, question, edns, patience }) in self.asks.into_iter().enumerate() {
             let ticket = Ticket(place);
             if let Way::Link(upstream) = way {
@@ -172,10 +174,7 @@ fn ask(way: &Way, question: &Question, edns: bool, patience: Duration) -> Outcom
 }
 
 /// Asks all at once over one link.
-fn ask_link(
-    upstream: &Arc<Upstream>,
-    questions: Vec<(Ticket, Question)>,
-) -> Vec<(Ticket, Outcome)> {
+fn ask_link(upstream: &Arc<Upstream>, questions: Questions) -> Vec<(Ticket, Outcome)> {
     let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

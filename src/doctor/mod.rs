@@ -1,6 +1,6 @@
 //! `doctor`: a host, its configuration and its surroundings, looked at from outside.
 //!
-//! Observing and meaning are two things: `survey`, `asking`, `looping` and `ports` look, the other
+//! Observing and meaning are two things: `survey`, `plan`, `asking`, `looping` and `ports` look, the other
 //! modules say what it means, and know no network. Everything that waits has an end, and so has the
 //! whole. Changes nothing, but listens for a moment where the daemon would, if it does not run.
 #![cfg_attr(
@@ -14,6 +14,7 @@ mod configuration;
 mod finding;
 mod looping;
 mod mistakes;
+mod plan;
 mod ports;
 mod remedies;
 mod resolv_conf;

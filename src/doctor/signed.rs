@@ -31,8 +31,9 @@ impl Way {
         let Pair { public, .. } = &self.pair;
         let about = format!("DNSSEC above {public}");
         let has_ds = |outcome: &Outcome| outcome.as_ref().is_ok_and(|seen| seen.has_ds);
-        let signed = self.steps.iter().filter(|(_, outcome)| has_ds(outcome)).map(|(name, _)| name);
-        if let Some(name) = signed.filter(|name| name.label_count() > 1).last() {
+        let mut signed =
+            self.steps.iter().filter(|(_, outcome)| has_ds(outcome)).map(|(name, _)| name);
+        if let Some(name) = signed.rfind(|name| name.label_count() > 1) {
             let found = format!(
                 "{name} has a DS record, so its zone is signed: a resolver that validates may take \
                  our answers for forged, and says SERVFAIL; tell it not to validate here"

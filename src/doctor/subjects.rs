@@ -27,12 +27,24 @@ pub(super) struct Subject {
     pub(super) validates: bool,
     /// Of the first rule.
     pub(super) budget: Duration,
-    pub(super) probe: Question,
+    /// The rule's probe.
+    probe: Question,
 }
 
 impl Subject {
     pub(super) fn covers_root(&self) -> bool {
         self.zones.iter().any(|zone| zone.label_count() == 0)
+    }
+
+    /// What it must know: the rule's probe, or, as any reply is good enough for that one, the first
+    /// zone's SOA where the server need not know anything else.
+    pub(super) fn question(&self) -> Question {
+        match self.zones.first() {
+            Some(zone) if !self.covers_root() && self.probe.qname.label_count() == 0 => {
+                Question::plain(zone.clone(), Rtype::SOA)
+            }
+            _ => self.probe.clone(),
+        }
     }
 
     pub(super) fn zones_in_words(&self) -> String {
@@ -217,6 +229,13 @@ mod tests {
         assert_eq!(subjects[1].zones_in_words(), "example, .");
         assert!(subjects[1].covers_root() && subjects[1].validates);
         assert!(!subjects[0].covers_root() && !subjects[0].validates);
+        // Who serves some zones alone need not know the root.
+        let question = |subject: &Subject| {
+            let Question { qname, qtype, .. } = subject.question();
+            format!("{qname} {qtype}")
+        };
+        assert_eq!(question(&subjects[0]), "example SOA");
+        assert_eq!(question(&subjects[1]), ". NS");
         let servers = servers_for(&snapshot.rules, &"www.example".parse().unwrap());
         assert_eq!(servers.len(), MAX_SERVERS_OF_A_RULE);
     }

@@ -19,29 +19,33 @@ pub(super) struct Observed {
     pub(super) covers_root: bool,
     /// Whether a rule that names it validates.
     pub(super) validates: bool,
-    /// The rule's probe.
+    /// What it was asked.
     pub(super) probe: String,
     pub(super) asked: Asked,
     /// Names that nobody has.
     pub(super) absent: Vec<(Name, Outcome)>,
 }
 
-/// How the probe went.
+/// How the question went.
 #[derive(Clone)]
 pub(super) enum Asked {
     /// Plain DNS.
-    Plain {
-        /// Over UDP without EDNS.
-        bare: Outcome,
-        /// Over UDP with EDNS, DO and CD.
-        edns: Outcome,
-        /// Over TCP.
-        tcp: Outcome,
-        /// A question of a large answer, over UDP and over TCP.
-        large: Option<(Outcome, Outcome)>,
-    },
-    /// Over a connection of its own kind.
+    Plain(Box<Datagrams>),
+    /// A connection of its own kind.
     Connection(Outcome),
+}
+
+/// How it went in each way that plain DNS has.
+#[derive(Clone)]
+pub(super) struct Datagrams {
+    /// Over UDP without EDNS.
+    pub(super) bare: Outcome,
+    /// Over UDP with EDNS, DO and CD.
+    pub(super) edns: Outcome,
+    /// Over TCP.
+    pub(super) tcp: Outcome,
+    /// A question of a large answer, over UDP and over TCP.
+    pub(super) large: Option<(Outcome, Outcome)>,
 }
 
 impl Observed {
@@ -60,9 +64,9 @@ impl Observed {
     /// All that is wrong with it; that nothing is, else.
     pub(super) fn findings(&self) -> Vec<Finding> {
         let mut findings = match &self.asked {
-            Asked::Plain { bare, edns, tcp, large } => {
-                let mut findings = self.datagrams(bare, edns, tcp);
-                findings.extend(self.large(large.as_ref()));
+            Asked::Plain(datagrams) => {
+                let mut findings = self.datagrams(datagrams);
+                findings.extend(self.large(datagrams.large.as_ref()));
                 findings
             }
             Asked::Connection(outcome) => self.connection(outcome).into_iter().collect(),
@@ -70,7 +74,7 @@ impl Observed {
         findings.extend(self.lies());
         if findings.is_empty() {
             let over = match &self.asked {
-                Asked::Plain { .. } => "answers over UDP and TCP, and keeps EDNS",
+                Asked::Plain(_) => "answers over UDP and TCP, and keeps EDNS",
                 Asked::Connection(_) => "answers",
             };
             findings.push(Finding::fine("upstream", self.about(), over));
@@ -78,7 +82,8 @@ impl Observed {
         findings
     }
 
-    fn datagrams(&self, bare: &Outcome, edns: &Outcome, tcp: &Outcome) -> Vec<Finding> {
+    fn datagrams(&self, datagrams: &Datagrams) -> Vec<Finding> {
+        let Datagrams { bare, edns, tcp, .. } = datagrams;
         if [bare, edns, tcp].iter().any(|outcome| **outcome == Err(Silence::NotAsked)) {
             return vec![self.not_asked()];
         }

@@ -75,7 +75,15 @@ impl Sight {
     fn refused(&self) -> Finding {
         let ip = self.via.ip();
         let found = format!("{ip} is outside [access] allow: its queries get REFUSED here");
-        self.problem("via-refused", found)
+        // What it says would not be so, if it asked from that address.
+        let is_served = |seen: &Seen| seen.is_private() && seen.passes(&self.pair.private);
+        let finding = if self.a.as_ref().is_ok_and(is_served) {
+            let found = format!("{found}; it has private answers all the same, by another address");
+            Finding::warning("via-refused", self.about(), found)
+        } else {
+            self.problem("via-refused", found)
+        };
+        finding
             .advise(format!("write allow = [\"loopback\", \"private\", \"{ip}/{}\"]", bits(ip)))
             .advise("where it asks from another address of its own, that one")
     }

@@ -13,6 +13,7 @@ pub(crate) const AAAA: u16 = 28;
 pub(crate) const DS: u16 = 43;
 pub(crate) const SERVFAIL: u8 = 2;
 pub(crate) const NXDOMAIN: u8 = 3;
+pub(crate) const REFUSED: u8 = 5;
 
 /// A query, as far as the servers look.
 pub(crate) struct Asked {

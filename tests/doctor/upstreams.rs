@@ -1,13 +1,17 @@
 //! Upstreams with one fault each.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::{ServerConfig, ServerConnection};
+
 use super::patient::{Daemon, File, Told, config, free};
 use super::servers::{
-    A, AAAA, Asked, DS, NXDOMAIN, Said, address, internet, record, relay, serve, serve_without_tcp,
-    through,
+    A, AAAA, Asked, DS, NXDOMAIN, REFUSED, Said, address, internet, record, relay, serve,
+    serve_without_tcp, through,
 };
 
 /// How long the daemon may take to find a loop.
@@ -113,6 +117,57 @@ fn an_encrypted_upstream_that_is_not_there_is_told_in_words() {
     let told = Told::by(&File::new(&text), &[]);
     assert_eq!(told.problems(), ["upstream-unreachable"]);
     assert!(told.words("upstream-unreachable").to_lowercase().contains("refused"));
+}
+
+#[test]
+fn a_server_of_some_zones_need_not_know_the_root() {
+    let authority = serve(|asked: &Asked| match asked.name.as_str() {
+        "corp.example" => Said::code(0),
+        _ => Said::code(REFUSED),
+    });
+    let text = config("127.0.0.1:0", serve(internet))
+        + &format!("[[forward]]\nzones = ['corp.example']\nupstreams = ['{authority}']\n");
+    let told = Told::by(&File::new(&text), &[]);
+    assert_eq!(told.problems(), Vec::<&str>::new(), "{:#?}", told.findings);
+    // Where it forwards everything, it must.
+    assert!(told_of(authority).problems().contains(&"upstream-refuses"));
+}
+
+/// Shakes hands as a server with a certificate of its own making, for other names.
+fn tls_of_nobody() -> SocketAddr {
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let params = rcgen::CertificateParams::new(vec!["elsewhere.example".to_owned()]);
+    let certificate = params.and_then(|params| params.self_signed(&key)).expect("a certificate");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key)
+        .expect("a pair");
+    let config = Arc::new(config);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let address = listener.local_addr().expect("bound");
+    thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let mut tls = ServerConnection::new(Arc::clone(&config)).expect("a connection");
+            // Until the client has seen enough.
+            while tls.is_handshaking() && tls.complete_io(&mut stream).is_ok() {}
+        }
+    });
+    address
+}
+
+#[test]
+fn a_certificate_that_does_not_do_is_told_in_words() {
+    let upstream = tls_of_nobody();
+    let text = config("127.0.0.1:0", upstream)
+        .replace(&format!("'{upstream}'"), &format!("'tls://{upstream}#dns.example'"));
+    let told = Told::by(&File::new(&text), &[]);
+    assert_eq!(told.problems(), ["upstream-unreachable"]);
+    let words = told.words("upstream-unreachable");
+    assert!(words.contains("certificate") && words.contains("ca-file"), "{words}");
 }
 
 #[test]

@@ -30,7 +30,7 @@ fn observed(asked: Asked) -> Observed {
 }
 
 fn plain(bare: Outcome, edns: Outcome, tcp: Outcome) -> Observed {
-    observed(Asked::Plain { bare, edns, tcp, large: None })
+    observed(Asked::Plain(Box::new(Datagrams { bare, edns, tcp, large: None })))
 }
 
 fn silence() -> Outcome {
@@ -131,7 +131,7 @@ fn an_answer_may_be_too_large_but_not_for_what_is_offered() {
         let cut = Seen { truncated: true, octets: 28, ..good() };
         let large = Some((Ok(cut), Ok(Seen { octets, ..good() })));
         let (bare, edns, tcp) = (Ok(good()), Ok(good()), Ok(good()));
-        one(&observed(Asked::Plain { bare, edns, tcp, large })).1
+        one(&observed(Asked::Plain(Box::new(Datagrams { bare, edns, tcp, large })))).1
     };
     assert_eq!(with(1_232), "upstream-cuts");
     assert_eq!(with(1_233), "upstream");

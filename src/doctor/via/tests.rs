@@ -111,8 +111,11 @@ fn other_private_addresses_are_told_apart_by_the_hop() {
 
 #[test]
 fn refusals_denials_and_silence_have_their_own_words() {
-    let (check, advice) = told(&Sight { ours: Ours::Refused, ..good() });
-    assert_eq!(check, "via-refused");
+    let served = one(&Sight { ours: Ours::Refused, ..good() });
+    assert_eq!((served.severity, served.check), (Severity::Warning, "via-refused"));
+    let refused = Sight { ours: Ours::Refused, a: says(Rcode::REFUSED), ..good() };
+    let (check, advice) = told(&refused);
+    assert_eq!((one(&refused).severity, check), (Severity::Problem, "via-refused"));
     assert!(advice.contains("\"10.0.0.1/32\""), "{advice}");
     assert_eq!(told(&Sight { a: says(Rcode::REFUSED), ..good() }).0, "via-refuses");
     assert_eq!(told(&Sight { a: says(Rcode::NXDOMAIN), ..good() }).0, "via-denies");
