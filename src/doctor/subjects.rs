@@ -126,6 +126,18 @@ pub(super) struct Sample {
     pub(super) forwards_unlisted: bool,
 }
 
+/// One name of each pair of zones, in the file's order, the first [`MAX_ZONES`].
+pub(super) fn samples(config: &Config) -> Vec<Sample> {
+    let mut samples: Vec<Sample> = Vec::new();
+    for sample in config.private_links.iter().filter_map(Sample::of) {
+        // Several entries may share their zones.
+        if samples.len() < MAX_ZONES && samples.iter().all(|known| known.pair != sample.pair) {
+            samples.push(sample);
+        }
+    }
+    samples
+}
+
 impl Sample {
     /// `None`: no name of the zone has addresses, or none fits below it.
     pub(super) fn of(link: &PrivateLink) -> Option<Self> {
@@ -195,6 +207,21 @@ mod tests {
         assert_eq!(Sample::of(&wildcard).unwrap().name, listed.name);
         let neither = PrivateLink { unlisted: Unlisted::Forward, ..wildcard };
         assert!(Sample::of(&neither).is_none());
+    }
+
+    #[test]
+    fn each_pair_of_zones_has_one_sample_and_there_is_a_bound() {
+        let mut config = minimal();
+        let first = config.private_links[0].clone();
+        config.private_links.push(first.clone());
+        assert_eq!(samples(&config).len(), 1);
+        let others = (0..MAX_ZONES).map(|number| PrivateLink {
+            public_zone: format!("p{number}.example").parse().unwrap(),
+            private_zone: format!("q{number}.example").parse().unwrap(),
+            ..first.clone()
+        });
+        config.private_links.extend(others);
+        assert_eq!(samples(&config).len(), MAX_ZONES);
     }
 
     #[test]

@@ -50,8 +50,7 @@ pub(super) fn survey(
     let mut all = subjects::subjects(config, &snapshot.rules);
     let left_out = all.len().saturating_sub(MAX_SERVERS);
     all.truncate(MAX_SERVERS);
-    let samples: Vec<_> =
-        config.private_links.iter().filter_map(Sample::of).take(MAX_ZONES).collect();
+    let samples = subjects::samples(config);
     progress("looking at the listen addresses");
     let ports: Vec<_> =
         config.listen.dns.iter().take(MAX_ADDRESSES).map(|address| ports::look(*address)).collect();

@@ -28,12 +28,21 @@ pub const MAX_UNMET: usize = 1_000;
 
 impl Snapshot {
     /// Asks as `client` would over TCP, from the tables alone; gives the verdict and the reply.
-    fn try_query(&self, expect: &Expect, recorder: &mut impl Recorder) -> (Verdict, Vec<u8>) {
-        let Expect { client, qname, qtype, .. } = expect;
+    pub fn try_query(&self, client: IpAddr, qname: &Name, qtype: Rtype) -> (Verdict, Vec<u8>) {
+        self.try_recorded(client, qname, qtype, &mut Silent)
+    }
+
+    fn try_recorded(
+        &self,
+        client: IpAddr,
+        qname: &Name,
+        qtype: Rtype,
+        recorder: &mut impl Recorder,
+    ) -> (Verdict, Vec<u8>) {
         // As a socket gives it: networks are never written as IPv4 inside IPv6.
         let client = client.to_canonical();
         let asked = Asked { client, transport: Transport::Tcp, now: Instant::now(), rotation: 0 };
-        let (query, mut reply) = (query_message(0, qname, *qtype, false), Vec::new());
+        let (query, mut reply) = (query_message(0, qname, qtype, false), Vec::new());
         let verdict = decide(self, &asked, &query, &mut reply, recorder);
         (verdict, reply)
     }
@@ -44,20 +53,21 @@ impl Snapshot {
     }
 
     fn unmet_one(&self, expect: &Expect) -> Option<Expectation> {
-        let (verdict, reply) = self.try_query(expect, &mut Silent);
+        let Expect { client, qname, qtype, .. } = expect;
+        let (verdict, reply) = self.try_query(*client, qname, *qtype);
         let mut expected = expect.answer.clone();
         expected.sort_unstable();
         expected.dedup();
         let mut found = addresses(&reply);
         found.sort_unstable();
         // A kept answer that leads to us is private too, and gone with the cache: the file alone counts.
-        let is_ours = self.zones.find(&QName::from(&expect.qname)).is_some_and(|f| f.is_ours());
+        let is_ours = self.zones.find(&QName::from(qname)).is_some_and(|f| f.is_ours());
         let is_private = verdict == Verdict::Reply(Outcome::Private) && is_ours;
         if is_private && found == expected {
             return None;
         }
         let mut steps = Steps::default();
-        self.try_query(expect, &mut steps);
+        self.try_recorded(*client, qname, *qtype, &mut steps);
         let found = match verdict {
             Verdict::Reply(Outcome::Private) if is_ours => {
                 format!("the answer is {found:?}{}", endpoint(&steps))
@@ -71,7 +81,6 @@ impl Snapshot {
                     .to_owned()
             }
         };
-        let Expect { client, qname, qtype, .. } = expect;
         let site = site(&steps);
         let what =
             format!("{client}{site} asks {qname} {qtype}: expected {expected:?}, but {found}");
