@@ -1,4 +1,4 @@
-"""`doctor` beside real resolvers: one that is as it should be, and each fault that their own settings make.
+"""`doctor` beside real resolvers: as they should be, and with each fault that their settings make.
 
 Needs the run's daemon (`resolvers.daemon_config`) and Knot; `look` is called while both are up.
 """
@@ -7,13 +7,13 @@ import json
 import subprocess
 
 import asking
-import checks
 import machine
 import resolvers
 from names import DEFENDER
 
 # Where the resolvers of this part listen.
 FIRST_PORT = 5351
+READY = f"ready.{DEFENDER.public}"
 # A key that has signed nothing here: whoever has it as an anchor takes what is below for forged.
 STRANGE_ANCHOR = "microsoft.com. DS 12345 8 2 " + "00" * 32
 # The filter of Unbound, and what excepts our zones from it.
@@ -29,7 +29,8 @@ def unbound(folder, port, note, options="", validating=False):
     if validating:
         config = asker.command[-1]
         text = config.read_text().replace('"iterator"', '"validator iterator"')
-        config.write_text(text.replace("server:\n", f'server:\n  trust-anchor: "{STRANGE_ANCHOR}"\n'))
+        anchor = f'server:\n  trust-anchor: "{STRANGE_ANCHOR}"\n'
+        config.write_text(text.replace("server:\n", anchor))
     return asker
 
 
@@ -70,7 +71,7 @@ def look(tally, processes, binary, work, skip=()):
             processes.start(
                 f"doctored-{key}", asker.command,
                 # Whatever it says to a private name: that is what is looked at.
-                lambda asker=asker: asking.ask(asker.server, f"ready.{checks.P}").status != "SILENCE",
+                lambda asker=asker: asking.ask(asker.server, READY).status != "SILENCE",
             )
         except (machine.Missing, OSError) as missing:
             tally.check(asker.name, "starts", False, "a running server", missing)
