@@ -9,15 +9,20 @@ mod kinds;
 mod messages;
 
 use std::hint::black_box;
+use std::net::Ipv4Addr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
 use allocation_counter::measure;
 use arc_swap::ArcSwap;
-use privatelinkd::engine::{Shared, Snapshot, Worker};
+use privatelinkd::app;
+use privatelinkd::config::{self, Probes};
+use privatelinkd::engine::{Shared, Snapshot, Transport, Worker};
 use privatelinkd::forward::Forwarder;
 use privatelinkd::metrics::Counters;
+use privatelinkd::wire::Rtype;
+use privatelinkd::zones::{Fault, State};
 
 use kinds::{Kind, kinds, said};
 
@@ -63,6 +68,73 @@ fn no_kind_of_hit_allocates() {
         }
     }
     assert!(faults.is_empty(), "in {ROUNDS} queries each:\n{}", faults.join("\n"));
+}
+
+/// Two endpoints in each of two zones, of which the second forwards when all is down.
+const PROBED: &str = r#"
+[listen]
+dns = ["127.0.0.1:5300"]
+[[private-link]]
+public-zone = "vault.azure.net"
+private-zone = "privatelink.vaultcore.azure.net"
+all-down = "servfail"
+[[private-link.endpoint]]
+name = "hub"
+addresses = ["10.1.0.5", "10.1.0.6", "10.1.0.7", "fd00::5"]
+probe = "tcp:443"
+[[private-link.endpoint]]
+name = "spare"
+addresses = ["10.2.0.5", "10.2.0.6"]
+probe = "tcp:443"
+[[private-link]]
+public-zone = "blob.core.windows.net"
+private-zone = "privatelink.blob.core.windows.net"
+all-down = "public"
+[[private-link.endpoint]]
+name = "blob"
+addresses = ["10.1.0.5", "10.1.0.6"]
+probe = "tcp:443"
+[[forward]]
+zones = ["."]
+upstreams = ["192.168.0.53"]
+"#;
+
+#[test]
+fn no_answer_allocates_while_endpoints_are_down() {
+    let report = config::read(PROBED);
+    let config = report.config.unwrap_or_else(|| panic!("{:?}", report.diagnostics));
+    let snapshot = app::build(&config, &config.listen.dns, None).expect("no upstream is us");
+    let zones = Arc::clone(snapshot.zones());
+    let worker = worker(snapshot);
+    let mut out = Vec::with_capacity(BUFFER_OCTETS);
+    let (vault, blob) = ("x.vault.azure.net", "x.blob.core.windows.net");
+    // How many addresses are down, in the file's order, and what each question gets then.
+    for (down, name, rtype, gets) in [
+        (1, vault, Rtype::A, "Private NOERROR 3 0"),
+        (1, blob, Rtype::A, "Private NOERROR 2 0"),
+        (3, vault, Rtype::A, "Private NOERROR 3 0"),
+        (3, vault, Rtype::AAAA, "Private NOERROR 2 0"),
+        (5, vault, Rtype::A, "Private NOERROR 2 0"),
+        (6, vault, Rtype::A, "Private SERVFAIL 0 0"),
+        (6, blob, Rtype::A, "Forward"),
+    ] {
+        let settings = Probes { fall: 1, rise: 1, ..Probes::default() };
+        for pulse in &zones.pulses()[..down] {
+            if pulse.state() == State::Up {
+                pulse.note(Err(Fault::Timeout), &settings, tokio::time::Instant::now());
+            }
+        }
+        let request = messages::query(name, rtype);
+        let client = Ipv4Addr::new(10, 2, 0, 9).into();
+        let name = "while something is down";
+        let kind = Kind { name, request, client, transport: Transport::Udp, gets };
+        out.clear();
+        let snapshot = worker.snapshot();
+        let verdict =
+            worker.answer(&snapshot, &kind.asked(Instant::now()), &kind.request, &mut out);
+        assert_eq!(said(verdict, &out), gets, "{down} are down");
+        assert_eq!(allocations(&worker, &kind, &mut out), (0, 0), "{down} are down: {gets}");
+    }
 }
 
 #[test]

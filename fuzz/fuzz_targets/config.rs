@@ -6,7 +6,7 @@
 
 use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
 use privatelinkd::app;
-use privatelinkd::config::{self, Config, Trust, UpstreamServer, UpstreamSource};
+use privatelinkd::config::{self, Config, Trust, Unlisted, UpstreamServer, UpstreamSource};
 
 const SEEDS: [&str; 4] = [
     include_str!("../../config/quickstart.toml"),
@@ -74,7 +74,7 @@ fuzz_target!(|source: &str| {
     let Some(config) = report.config else { return };
     assert!(!config.listen.dns.is_empty());
     for link in &config.private_links {
-        assert!(!link.endpoints.is_empty());
+        assert!(!link.endpoints.is_empty() || link.unlisted != Unlisted::Wildcard);
         for endpoint in &link.endpoints {
             assert!(!endpoint.addresses.is_empty() || !endpoint.names.is_empty());
             assert!(endpoint.names.iter().all(|(_, addresses)| !addresses.is_empty()));

@@ -27,6 +27,7 @@ use crate::admin;
 use crate::config::{Config, LoadError};
 use crate::forward::{Forwarder, probe_all, probe_due, probe_upstreams};
 use crate::listeners::BindError;
+use crate::probes::{Anew, probe_endpoints};
 use crate::sys;
 use logging::Logging;
 use network::{Cause, Network, News};
@@ -114,6 +115,7 @@ pub fn run(path: &Path, ready: impl FnOnce(&Running<'_>)) -> Result<(), RunError
         workers,
         network: Network::default(),
         warm,
+        probe_anew: Rc::default(),
     };
     tasks.block_on(&runtime, daemon.steer(signals, admin))
 }
@@ -153,6 +155,8 @@ struct Daemon {
     workers: Workers,
     network: Network,
     warm: WarmCache,
+    /// Tells those who probe endpoints of another network.
+    probe_anew: Rc<Anew>,
 }
 
 impl Daemon {
@@ -171,6 +175,7 @@ impl Daemon {
         self.probe_for_loops(&forwarder);
         let mut news = News::listen();
         let _probes_end_with_us = self.probe_upstreams(&forwarder);
+        let _so_do_these = self.probe_endpoints();
         let _ends_with_us = admin.map(|bound| self.serve_admin(bound));
         tell(&[NotifyState::Ready]);
         loop {
@@ -215,6 +220,18 @@ impl Daemon {
         task
     }
 
+    /// Probes private endpoints until the set is dropped.
+    fn probe_endpoints(&self) -> JoinSet<()> {
+        let shared = Arc::clone(self.workers.shared());
+        let mut task = JoinSet::new();
+        let current = move || {
+            let snapshot = shared.snapshot.load();
+            (Arc::clone(snapshot.zones()), snapshot.probes)
+        };
+        task.spawn_local(probe_endpoints(Rc::clone(&self.probe_anew), current));
+        task
+    }
+
     /// Sends every upstream a query that nobody else sends; who brings it back is a loop.
     fn probe_for_loops(&self, forwarder: &Rc<Forwarder>) {
         let snapshot = self.workers.shared().snapshot.load_full();
@@ -241,6 +258,7 @@ impl Daemon {
             self.workers.epoch().advance();
             // What failed over the old way may be had over the new one.
             snapshot.failures.clear();
+            self.probe_anew.begin();
         }
     }
 
@@ -269,9 +287,10 @@ impl Daemon {
         let in_file = |why: Unfit| format!("{}: {why}", self.path.display());
         let old = self.workers.shared().snapshot.load_full();
         // What is listened on now counts, not what the file would listen on after a restart.
-        let snapshot = build(&config, self.workers.addresses(), Some((&self.config, &old)))
+        let mut snapshot = build(&config, self.workers.addresses(), Some((&self.config, &old)))
             .map_err(in_file)?;
         prove(&config, &snapshot).map_err(in_file)?;
+        snapshot.go_on_from(&old);
         for warning in &loaded.warnings {
             warn!("{}", warning.in_file(&self.path));
         }
@@ -290,6 +309,9 @@ impl Daemon {
         info!("totals: {}", self.workers.totals());
         for upstream in self.workers.upstreams() {
             info!("upstream {upstream}");
+        }
+        for endpoint in self.workers.endpoints() {
+            info!("endpoint {endpoint}");
         }
     }
 

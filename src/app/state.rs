@@ -1,5 +1,6 @@
 //! From a configuration to what workers read, and the proof that it may be put into force.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -63,8 +64,11 @@ pub fn build(
         return Err(Unfit::OwnUpstreams(ourselves));
     }
     let links = config.private_links.iter();
-    let protected: Vec<_> =
+    let mut protected: Vec<_> =
         links.flat_map(|link| [&link.public_zone, &link.private_zone]).cloned().collect();
+    // Zones of several entries are probed once.
+    let mut seen = HashSet::new();
+    protected.retain(|zone| seen.insert(zone.clone()));
     let previous = old.map(|(_, snapshot)| &*snapshot.rules);
     let rules = Rules::build(&config.forwards, &protected, own, previous);
     let mut snapshot = Snapshot::new(config, rules);

@@ -18,6 +18,7 @@ use crate::engine::{self, Snapshot, Worker};
 use crate::forward::{Epoch, Forwarder};
 use crate::listeners::{self, Shutdown, Sockets, Stopper};
 use crate::metrics::{Counters, Totals};
+use crate::probes;
 
 /// All worker threads, running.
 pub(super) struct Workers {
@@ -97,13 +98,20 @@ impl Workers {
     pub(super) fn totals(&self) -> String {
         let Self { counters, listeners, .. } = self;
         let connections = listeners.connections.open();
-        format!("{} tcp-open={connections} {}", Totals(counters), listeners.tally)
+        let snapshot = self.shared.snapshot.load();
+        let endpoints = snapshot.zones().tally();
+        format!("{} tcp-open={connections} {} {endpoints}", Totals(counters), listeners.tally)
     }
 
     /// A line about each upstream in force, once each.
     pub(super) fn upstreams(&self) -> Vec<String> {
         let snapshot = self.shared.snapshot.load();
         snapshot.rules.reports().iter().map(ToString::to_string).collect()
+    }
+
+    /// A line about each address of an endpoint that is probed.
+    pub(super) fn endpoints(&self) -> Vec<String> {
+        probes::reports(self.shared.snapshot.load().zones()).collect()
     }
 
     /// Ends all threads, at the latest at `deadline`; gives the totals.

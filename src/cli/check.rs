@@ -1,5 +1,6 @@
 //! `check`: everything that is wrong with a file, at once.
 
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -80,10 +81,14 @@ fn check(file: &Path) -> Findings {
 }
 
 fn summary(config: &Config) -> String {
-    let endpoints: usize = config.private_links.iter().map(|link| link.endpoints.len()).sum();
-    let names: usize = config
-        .private_links
-        .iter()
+    let links = || config.private_links.iter();
+    // What several pairs of an entry share counts once.
+    let endpoints: HashSet<_> =
+        links().flat_map(|link| link.endpoints.iter().map(|e| (link.entry, &e.name))).collect();
+    let private: HashMap<_, _> =
+        links().map(|link| ((link.entry, &link.private_zone), link)).collect();
+    let names: usize = private
+        .values()
         .flat_map(|link| &link.endpoints)
         .map(|endpoint| endpoint.names.len())
         .sum();
@@ -92,7 +97,7 @@ fn summary(config: &Config) -> String {
     };
     [
         count(config.private_links.len(), "private-link zone"),
-        count(endpoints, "endpoint"),
+        count(endpoints.len(), "endpoint"),
         count(names, "listed name"),
         count(config.sites.len(), "site"),
         count(config.forwards.len(), "forward rule"),

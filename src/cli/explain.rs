@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 
 use super::{ConfigArg, parse_name, parse_rtype, reachable};
-use crate::engine::{Ask, Conclusion, Explanation, Step, UpstreamState};
+use crate::engine::{Ask, Conclusion, DownAddress, Explanation, Step, UpstreamState};
 use crate::upstream::UpstreamReport;
 use crate::wire::{Name, Rtype};
 use crate::zones::Preference;
@@ -135,10 +135,19 @@ fn step_in_words(step: &Step, live: bool) -> String {
                 Preference::OwnSite => "of the client's own site",
                 Preference::EverySite => "for every site",
                 Preference::OtherSite => "of another site: the client's own has none",
+                Preference::NextUp => "as those that come before it are down",
+                Preference::FamilyDown => {
+                    "as if all were up: no address of the type asked is, but others are"
+                }
+                Preference::AllDown => "as if all were up: none is",
             };
             let how = if *wildcard { "by its wildcard" } else { "which lists the name" };
             let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
             format!("endpoint  {endpoint}, {because}, {how}: {}", addresses.join(", "))
+        }
+        Step::Down { addresses } => {
+            let addresses: Vec<_> = addresses.iter().map(down_in_words).collect();
+            format!("down      {}", addresses.join("\n          "))
         }
         Step::Cut { at } => format!("chain     leads to {at}, which is ours, and is cut there"),
         Step::Cache { hit, age_seconds, left_seconds, expired_seconds } => {
@@ -181,6 +190,13 @@ fn step_in_words(step: &Step, live: bool) -> String {
     }
 }
 
+fn down_in_words(down: &DownAddress) -> String {
+    let DownAddress { address, endpoint, probe, since_seconds, proving, last_failure } = down;
+    let why = last_failure.as_deref().unwrap_or("no reason known");
+    let now = if *proving { "; answers again, and must go on doing so for a while" } else { "" };
+    format!("{address} of {endpoint}, for {since_seconds} s: {probe} {why}{now}")
+}
+
 fn upstream_in_words(upstream: &UpstreamState, live: bool) -> String {
     let UpstreamState { report, looping } = upstream;
     let UpstreamReport { address, down, since_seconds, rtt_us, in_flight, last_error, .. } = report;
@@ -207,6 +223,25 @@ fn upstream_in_words(upstream: &UpstreamState, live: bool) -> String {
 mod tests {
     use super::*;
     use crate::upstream::{LastError, Tally};
+
+    #[test]
+    fn what_is_down_is_a_line_each() {
+        let down = |last: u8, proving| DownAddress {
+            address: std::net::Ipv4Addr::new(10, 1, 0, last).into(),
+            endpoint: "hub".to_owned(),
+            probe: "tcp:443".to_owned(),
+            since_seconds: 42,
+            proving,
+            last_failure: Some("connection refused".to_owned()),
+        };
+        let step = Step::Down { addresses: vec![down(5, false), down(6, true)] };
+        assert_eq!(
+            step_in_words(&step, true),
+            "down      10.1.0.5 of hub, for 42 s: tcp:443 connection refused\n          \
+             10.1.0.6 of hub, for 42 s: tcp:443 connection refused; answers again, and must go on \
+             doing so for a while"
+        );
+    }
 
     #[test]
     fn an_upstream_says_how_it_is() {

@@ -3,9 +3,14 @@
 //! The only floor that prints. Answers go to stdout, errors to stderr; `--json` for scripts.
 
 mod check;
+mod doctor;
+mod drift;
 mod explain;
+mod import;
 mod query;
 mod run;
+mod services;
+mod snippet;
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -26,7 +31,8 @@ const DEFAULT_CONFIG: &str = "/etc/privatelinkd/privatelinkd.toml";
   privatelinkd check privatelinkd.toml
   privatelinkd run --config privatelinkd.toml
   privatelinkd explain api.cloud.defender.microsoft.com --client 10.1.2.3
-  privatelinkd query api.cloud.defender.microsoft.com @127.0.0.1:53")]
+  privatelinkd query api.cloud.defender.microsoft.com @127.0.0.1:53
+  privatelinkd snippet unbound --server 10.0.0.4")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -38,6 +44,11 @@ enum Command {
     Check(check::Args),
     Explain(explain::Args),
     Query(query::Args),
+    Doctor(doctor::Args),
+    Services(services::Args),
+    Import(import::Args),
+    Drift(drift::Args),
+    Snippet(snippet::Args),
     /// Print a shell completion script.
     #[command(after_help = "Example:
   privatelinkd completions bash > /usr/share/bash-completion/completions/privatelinkd")]
@@ -66,6 +77,11 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Query(args) => query::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Services(args) => services::run(&args),
+        Command::Import(args) => import::run(&args),
+        Command::Drift(args) => drift::run(&args),
+        Command::Snippet(args) => snippet::run(&args),
         Command::Completions { shell } => {
             let mut command = Cli::command();
             let mut script = Vec::new();
@@ -75,14 +91,19 @@ pub fn main() -> ExitCode {
         Command::Man => man(),
     };
     outcome.unwrap_or_else(|error| {
-        // Broken pipes are how `| head` ends a program.
-        if error.downcast_ref::<std::io::Error>().map(std::io::Error::kind)
-            != Some(std::io::ErrorKind::BrokenPipe)
-        {
-            complain(&format!("privatelinkd: {error:#}"));
-        }
+        complain_of(&error);
         ExitCode::FAILURE
     })
+}
+
+/// Says why a command could not do its work.
+fn complain_of(error: &anyhow::Error) {
+    // Broken pipes are how `| head` ends a program.
+    if error.downcast_ref::<std::io::Error>().map(std::io::Error::kind)
+        != Some(std::io::ErrorKind::BrokenPipe)
+    {
+        complain(&format!("privatelinkd: {error:#}"));
+    }
 }
 
 fn man() -> anyhow::Result<ExitCode> {

@@ -1,16 +1,16 @@
 //! `query`: a DNS client for hosts that have no dig.
 
-use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use serde::Serialize;
 
 use super::{DEFAULT_CONFIG, parse_name, parse_rtype, reachable};
 use crate::engine::{Shown, query_message};
-use crate::wire::{Header, MAX_MESSAGE_OCTETS, Name, Rtype, flags};
+use crate::upstream::{Over, Patience, ask, ask_tcp};
+use crate::wire::{Name, Rtype};
 
 /// Ask a DNS server: this daemon, or any other.
 ///
@@ -77,16 +77,18 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let id = rand::random::<u16>();
     let message = query_message(id, &args.name, rtype, args.dnssec);
     let begin = Instant::now();
-    let mut transport = if args.tcp { "TCP" } else { "UDP" };
-    let mut reply = if args.tcp {
-        ask_tcp(server, &message, args.timeout)?
+    let patience = Patience { each: args.timeout, udp_tries: UDP_TRIES };
+    let (reply, over) = if args.tcp {
+        (ask_tcp(server, &message, patience)?, Over::Tcp)
     } else {
-        ask_udp(server, &message, args.timeout)?
+        // Whatever is said is shown.
+        ask(server, &message, patience, |_| true)?
     };
-    if Header::read(&reply).is_some_and(|header| header.has(flags::TC)) && !args.tcp {
-        transport = "TCP, after a truncated reply over UDP";
-        reply = ask_tcp(server, &message, args.timeout)?;
-    }
+    let transport = match over {
+        Over::Udp => "UDP",
+        Over::Tcp => "TCP",
+        Over::TcpAfterUdp => "TCP, after a truncated reply over UDP",
+    };
     let milliseconds = begin.elapsed().as_secs_f64() * 1_000.0;
     let shown = Shown::read(&reply)?;
     if args.json {
@@ -109,7 +111,7 @@ fn parse_patience(text: &str) -> Result<Duration, String> {
     fits.then_some(patience).ok_or_else(|| format!("write more than 0s, up to {MOST_PATIENCE:?}"))
 }
 
-fn parse_server(text: &str) -> anyhow::Result<SocketAddr> {
+pub(super) fn parse_server(text: &str) -> anyhow::Result<SocketAddr> {
     if let Ok(ip) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
         return Ok(SocketAddr::new(ip, PORT));
     }
@@ -124,53 +126,4 @@ fn default_server() -> SocketAddr {
     let first = packaged.and_then(|loaded| loaded.config.listen.dns.first().copied());
     let first = first.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], PORT)));
     SocketAddr::new(reachable(first.ip()), first.port())
-}
-
-fn ask_udp(server: SocketAddr, message: &[u8], timeout: Duration) -> anyhow::Result<Vec<u8>> {
-    let any: IpAddr = if server.is_ipv4() { [0; 4].into() } else { [0_u16; 8].into() };
-    let socket = UdpSocket::bind((any, 0)).context("cannot open a UDP socket")?;
-    socket.connect(server).with_context(|| format!("cannot reach {server}"))?;
-    let mut buffer = vec![0; MAX_MESSAGE_OCTETS];
-    for _ in 0..UDP_TRIES {
-        socket.send(message).with_context(|| format!("cannot send to {server}"))?;
-        let deadline = Instant::now() + timeout;
-        while let Some(left) =
-            deadline.checked_duration_since(Instant::now()).filter(|d| !d.is_zero())
-        {
-            socket.set_read_timeout(Some(left))?;
-            match socket.recv(&mut buffer) {
-                Ok(octets) if buffer.get(..2) == message.get(..2) && octets > 2 => {
-                    buffer.truncate(octets);
-                    return Ok(buffer);
-                }
-                // A late reply to somebody else's question.
-                Ok(_) => {}
-                Err(error) if is_timeout(&error) => break,
-                Err(error) => {
-                    return Err(error).with_context(|| format!("no reply from {server} over UDP"));
-                }
-            }
-        }
-    }
-    bail!("no reply from {server} over UDP within {timeout:?}, asked {UDP_TRIES} times")
-}
-
-fn is_timeout(error: &std::io::Error) -> bool {
-    matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
-}
-
-fn ask_tcp(server: SocketAddr, message: &[u8], timeout: Duration) -> anyhow::Result<Vec<u8>> {
-    let ask = || -> std::io::Result<Vec<u8>> {
-        let mut stream = TcpStream::connect_timeout(&server, timeout)?;
-        stream.set_read_timeout(Some(timeout))?;
-        stream.set_write_timeout(Some(timeout))?;
-        let length = u16::try_from(message.len()).unwrap_or(u16::MAX);
-        stream.write_all(&[&length.to_be_bytes(), message].concat())?;
-        let mut length = [0; 2];
-        stream.read_exact(&mut length)?;
-        let mut reply = vec![0; usize::from(u16::from_be_bytes(length))];
-        stream.read_exact(&mut reply)?;
-        Ok(reply)
-    };
-    ask().with_context(|| format!("no reply from {server} over TCP"))
 }

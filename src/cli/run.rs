@@ -52,8 +52,9 @@ fn announcement(running: &Running<'_>) -> String {
 
 /// A name that the configuration answers.
 fn sample_name(config: &Config) -> Option<String> {
-    let link = config.private_links.first()?;
-    let listed = link.endpoints.iter().flat_map(|endpoint| endpoint.names.iter()).next();
-    let label = listed.map_or_else(|| "api".to_owned(), |(name, _)| name.to_string());
-    Some(format!("{label}.{}", link.public_zone))
+    let listed = config.private_links.iter().find_map(|link| {
+        let mut names = link.endpoints.iter().flat_map(|endpoint| endpoint.names.iter());
+        Some(format!("{}.{}", names.next()?.0, link.public_zone))
+    });
+    listed.or_else(|| Some(format!("api.{}", config.private_links.first()?.public_zone)))
 }

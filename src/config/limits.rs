@@ -79,6 +79,21 @@ pub const FAILURE_TTL: TimeRange = millis(1_000, 1_000, 5_000);
 /// Above this timeout, Windows DNS servers turn to their next forwarder before we answer.
 pub const TIMEOUT_WARN: Duration = Duration::from_secs(4);
 
+/// From one probe of an endpoint's address to the next, at most: with `fall` 3 a quarter of a
+/// minute to move away, within the TTL that answers have anyhow. A second is the least that firewalls
+/// take for health checks; above an hour nothing is followed.
+pub const PROBE_INTERVAL: TimeRange = millis(5_000, 1_000, 3_600_000);
+/// What a probe may take: a SYN that is lost is sent again after a second, so two have their chance.
+/// Half the interval at most, which `check` sees to.
+pub const PROBE_TIMEOUT: TimeRange = millis(2_000, 100, 60_000);
+/// Probes in a row that must succeed: one may be luck.
+pub const PROBE_RISE: CountRange = count(Some(2), 1, 100);
+/// Probes in a row that must fail: one may be loss, two a restart.
+pub const PROBE_FALL: CountRange = count(Some(3), 1, 100);
+/// Most addresses that are probed: at the default interval about 1,000 connections a second, which is
+/// what one thread and a stateful firewall on the way take without notice.
+pub const MAX_PROBE_TARGETS: usize = 4_096;
+
 /// Octets of the cache when `size` is left out: about 200,000 answers.
 pub const CACHE_SIZE_DEFAULT: u64 = 64 << 20;
 /// Smallest cache, octets: below it the bookkeeping costs more than the cache saves.
@@ -240,8 +255,12 @@ mod tests {
             }
             assert!(limit.reason.len() > 20, "{}", limit.key);
         }
-        for range in [TTL, NEGATIVE_TTL, TIMEOUT, STALE, FAILURE_TTL] {
+        for range in [TTL, NEGATIVE_TTL, TIMEOUT, STALE, FAILURE_TTL, PROBE_INTERVAL, PROBE_TIMEOUT]
+        {
             assert!(range.contains(range.default));
+        }
+        for range in [PROBE_RISE, PROBE_FALL] {
+            assert!(range.contains(range.default_here()));
         }
         assert!((CACHE_SIZE_MIN..=CACHE_SIZE_MAX).contains(&CACHE_SIZE_DEFAULT));
     }

@@ -12,6 +12,7 @@ mod findings;
 pub mod limits;
 mod load;
 mod model;
+mod probes;
 mod resolve;
 mod spec;
 mod suggest;
@@ -30,6 +31,7 @@ pub use model::{
     Access, CacheConfig, Config, Dnssec, DnssecConfig, Endpoint, Expect, Forward, Limits, Listen,
     Log, LogFormat, LogLevel, LogQueries, Names, Policy, PrivateLink, Refused, Site, Unlisted,
 };
+pub use probes::{AllDown, Probe, Probes, Target};
 pub use upstreams::{Scheme, Trust, UpstreamHost, UpstreamServer, UpstreamSource};
 
 /// Every accepted key by table, in the order of the documentation; `""` is the top of the file.

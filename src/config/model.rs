@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::probes::{AllDown, Probe, Probes};
 use super::upstreams::UpstreamSource;
+use crate::catalog::Cloud;
 use crate::wire::{Name, Rtype};
 
 /// A whole configuration that passed every check.
@@ -21,6 +23,8 @@ pub struct Config {
     pub sites: Vec<Site>,
     /// Private-link zones.
     pub private_links: Vec<PrivateLink>,
+    /// How endpoints are probed.
+    pub probes: Probes,
     /// Forward rules.
     pub forwards: Vec<Forward>,
     /// The cache.
@@ -71,11 +75,15 @@ pub struct Site {
     pub networks: Vec<IpNet>,
 }
 
-/// `[[private-link]]`: one public zone and its private zone.
+/// One public zone and its private zone, of a `[[private-link]]` that may stand for several pairs.
 #[derive(Clone, Debug)]
 pub struct PrivateLink {
+    /// Which entry of the file it comes from, from 0.
+    pub entry: usize,
     /// The catalogue's name, when the zones came from there.
     pub service: Option<String>,
+    /// The cloud whose service it is then.
+    pub cloud: Cloud,
     /// The zone that clients ask, P.
     pub public_zone: Name,
     /// The zone that holds the addresses, Q.
@@ -88,7 +96,10 @@ pub struct PrivateLink {
     pub negative_ttl_seconds: u32,
     /// A public address in an upstream's answer for a name of these zones is refused.
     pub require_private: bool,
-    /// In the file's order; at least one.
+    /// What a name gets while every address of it is down.
+    pub all_down: AllDown,
+    /// Those with anything in these zones, in the file's order; at least one, unless the entry has
+    /// several pairs and no wildcard.
     pub endpoints: Vec<Endpoint>,
 }
 
@@ -103,6 +114,17 @@ pub enum Unlisted {
     Forward,
 }
 
+impl Unlisted {
+    /// As the configuration writes it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Wildcard => "wildcard",
+            Self::Nxdomain => "nxdomain",
+            Self::Forward => "forward",
+        }
+    }
+}
+
 /// `[[private-link.endpoint]]`.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
@@ -114,6 +136,22 @@ pub struct Endpoint {
     pub addresses: Vec<IpAddr>,
     /// Relative to the zone.
     pub names: Names,
+    /// What is tried at each address; `None`: nothing, and all count as up.
+    pub probe: Option<Probe>,
+}
+
+impl Endpoint {
+    /// The same one, listing nothing.
+    pub(super) fn without_names(&self) -> Self {
+        let Self { name, sites, addresses, names: _, probe } = self;
+        Self {
+            name: name.clone(),
+            sites: sites.clone(),
+            addresses: addresses.clone(),
+            names: Names::default(),
+            probe: probe.clone(),
+        }
+    }
 }
 
 /// Names with their addresses, at least one each; all addresses lie in one piece, as there may be

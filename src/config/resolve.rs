@@ -3,6 +3,10 @@
 mod endpoints;
 mod forwards;
 mod listed;
+mod names;
+mod pairs;
+mod probes;
+mod shared;
 mod zones;
 
 use std::collections::{HashMap, HashSet};
@@ -47,15 +51,21 @@ pub(super) fn resolve(spec: Spec, findings: &mut Findings<'_>) -> Config {
     }
     forwards::check(&spec.forwards, &spec.listen, findings);
     forwards::warn_of_unused_dnssec(&spec.forwards, spec.dnssec.as_ref(), findings);
-    zones::warn_of_uncovered_forwarding(&spec.private_links, &spec.forwards, findings);
     listeners(&spec, findings);
     admin(&spec, findings);
-    let private_links = zones::resolve(spec.private_links, &site_index, findings);
+    let private_links = zones::resolve(
+        spec.private_links,
+        &spec.forwards,
+        spec.probes.as_ref(),
+        &site_index,
+        findings,
+    );
     Config {
         listen: Listen { dns: spec.listen.values(), admin: spec.admin.good().map(|at| at.value) },
         access,
         sites: spec.sites.into_iter().filter_map(site).collect(),
         private_links,
+        probes: probes::resolve(spec.probes),
         forwards: spec.forwards.into_iter().map(forwards::resolve).collect(),
         cache: spec.cache,
         dnssec: spec.dnssec.map(dnssec).unwrap_or_default(),

@@ -3,6 +3,7 @@
 
 mod forward;
 mod private_link;
+mod probes;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -17,7 +18,8 @@ use super::table::{Field, List, Listed, Table};
 use super::values;
 use crate::wire::{Name, Rtype};
 pub(super) use forward::ForwardSpec;
-pub(super) use private_link::{EndpointSpec, NameSpec, PrivateLinkSpec};
+pub(super) use private_link::{EndpointSpec, NameSpec, PrivateLinkSpec, VariableSpec};
+pub(super) use probes::ProbesSpec;
 
 /// Entries of a list that has no tighter limit: the file's size bounds it, and all work is linear.
 const MANY: usize = usize::MAX;
@@ -30,6 +32,7 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ("site", SITE),
     ("private-link", PRIVATE_LINK),
     ("private-link.endpoint", ENDPOINT),
+    ("probes", PROBES),
     ("forward", FORWARD),
     ("cache", CACHE),
     ("dnssec", DNSSEC),
@@ -42,6 +45,7 @@ const TOP: &[&str] = &[
     "access",
     "site",
     "private-link",
+    "probes",
     "forward",
     "cache",
     "dnssec",
@@ -54,15 +58,19 @@ const ACCESS: &[&str] = &["allow", "refused"];
 const SITE: &[&str] = &["name", "networks"];
 const PRIVATE_LINK: &[&str] = &[
     "service",
+    "cloud",
+    "variables",
     "public-zone",
     "private-zone",
     "unlisted",
     "ttl",
     "negative-ttl",
     "require-private",
+    "all-down",
     "endpoint",
 ];
-const ENDPOINT: &[&str] = &["name", "sites", "addresses", "names"];
+const ENDPOINT: &[&str] = &["name", "sites", "addresses", "names", "probe"];
+const PROBES: &[&str] = &["interval", "timeout", "rise", "fall"];
 const FORWARD: &[&str] = &[
     "zones",
     "upstreams",
@@ -98,6 +106,7 @@ pub(super) struct Spec {
     pub(super) access: AccessSpec,
     pub(super) sites: Vec<SiteSpec>,
     pub(super) private_links: Vec<PrivateLinkSpec>,
+    pub(super) probes: Option<ProbesSpec>,
     pub(super) forwards: Vec<ForwardSpec>,
     pub(super) cache: CacheConfig,
     pub(super) dnssec: Option<DnssecSpec>,
@@ -154,6 +163,7 @@ pub(super) fn read(root: &DeTable<'_>, findings: &mut Findings<'_>) -> Spec {
         access: access.unwrap_or(AccessSpec { allow: List::missing(), refused: Refused::Answer }),
         sites: top.tables("site", "site", findings, read_site),
         private_links: top.tables("private-link", "private-link", findings, private_link::read),
+        probes: top.table("probes", findings, probes::read),
         forwards: top.tables("forward", "forward", findings, forward::read),
         cache: top.table("cache", findings, read_cache).unwrap_or_else(default_cache),
         dnssec: top.table("dnssec", findings, read_dnssec),

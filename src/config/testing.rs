@@ -4,10 +4,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::{
-    Access, CacheConfig, Config, Dnssec, DnssecConfig, Endpoint, Forward, Limits, Listen, Log,
-    LogFormat, LogLevel, LogQueries, Names, Policy, PrivateLink, Refused, Unlisted, UpstreamServer,
-    UpstreamSource, limits,
+    Access, AllDown, CacheConfig, Config, Dnssec, DnssecConfig, Endpoint, Forward, Limits, Listen,
+    Log, LogFormat, LogLevel, LogQueries, Names, Policy, PrivateLink, Probes, Refused, Unlisted,
+    UpstreamServer, UpstreamSource, limits,
 };
+use crate::catalog::Cloud;
 use crate::wire::{Name, Rtype};
 
 /// Everybody on loopback and in 10/8 may ask; one Defender zone with `api`, `data.westeurope` and
@@ -28,6 +29,7 @@ pub(crate) fn minimal() -> Config {
             &["10.1.0.5"],
             &[("api", &["10.1.0.5"]), ("data.westeurope", &["10.1.0.6"])],
         )])],
+        probes: Probes::default(),
         forwards: Vec::new(),
         cache: CacheConfig {
             size_octets: 1 << 20,
@@ -74,13 +76,16 @@ pub(crate) fn plain(address: SocketAddr) -> UpstreamSource {
 /// Defender's zone with these endpoints, `unlisted = "wildcard"`.
 pub(crate) fn defender(endpoints: Vec<Endpoint>) -> PrivateLink {
     PrivateLink {
+        entry: 0,
         service: Some("defender-for-containers".to_owned()),
+        cloud: Cloud::Commercial,
         public_zone: "cloud.defender.microsoft.com".parse().expect("a name"),
         private_zone: "privatelink.cloud.defender.microsoft.com".parse().expect("a name"),
         unlisted: Unlisted::Wildcard,
         ttl_seconds: 60,
         negative_ttl_seconds: 10,
         require_private: false,
+        all_down: AllDown::ServeAll,
         endpoints,
     }
 }
@@ -104,5 +109,6 @@ pub(crate) fn endpoint(
         sites: sites.to_vec(),
         addresses: ips(addresses),
         names: listed,
+        probe: None,
     }
 }

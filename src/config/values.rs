@@ -1,5 +1,6 @@
 //! Single values: from a text to what it means, or to what should be written instead.
 
+mod probe;
 mod upstream;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -12,7 +13,8 @@ use ipnet::IpNet;
 use super::findings::Problem;
 use super::limits::{CACHE_SIZE_MAX, CACHE_SIZE_MIN, TimeRange};
 use crate::addresses::Class;
-use crate::wire::{Name, Rtype};
+use crate::wire::{MAX_LABEL_OCTETS, Name, Rtype};
+pub(super) use probe::{WANTED_ENDPOINT_PROBE, endpoint_probe};
 pub(super) use upstream::{WANTED_UPSTREAM, upstream};
 
 /// Port of plain DNS (RFC 1035 §4.2).
@@ -192,6 +194,16 @@ pub(super) fn zone(text: &str) -> Result<Name, Problem> {
         )));
     }
     text.parse().map_err(|error| Problem::new(format!("{error}; {WANTED_ZONE}")))
+}
+
+/// What to write for a variable of a service's zones.
+pub(super) const WANTED_VARIABLE: &str = "write one label, such as \"westeurope\"";
+
+/// What stands for a variable in a zone: one label.
+pub(super) fn variable(text: &str) -> Result<String, Problem> {
+    let is_label = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    let fits = !text.is_empty() && text.len() <= MAX_LABEL_OCTETS && text.chars().all(is_label);
+    fits.then(|| text.to_ascii_lowercase()).ok_or_else(|| Problem::new(WANTED_VARIABLE))
 }
 
 /// What to write for a file.

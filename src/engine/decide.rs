@@ -15,8 +15,8 @@ use crate::zones::Found;
 
 /// Decides what `request` gets under `snapshot`, and appends the reply, if there is one, to `out`.
 ///
-/// Pure but for the cache's record of use: the same arguments give the same octets. Allocates only
-/// when `out` lacks capacity, or `recorder` listens.
+/// Pure but for the cache's record of use: the same arguments give the same octets while no address of
+/// an endpoint goes down or comes up. Allocates only when `out` lacks capacity, or `recorder` listens.
 pub fn decide<R: Recorder>(
     snapshot: &Snapshot,
     asked: &Asked,
@@ -54,7 +54,10 @@ pub fn decide<R: Recorder>(
         Some(found) if found.is_ours() => {
             return answer_privately(found, client, asked, query, out, recorder);
         }
-        found => recorder.note(|| found.map_or(Step::NoZone, |found| private::zone_step(&found))),
+        found => {
+            recorder.note(|| found.map_or(Step::NoZone, |found| private::zone_step(&found)));
+            recorder.note_some(|| private::away_step(&found?));
+        }
     }
     let hit = snapshot.cache.find(&query.as_question(), asked.now);
     let answer = hit.as_ref().map(Hit::answer).unwrap_or_default();
@@ -151,7 +154,7 @@ fn answer_privately<R: Recorder>(
     let above_apex = query.qname_as_sent().get(..query.qname.label_offset(found.labels));
     let owner = Owner { at: HEADER_OCTETS, above_apex: above_apex.unwrap_or(&[]), found };
     match private::append(&mut reply, &owner, want(client, asked, query), recorder) {
-        Ok(rcode) => reply.finish(flags::AA, rcode, private::why(rcode), &[]),
+        Ok(rcode) => reply.finish(private::bits(rcode), rcode, private::why(rcode), &[]),
         Err(_) => {
             reply.truncate();
             reply.finish(flags::AA | flags::TC, Rcode::NOERROR, None, &[]);

@@ -3,10 +3,13 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
+use super::recorder::{Recorder, Silent, Step, Steps};
 use super::snapshot::Snapshot;
-use super::{Asked, Outcome, Silent, Transport, Verdict, decide};
+use super::{Asked, Outcome, Transport, Verdict, decide};
 use crate::config::Expect;
-use crate::wire::{CLASS_IN, Header, MessageWriter, Name, Rcode, Records, Rtype, Section, flags};
+use crate::wire::{
+    Header, MessageWriter, Name, QName, Question, Rcode, Records, Rtype, Section, flags,
+};
 
 /// An `[[expect]]` that does not hold.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -17,59 +20,124 @@ pub struct Expectation {
     pub what: String,
 }
 
+/// Octets of a query: a name, its type and class, an OPT record, with room to spare.
+const QUERY_OCTETS: usize = 512;
+/// Most expectations that one configuration is told about: nobody reads more, and a log takes them
+/// line by line.
+pub const MAX_UNMET: usize = 1_000;
+
 impl Snapshot {
     /// Asks as `client` would over TCP, from the tables alone; gives the verdict and the reply.
-    fn try_query(&self, client: IpAddr, qname: &Name, qtype: Rtype) -> (Verdict, Vec<u8>) {
+    pub fn try_query(&self, client: IpAddr, qname: &Name, qtype: Rtype) -> (Verdict, Vec<u8>) {
+        self.try_recorded(client, qname, qtype, &mut Silent)
+    }
+
+    fn try_recorded(
+        &self,
+        client: IpAddr,
+        qname: &Name,
+        qtype: Rtype,
+        recorder: &mut impl Recorder,
+    ) -> (Verdict, Vec<u8>) {
+        // As a socket gives it: networks are never written as IPv4 inside IPv6.
+        let client = client.to_canonical();
         let asked = Asked { client, transport: Transport::Tcp, now: Instant::now(), rotation: 0 };
         let (query, mut reply) = (query_message(0, qname, qtype, false), Vec::new());
-        let verdict = decide(self, &asked, &query, &mut reply, &mut Silent);
+        let verdict = decide(self, &asked, &query, &mut reply, recorder);
         (verdict, reply)
     }
 
-    /// Which of `expects` do not hold.
+    /// Which of `expects` do not hold, the first [`MAX_UNMET`] of them.
     pub fn unmet(&self, expects: &[Expect]) -> Vec<Expectation> {
-        expects.iter().filter_map(|expect| self.unmet_one(expect)).collect()
+        expects.iter().filter_map(|expect| self.unmet_one(expect)).take(MAX_UNMET).collect()
     }
 
     fn unmet_one(&self, expect: &Expect) -> Option<Expectation> {
-        let (verdict, reply) = self.try_query(expect.client, &expect.qname, expect.qtype);
-        let found = match verdict {
-            Verdict::Reply(Outcome::Private) => Ok(addresses(&reply)),
-            Verdict::Reply(Outcome::Refused) => Err("it is refused"),
-            Verdict::Forward | Verdict::Reply(_) => {
-                Err("it is forwarded, not answered from a private-link zone")
-            }
-            Verdict::Drop(_) => Err("the client is dropped"),
-        };
+        let Expect { client, qname, qtype, .. } = expect;
+        let (verdict, reply) = self.try_query(*client, qname, *qtype);
         let mut expected = expect.answer.clone();
         expected.sort_unstable();
-        let found = match found {
-            Ok(mut found) => {
-                found.sort_unstable();
-                if found == expected {
-                    return None;
-                }
-                format!("the answer is {found:?}")
+        expected.dedup();
+        let mut found = addresses(&reply);
+        found.sort_unstable();
+        // A kept answer that leads to us is private too, and gone with the cache: the file alone counts.
+        let is_ours = self.zones.find(&QName::from(qname)).is_some_and(|f| f.is_ours());
+        let is_private = verdict == Verdict::Reply(Outcome::Private) && is_ours;
+        if is_private && found == expected {
+            return None;
+        }
+        let mut steps = Steps::default();
+        self.try_recorded(*client, qname, *qtype, &mut steps);
+        let found = match verdict {
+            Verdict::Reply(Outcome::Private) if is_ours => {
+                format!("the answer is {found:?}{}", endpoint(&steps))
             }
-            Err(why) => why.to_owned(),
+            Verdict::Reply(Outcome::Refused) => format!("it is refused{}", refusal(&steps)),
+            Verdict::Forward | Verdict::Reply(_) => {
+                "it is forwarded, not answered from a private-link zone".to_owned()
+            }
+            Verdict::Drop(_) => {
+                "the client is dropped: it is not in [access] allow, and refused = \"drop\""
+                    .to_owned()
+            }
         };
-        let Expect { client, qname, qtype, .. } = expect;
-        let what = format!("{client} asks {qname} {qtype}: expected {expected:?}, but {found}");
+        let site = site(&steps);
+        let what =
+            format!("{client}{site} asks {qname} {qtype}: expected {expected:?}, but {found}");
         Some(Expectation { line: expect.line, what })
     }
 }
 
+/// The client's site, where it has one.
+fn site(steps: &Steps) -> String {
+    let site = steps.0.iter().find_map(|step| match step {
+        Step::Client { site, .. } => site.as_deref(),
+        _ => None,
+    });
+    site.map_or_else(String::new, |site| format!(" (site {site})"))
+}
+
+/// Who gave the answer.
+fn endpoint(steps: &Steps) -> String {
+    let endpoint = steps.0.iter().find_map(|step| match step {
+        Step::Endpoint { endpoint, wildcard, .. } => Some((endpoint, wildcard)),
+        _ => None,
+    });
+    endpoint.map_or_else(String::new, |(endpoint, wildcard)| {
+        format!(", from endpoint {endpoint}{}", if *wildcard { " by its wildcard" } else { "" })
+    })
+}
+
+fn refusal(steps: &Steps) -> String {
+    let because = steps.0.iter().find_map(|step| match step {
+        Step::Refused { because } => Some(because),
+        _ => None,
+    });
+    because.map_or_else(String::new, |because| format!(": {because}"))
+}
+
 /// A query as a stub resolver sends it: RD, EDNS, DO when signatures are wanted.
 pub fn query_message(id: u16, qname: &Name, qtype: Rtype, dnssec_ok: bool) -> Vec<u8> {
-    let mut message = Vec::with_capacity(512);
-    let mut writer = MessageWriter::begin(&mut message, 512, id, flags::RD);
+    let question = Question { dnssec_ok, ..Question::plain(qname.clone(), qtype) };
+    question_message(id, &question, true)
+}
+
+/// The same for any question: its own DO and CD, and an OPT record where `edns` says so; DO needs
+/// one.
+pub fn question_message(id: u16, question: &Question, edns: bool) -> Vec<u8> {
+    let bits = if question.checking_disabled { flags::RD | flags::CD } else { flags::RD };
+    let mut message = Vec::with_capacity(QUERY_OCTETS);
+    let mut writer = MessageWriter::begin(&mut message, QUERY_OCTETS, id, bits);
     let written = writer
-        .raw(qname.as_wire())
-        .and_then(|()| writer.raw(&qtype.0.to_be_bytes()))
-        .and_then(|()| writer.raw(&CLASS_IN.to_be_bytes()))
-        .and_then(|()| writer.opt(Rcode::NOERROR, dnssec_ok, None, &[]));
+        .raw(question.qname.as_wire())
+        .and_then(|()| writer.raw(&question.qtype.0.to_be_bytes()))
+        .and_then(|()| writer.raw(&question.qclass.to_be_bytes()))
+        .and_then(|()| match edns {
+            true => writer.opt(Rcode::NOERROR, question.dnssec_ok, None, &[]),
+            false => Ok(()),
+        });
     debug_assert!(written.is_ok(), "a query always fits into 512 octets");
-    writer.set_counts([1, 0, 0, 1]);
+    writer.set_counts([1, 0, 0, u16::from(edns)]);
     message
 }
 

@@ -31,11 +31,11 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 pub use decide::decide;
-pub use expect::{Expectation, query_message};
+pub use expect::{Expectation, MAX_UNMET, query_message, question_message};
 pub use explain::{Ask, Conclusion, Explanation};
 pub use fetch::Remembered;
-pub use recorder::{Recorder, Silent, Step, Steps, UpstreamState};
-pub use shown::{Shown, ShownRecord, Undecodable};
+pub use recorder::{DownAddress, Recorder, Silent, Step, Steps, UpstreamState};
+pub use shown::{Shown, ShownRecord, Undecodable, printable};
 pub use snapshot::Snapshot;
 pub use worker::{Shared, Worker};
 

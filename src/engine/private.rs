@@ -1,12 +1,11 @@
 //! Answers from private-link zones: the CNAME that keeps the label, addresses, SOA.
 
-use std::net::IpAddr;
-
-use super::recorder::{Recorder, Step};
+use super::recorder::{DownAddress, Recorder, Step};
 use super::reply::Reply;
 use crate::access::SiteId;
-use crate::wire::{CLASS_IN, Ede, Full, MAX_NAME_OCTETS, Rcode, Rtype};
-use crate::zones::{Addresses, Found, Place, Role};
+use crate::config::AllDown;
+use crate::wire::{CLASS_IN, Ede, Full, MAX_NAME_OCTETS, Rcode, Rtype, flags};
+use crate::zones::{Addresses, Candidates, Found, Place, Preference, Role, State, Zone};
 
 /// The pointer bits of a compressed name (RFC 1035 §4.1.4).
 const POINTER: u16 = 0xc000;
@@ -44,26 +43,37 @@ pub(super) fn append<R: Recorder>(
 ) -> Result<Rcode, Full> {
     let zone = owner.found.zone;
     recorder.note(|| zone_step(&owner.found));
+    let is_public = owner.found.role == Role::Public;
+    // The CNAME alone is the same whoever is down.
+    let link_alone = is_public && matches!(want.qtype, Rtype::CNAME | Rtype::ANY);
+    let chosen = match owner.found.place {
+        Place::Served(candidates) if !link_alone => {
+            recorder.note_some(|| down_step(zone, candidates));
+            zone.choose(candidates, want.site, want.qtype)
+        }
+        _ => None,
+    };
+    if chosen.is_some_and(|(addresses, because)| {
+        because == Preference::AllDown && is_withheld(zone, &addresses, want.qtype)
+    }) {
+        return Ok(Rcode::SERVFAIL);
+    }
     let (mut owner_at, mut apex_at) = (owner.at, owner.at + owner.above_apex.len());
-    if owner.found.role == Role::Public {
+    if is_public {
         if owner.above_apex.len() + zone.private.as_wire().len() > MAX_NAME_OCTETS {
             return Ok(Rcode::YXDOMAIN);
         }
         (owner_at, apex_at) = append_cname(reply, owner)?;
-        if matches!(want.qtype, Rtype::CNAME | Rtype::ANY) {
+        if link_alone {
             return Ok(Rcode::NOERROR);
         }
     }
-    let chosen = match owner.found.place {
-        Place::Served(candidates) => zone.choose(candidates, want.site),
-        _ => None,
-    };
     if let Some((addresses, because)) = chosen {
         recorder.note(|| Step::Endpoint {
             endpoint: zone.endpoint_name(&addresses).to_owned(),
             because,
             wildcard: addresses.is_wildcard,
-            addresses: all(&addresses),
+            addresses: addresses.iter().filter(|(_, down)| !down).map(|(ip, _)| ip).collect(),
         });
         if append_addresses(reply, owner_at, zone.ttl_seconds, &addresses, want)? {
             return Ok(Rcode::NOERROR);
@@ -80,10 +90,56 @@ pub(super) fn append<R: Recorder>(
     Ok(if owner.found.place == Place::Missing { Rcode::NXDOMAIN } else { Rcode::NOERROR })
 }
 
+/// Whether the zone would rather fail than give `addresses`, all of which are down. What has none of
+/// the type asked stays NODATA.
+fn is_withheld(zone: &Zone, addresses: &Addresses<'_>, qtype: Rtype) -> bool {
+    let has_some = match qtype {
+        Rtype::A => !addresses.v4.is_empty(),
+        Rtype::AAAA => !addresses.v6.is_empty(),
+        _ => false,
+    };
+    zone.all_down == AllDown::Servfail && has_some
+}
+
+/// AA, unless it is a failure, for which nobody is an authority.
+pub(super) fn bits(rcode: Rcode) -> u16 {
+    if rcode == Rcode::SERVFAIL { 0 } else { flags::AA }
+}
+
 /// The extended error that goes with a private answer's rcode.
 pub(super) fn why(rcode: Rcode) -> Option<(Ede, &'static str)> {
-    (rcode == Rcode::YXDOMAIN)
-        .then_some((Ede::Other, "the CNAME target would be longer than 255 octets"))
+    match rcode {
+        Rcode::YXDOMAIN => Some((Ede::Other, "the CNAME target would be longer than 255 octets")),
+        Rcode::SERVFAIL => Some((Ede::Other, "every address of this private endpoint is down")),
+        _ => None,
+    }
+}
+
+/// What is down, where that makes the name an upstream's.
+pub(super) fn away_step(found: &Found<'_>) -> Option<Step> {
+    match found.place {
+        Place::Away(candidates) => down_step(found.zone, candidates),
+        _ => None,
+    }
+}
+
+/// What is down of the addresses that a name has.
+fn down_step(zone: &Zone, candidates: Candidates<'_>) -> Option<Step> {
+    let addresses: Vec<_> = zone
+        .not_up(candidates)
+        .map(|(endpoint, pulse)| {
+            let (target, report) = (pulse.target(), pulse.report());
+            DownAddress {
+                address: target.address,
+                endpoint: endpoint.to_owned(),
+                probe: target.probe.to_string(),
+                since_seconds: report.since_seconds,
+                proving: report.state == State::Proving,
+                last_failure: report.last_fault.map(|(fault, _)| fault),
+            }
+        })
+        .collect();
+    (!addresses.is_empty()).then_some(Step::Down { addresses })
 }
 
 /// The zone that a name stands in, in words.
@@ -95,17 +151,13 @@ pub(super) fn zone_step(found: &Found<'_>) -> Step {
         Place::Served(_) => "served",
         Place::Missing => "listed by no endpoint: unlisted = \"nxdomain\"",
         Place::Foreign => "listed by no endpoint: unlisted = \"forward\"",
+        Place::Away(_) => "down at every endpoint: all-down = \"public\"",
     };
     Step::Zone {
         public_zone: found.zone.public.to_string(),
         private_zone: found.zone.private.to_string(),
         place: place.to_owned(),
     }
-}
-
-fn all(addresses: &Addresses<'_>) -> Vec<IpAddr> {
-    let v4 = addresses.v4.iter().copied().map(IpAddr::from);
-    v4.chain(addresses.v6.iter().copied().map(IpAddr::from)).collect()
 }
 
 /// A compression pointer to `at`, which has 14 bits.
@@ -148,13 +200,16 @@ fn append_addresses(
     want: Want,
 ) -> Result<bool, Full> {
     let owner = pointer(owner_at)?;
-    let count = match want.qtype {
-        Rtype::A => append_rrset(reply, owner, Rtype::A, ttl, addresses.v4, want.rotation)?,
-        Rtype::AAAA => append_rrset(reply, owner, Rtype::AAAA, ttl, addresses.v6, want.rotation)?,
-        Rtype::ANY if !addresses.v4.is_empty() => {
-            append_rrset(reply, owner, Rtype::A, ttl, addresses.v4, want.rotation)?
-        }
-        Rtype::ANY => append_rrset(reply, owner, Rtype::AAAA, ttl, addresses.v6, want.rotation)?,
+    let rotation = want.rotation;
+    let Addresses { v4, v6, down_v4, down_v6, .. } = *addresses;
+    let rtype = match want.qtype {
+        Rtype::ANY if addresses.any_up_v4() => Rtype::A,
+        Rtype::ANY => Rtype::AAAA,
+        qtype => qtype,
+    };
+    let count = match rtype {
+        Rtype::A => append_rrset(reply, owner, rtype, ttl, (v4, down_v4), rotation)?,
+        Rtype::AAAA => append_rrset(reply, owner, rtype, ttl, (v6, down_v6), rotation)?,
         _ => 0,
     };
     reply.answers += count;
@@ -166,20 +221,56 @@ fn append_rrset<T: Octets>(
     owner: [u8; 2],
     rtype: Rtype,
     ttl: u32,
-    addresses: &[T],
+    (addresses, down): (&[T], u64),
     rotation: u32,
 ) -> Result<u16, Full> {
-    // Spread first: a client that asks A and AAAA in turn sees every second number only.
-    let spread = rotation.wrapping_mul(0x9e37_79b9) >> 16;
-    let first = spread as usize % addresses.len().max(1);
+    if down != 0 {
+        return append_rest(reply, owner, (rtype, ttl), (addresses, down), rotation);
+    }
+    let first = turned(rotation) % addresses.len().max(1);
     let (end, begin) = addresses.split_at_checked(first).unwrap_or((addresses, &[]));
     for address in begin.iter().chain(end) {
-        address.with_octets(|octets| {
-            reply.writer.record(owner, rtype, CLASS_IN, ttl, octets.len())?;
-            reply.writer.raw(octets)
-        })?;
+        append_address(reply, owner, (rtype, ttl), address)?;
     }
     u16::try_from(addresses.len()).map_err(|_| Full)
+}
+
+/// The same without those that are `down`; what is left takes turns.
+#[cold]
+fn append_rest<T: Octets>(
+    reply: &mut Reply<'_>,
+    owner: [u8; 2],
+    record: (Rtype, u32),
+    (addresses, down): (&[T], u64),
+    rotation: u32,
+) -> Result<u16, Full> {
+    let is_up = |bit: u32| down.checked_shr(bit).unwrap_or(0) & 1 == 0;
+    let up = || (0_u32..).zip(addresses).filter(|(bit, _)| is_up(*bit)).map(|(_, one)| one);
+    let count = up().count();
+    let first = turned(rotation) % count.max(1);
+    for address in up().cycle().skip(first).take(count) {
+        append_address(reply, owner, record, address)?;
+    }
+    u16::try_from(count).map_err(|_| Full)
+}
+
+/// Spread: a client that asks A and AAAA in turn sees every second number only.
+fn turned(rotation: u32) -> usize {
+    (rotation.wrapping_mul(0x9e37_79b9) >> 16) as usize
+}
+
+/// Inlined wherever it stands: a call for each address would cost half as much again.
+#[inline(always)]
+fn append_address<T: Octets>(
+    reply: &mut Reply<'_>,
+    owner: [u8; 2],
+    (rtype, ttl): (Rtype, u32),
+    address: &T,
+) -> Result<(), Full> {
+    address.with_octets(|octets| {
+        reply.writer.record(owner, rtype, CLASS_IN, ttl, octets.len())?;
+        reply.writer.raw(octets)
+    })
 }
 
 /// An address as RDATA.

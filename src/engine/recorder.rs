@@ -72,8 +72,13 @@ pub enum Step {
         because: Preference,
         /// Whether the name is covered by its wildcard, not listed.
         wildcard: bool,
-        /// All its addresses for the name.
+        /// Its addresses for the name, without those left out.
         addresses: Vec<IpAddr>,
+    },
+    /// Addresses that the name has are down, and left out of the answer while others are up.
+    Down {
+        /// At whatever endpoint, in the file's order.
+        addresses: Vec<DownAddress>,
     },
     /// The chain of a kept or forwarded answer leads to a name of ours and is cut there.
     Cut {
@@ -116,6 +121,24 @@ pub enum Step {
         /// Why.
         because: String,
     },
+}
+
+/// An address that its probes say is down.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct DownAddress {
+    /// The address.
+    pub address: IpAddr,
+    /// The endpoint that has it.
+    pub endpoint: String,
+    /// What is tried, as in the configuration.
+    pub probe: String,
+    /// For how long it has been down, seconds.
+    pub since_seconds: u64,
+    /// It answers again, but has flapped: it serves where nothing else is up.
+    pub proving: bool,
+    /// What last went wrong.
+    pub last_failure: Option<String>,
 }
 
 /// An upstream in its part in a rule. Up, not looping and without any counts where nobody has asked

@@ -134,6 +134,6 @@ fn extended_error(option: &EdnsOption) -> Option<String> {
 }
 
 /// Text of others is hostile: control characters must not reach a terminal.
-fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }

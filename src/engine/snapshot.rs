@@ -8,7 +8,7 @@ use super::fetch::Remembered;
 use super::guard::Guard;
 use crate::access::Clients;
 use crate::cache::{Cache, Failures};
-use crate::config::{Config, Limits, LogQueries, Refused};
+use crate::config::{Config, Limits, LogQueries, Probes, Refused};
 use crate::dnssec::Validator;
 use crate::forward::{Flights, LoopGuard, Rules};
 use crate::wire::Answer;
@@ -24,6 +24,8 @@ pub struct Snapshot {
     /// What upstreams' answers must not hold.
     pub(super) guard: Arc<Guard>,
     pub(super) complaints: Arc<Complaints>,
+    /// How endpoints are probed.
+    pub probes: Probes,
     /// Forward rules.
     pub rules: Arc<Rules>,
     /// Holds answers against trust anchors, where a rule validates.
@@ -58,6 +60,7 @@ impl Snapshot {
             zones: Arc::new(Zones::new(&config.private_links)),
             guard: Arc::new(Guard::new(&config.private_links)),
             complaints: Arc::default(),
+            probes: config.probes,
             rules: Arc::new(rules),
             validator: Arc::new(Validator::built_in(&config.dnssec, &config.private_links)),
             cache: Arc::new(Cache::new(config.cache.size_octets, config.cache.stale)),
@@ -76,6 +79,21 @@ impl Snapshot {
     pub fn carry_over(&mut self, old: &Self) {
         self.loops = Arc::clone(&old.loops);
         self.complaints = Arc::clone(&old.complaints);
+    }
+
+    /// Private-link zones, with what probes have found out about their endpoints.
+    pub fn zones(&self) -> &Arc<Zones> {
+        &self.zones
+    }
+
+    /// Goes on with what probes have found out under `old`. Not part of [`Self::carry_over`], as
+    /// expectations are about what the file says, whoever is down at the moment: before this,
+    /// everything is up.
+    pub fn go_on_from(&mut self, old: &Self) {
+        // Tables that somebody shares already keep what they say.
+        if let Some(zones) = Arc::get_mut(&mut self.zones) {
+            zones.go_on_from(&old.zones);
+        }
     }
 
     /// The same configuration with nothing kept and nothing under way: for when its rules have come

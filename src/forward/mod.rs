@@ -33,5 +33,6 @@ pub use forwarder::Forwarder;
 pub use loops::{LoopGuard, probe_all, probe_due};
 pub use own::{OwnAddresses, own_upstreams};
 pub use probes::probe_upstreams;
+pub use resolv_conf::read as read_resolv_conf;
 pub use rules::{Rule, Rules};
 pub use target::Target;

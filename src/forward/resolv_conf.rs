@@ -13,7 +13,10 @@ const MAX_FILE_OCTETS: u64 = 65_536;
 const DNS_PORT: u16 = 53;
 
 /// The servers of the file at `path`, in its order.
-pub(super) fn read(path: &Path) -> io::Result<Vec<SocketAddr>> {
+///
+/// # Errors
+/// It cannot be read.
+pub fn read(path: &Path) -> io::Result<Vec<SocketAddr>> {
     let mut octets = Vec::new();
     File::open(path)?.take(MAX_FILE_OCTETS).read_to_end(&mut octets)?;
     Ok(parse(&String::from_utf8_lossy(&octets)))

@@ -1,4 +1,4 @@
-//! How long the machine slept.
+//! How long the machine slept, and whether anybody keeps its clock.
 
 use std::io;
 use std::time::Duration;
@@ -16,6 +16,22 @@ pub fn time_asleep() -> io::Result<Duration> {
     Ok(with_sleep.saturating_sub(without))
 }
 
+/// Whether the kernel knows of somebody who keeps the clock of this machine right (adjtimex(2)).
+/// Changes nothing.
+///
+/// # Errors
+/// The kernel's; sandboxes may forbid the call.
+pub fn is_clock_synchronised() -> io::Result<bool> {
+    // SAFETY: a `timex` is numbers alone, for which zeros are a value; its mode 0 asks for no change.
+    let mut state: libc::timex = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is good for the one `timex` that is read and written.
+    let clock = unsafe { libc::adjtimex(&raw mut state) };
+    if clock < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(clock != libc::TIME_ERROR && state.status & libc::STA_UNSYNC == 0)
+}
+
 fn read(clock: libc::clockid_t) -> io::Result<Duration> {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the pointer is good for the one `timespec` that is written.
@@ -31,6 +47,15 @@ fn read(clock: libc::clockid_t) -> io::Result<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_kernel_says_whether_the_clock_is_kept() {
+        // Either answer may be right here; a sandbox may say no.
+        match is_clock_synchronised() {
+            Ok(first) => assert_eq!(is_clock_synchronised().ok(), Some(first)),
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::PermissionDenied, "{error}"),
+        }
+    }
 
     #[test]
     fn sleep_never_shrinks_but_by_what_reading_takes() {

@@ -29,7 +29,7 @@ mod user;
 pub use addresses::{local_addresses, source_towards};
 pub use batch::{BATCH_SLOTS, Batch, RECEIVE_OCTETS, REPLY_OCTETS, Received};
 pub use bind::{BindError, Listeners, Refusal, Transport, bind, bind_tcp};
-pub use clock::time_asleep;
+pub use clock::{is_clock_synchronised, time_asleep};
 pub use heap::give_back_free_memory;
 pub use inbox::{INBOX_SLOTS, Inbox};
 pub use netlink::{NetworkChanges, NetworkWatch};

@@ -14,6 +14,7 @@ mod bootstrap;
 mod dial;
 mod health;
 mod link;
+mod once;
 mod query;
 mod race;
 mod report;
@@ -30,9 +31,11 @@ pub(crate) mod tests;
 pub use bootstrap::Bootstrap;
 pub use health::{Alarm, Haste, MAX_TIMEOUT, MIN_TIMEOUT, Rtt};
 pub use link::Link;
+pub use once::{OnceError, Over, Patience, ask, ask_tcp, ask_udp};
 pub use report::{LastError, Tally, UpstreamReport};
 pub use server::{InFlight, Upstream};
 pub use socket::ReceiveBuffer;
+pub use trust::{certificate_fault, trusting_system};
 
 use std::io;
 

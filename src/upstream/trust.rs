@@ -1,5 +1,5 @@
 //! Whether an encrypted upstream is the one that is meant. Only this file and `dial` know rustls's
-//! types.
+//! types, and who probes endpoints, whose certificates the system's authorities vouch for too.
 //!
 //! Without pins, an authority has to have signed the certificate for the server's name: one of the
 //! system's, or of `ca-file` in their place. With pins alone, the key is what proves who it is (the
@@ -124,6 +124,21 @@ impl Authorities {
     }
 }
 
+/// A client that trusts the system's authorities alone, and keeps no session: each handshake shows
+/// the certificate.
+///
+/// # Errors
+/// The system's authorities cannot be read.
+pub fn trusting_system() -> Result<ClientConfig, String> {
+    let mut config = ClientConfig::builder_with_provider(Arc::clone(&CRYPTO))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_webpki_verifier(system()?)
+        .with_no_client_auth();
+    config.resumption = Resumption::disabled();
+    Ok(config)
+}
+
 fn read_file(path: &Path) -> Result<Arc<WebPkiServerVerifier>, String> {
     let octets = fs::read(path).map_err(|error: io::Error| error.to_string())?;
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&octets).collect();
@@ -234,8 +249,26 @@ impl ServerCertVerifier for Verifier {
 
 /// Why a certificate does not do, and what to write if it should.
 fn reason(error: &Error) -> String {
-    let Error::InvalidCertificate(error) = error else { return error.to_string() };
-    match error {
+    let Some(fault) = certificate_fault(error) else { return error.to_string() };
+    let Error::InvalidCertificate(error) = error else { return fault };
+    let instead = match error {
+        CertificateError::NotValidForNameContext { .. } => "write #NAME behind it",
+        CertificateError::UnknownIssuer => "write ca-file or pins",
+        CertificateError::Other(_) if is_an_authoritys(error) => "write its key into pins",
+        _ => return fault,
+    };
+    format!("{fault}; {instead}")
+}
+
+fn is_an_authoritys(error: &CertificateError) -> bool {
+    let CertificateError::Other(other) = error else { return false };
+    other.to_string().contains("CaUsedAsEndEntity")
+}
+
+/// Why a certificate does not do, where it is that.
+pub fn certificate_fault(error: &Error) -> Option<String> {
+    let Error::InvalidCertificate(error) = error else { return None };
+    Some(match error {
         CertificateError::ExpiredContext { time, not_after } => {
             format!("its certificate expired {} ago", between(*not_after, *time))
         }
@@ -249,19 +282,17 @@ fn reason(error: &Error) -> String {
                 names => names.iter().map(|name| bare(name)).collect::<Vec<_>>().join(", "),
             };
             let expected = expected.to_str();
-            format!("its certificate is for {presented}, not for {expected}; write #NAME behind it")
+            format!("its certificate is for {presented}, not for {expected}")
         }
         CertificateError::BadSignature => {
             "its certificate has the name of an authority, but not its signature".to_owned()
         }
         CertificateError::UnknownIssuer => {
-            "no authority that we know signed its certificate; write ca-file or pins".to_owned()
+            "no authority that we know signed its certificate".to_owned()
         }
-        CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
-            "its certificate is an authority's own; write its key into pins".to_owned()
-        }
+        other if is_an_authoritys(other) => "its certificate is an authority's own".to_owned(),
         other => format!("its certificate: {other}"),
-    }
+    })
 }
 
 /// What rustls shows as `DnsName("dns.example")`.

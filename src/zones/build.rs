@@ -1,9 +1,12 @@
 //! From the configuration to the look-up tables.
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use super::addresses::Sets;
-use super::{Apex, Endpoint, Node, Role, Zone, Zones};
+use super::pulse::Register;
+use super::{Apex, Endpoint, Node, Owner, Role, Zone, Zones};
 use crate::access::SiteId;
 use crate::config::{self, PrivateLink};
 use crate::wire::{MAX_NAME_OCTETS, Name, NameMap, QName};
@@ -11,18 +14,89 @@ use crate::wire::{MAX_NAME_OCTETS, Name, NameMap, QName};
 const ROLES: [Role; 2] = [Role::Public, Role::Private];
 
 impl Zones {
-    /// Builds the tables of `links`.
+    /// Builds the tables of `links`. Where several have a zone, they agree on what it gives to
+    /// names that none of them lists.
     pub fn new(links: &[PrivateLink]) -> Self {
-        let mut apexes = NameMap::with_capacity(2 * links.len());
+        let mut apexes: NameMap<Apex> = NameMap::with_capacity(2 * links.len());
+        let mut shared: Vec<Vec<usize>> = Vec::new();
         for (zone, link) in links.iter().enumerate() {
             for role in ROLES {
-                apexes.insert(&QName::from(apex(link, role)), Apex { zone, role });
+                let first = Apex { zone, role, shared: None };
+                let apex = apexes.or_insert(&QName::from(apex(link, role)), first);
+                // Pairs of one entry with the same zone have the same names there.
+                if links.get(apex.zone).is_some_and(|first| first.entry != link.entry) {
+                    share(apex, zone, &mut shared);
+                }
             }
         }
         let inner = inner_zones(links, &apexes);
-        let zones = links.iter().zip(&inner).map(|(link, inner)| build_zone(link, inner));
-        Self { zones: zones.collect(), apexes }
+        let mut register = Register::default();
+        let zones = links.iter().map(|link| {
+            let inner = ROLES.map(|role| {
+                let at = apexes.get(&QName::from(apex(link, role)));
+                at.and_then(|at| inner.get(place_of_inner(*at)))
+            });
+            build_zone(link, inner, &mut register)
+        });
+        let zones = zones.collect();
+        let all = Arc::clone(register.all());
+        let shared = shared.iter().map(|users| owners(links, users)).collect();
+        Self { zones, apexes, shared, pulses: register.finish(), all }
     }
+
+    /// Goes on with what probes have found out under `old`, for what is probed in the same way. Until
+    /// then everything counts as up.
+    pub fn go_on_from(&mut self, old: &Self) {
+        let mut register = Register::following(&old.all, &old.pulses);
+        for zone in &mut self.zones {
+            zone.pulses = Arc::clone(&old.all);
+            for (_, pulse) in zone.endpoints.iter_mut().flat_map(|one| &mut one.pulses) {
+                *pulse = register.pulse(pulse.target());
+            }
+        }
+        (self.all, self.pulses) = (Arc::clone(&old.all), register.finish());
+    }
+}
+
+/// Adds `zone` to those that have this apex.
+fn share(apex: &mut Apex, zone: usize, shared: &mut Vec<Vec<usize>>) {
+    let place = match apex.shared {
+        Some(place) => place.get() as usize,
+        None => {
+            shared.push(vec![apex.zone]);
+            apex.shared = u32::try_from(shared.len()).ok().and_then(NonZeroU32::new);
+            shared.len()
+        }
+    };
+    if let Some(users) = shared.get_mut(place - 1) {
+        users.push(zone);
+    }
+}
+
+/// Whose each name is of these pairs with a common zone: the one's that lists it, else the first's
+/// that lists one below it.
+fn owners(links: &[PrivateLink], users: &[usize]) -> NameMap<Owner> {
+    let mut owners: NameMap<Owner> = NameMap::default();
+    let users = users.iter().filter_map(|zone| Some((*zone, links.get(*zone)?)));
+    for (zone, link) in users {
+        for (name, _) in link.endpoints.iter().flat_map(|endpoint| endpoint.names.iter()) {
+            let owner = owners.or_insert(&QName::from(name), Owner { zone, listed: true });
+            if !owner.listed {
+                *owner = Owner { zone, listed: true };
+            }
+            for above in names_above(name) {
+                owners.or_insert(&QName::from(&above), Owner { zone, listed: false });
+            }
+        }
+    }
+    owners.shrink_to_fit();
+    owners
+}
+
+/// The names between `name` and the apex that it is relative to.
+fn names_above(name: &Name) -> impl Iterator<Item = Name> {
+    let above = |name: &Name| name.parent().filter(|above| above.label_count() > 0);
+    std::iter::successors(above(name), move |name| above(name))
 }
 
 fn apex(link: &PrivateLink, role: Role) -> &Name {
@@ -35,25 +109,29 @@ fn apex(link: &PrivateLink, role: Role) -> &Name {
 /// Names relative to an apex that belong to deeper zones (`privatelink` below the public zone).
 type Inner = NameMap<()>;
 
-/// For each pair of zones, what lies in others inside its two.
-fn inner_zones(links: &[PrivateLink], apexes: &NameMap<Apex>) -> Vec<[Inner; 2]> {
-    let mut inner: Vec<[Inner; 2]> = Vec::new();
-    inner.resize_with(links.len(), Default::default);
-    for zone in links.iter().flat_map(|link| ROLES.map(|role| apex(link, role))) {
-        let Some(parent) = zone.parent() else { continue };
-        // The nearest one around it is enough: what is inside both is inside the nearer one.
-        let Some((above, around)) = apexes.deepest(&QName::from(&parent)) else { continue };
-        let Some(inner) = inner.get_mut(around.zone) else { continue };
-        let [public, private] = inner;
-        let inner = match around.role {
-            Role::Public => public,
-            Role::Private => private,
-        };
-        if let Some(relative) = relative(zone, above + 1) {
-            inner.insert(&QName::from(&relative), ());
+/// Two for each pair of zones, empty but where the pair is the first with that zone: see
+/// [`place_of_inner`].
+fn inner_zones(links: &[PrivateLink], apexes: &NameMap<Apex>) -> Vec<Inner> {
+    let mut inner: Vec<Inner> = Vec::new();
+    inner.resize_with(ROLES.len() * links.len(), Default::default);
+    for (at, link) in links.iter().enumerate() {
+        for zone in ROLES.map(|role| apex(link, role)) {
+            // Once for each zone, however many share it.
+            let is_first = apexes.get(&QName::from(zone)).is_some_and(|apex| apex.zone == at);
+            let Some(parent) = zone.parent().filter(|_| is_first) else { continue };
+            // The nearest one around it is enough: what is inside both is inside the nearer one.
+            let Some((above, around)) = apexes.deepest(&QName::from(&parent)) else { continue };
+            let inner = inner.get_mut(place_of_inner(*around));
+            if let (Some(inner), Some(relative)) = (inner, relative(zone, above + 1)) {
+                inner.insert(&QName::from(&relative), ());
+            }
         }
     }
     inner
+}
+
+fn place_of_inner(apex: Apex) -> usize {
+    ROLES.len() * apex.zone + usize::from(apex.role == Role::Private)
 }
 
 /// The first `labels` labels of `name` as a name.
@@ -70,7 +148,7 @@ struct Listing<'a> {
     before: Option<u32>,
 }
 
-fn build_zone(link: &PrivateLink, inner: &[Inner; 2]) -> Zone {
+fn build_zone(link: &PrivateLink, inner: [Option<&Inner>; 2], register: &mut Register) -> Zone {
     let count = link.endpoints.iter().map(|endpoint| endpoint.names.len()).sum();
     let mut listings: Vec<Listing<'_>> = Vec::with_capacity(count);
     let mut names: NameMap<Node> = NameMap::with_capacity(count);
@@ -86,11 +164,9 @@ fn build_zone(link: &PrivateLink, inner: &[Inner; 2]) -> Zone {
             (node.public, node.private) = (node.public | public, node.private | private);
             listings.push(Listing { endpoint, ips, before });
             // Names between it and the apex exist, and have nothing unless they are listed too.
-            let mut above = name.parent().filter(|above| above.label_count() > 0);
-            while let Some(name) = above {
-                let node = names.or_insert(&QName::from(&name), Node::default());
+            for above in names_above(name) {
+                let node = names.or_insert(&QName::from(&above), Node::default());
                 (node.public, node.private) = (node.public | public, node.private | private);
-                above = name.parent().filter(|above| above.label_count() > 0);
             }
         }
     }
@@ -116,7 +192,13 @@ fn build_zone(link: &PrivateLink, inner: &[Inner; 2]) -> Zone {
         unlisted: link.unlisted,
         ttl_seconds: link.ttl_seconds,
         negative_ttl_seconds: link.negative_ttl_seconds,
-        endpoints: link.endpoints.iter().map(build_endpoint).collect(),
+        all_down: link.all_down,
+        pulses: Arc::clone(register.all()),
+        endpoints: link
+            .endpoints
+            .iter()
+            .map(|endpoint| build_endpoint(endpoint, link, register))
+            .collect(),
         names,
         sets: sets.finish(),
         wildcard,
@@ -125,11 +207,11 @@ fn build_zone(link: &PrivateLink, inner: &[Inner; 2]) -> Zone {
 
 /// In which of the two zones a listed name stands: one that would be too long there, or that
 /// belongs to a deeper zone, does not.
-fn fits(link: &PrivateLink, inner: &[Inner; 2], relative: &QName) -> [bool; 2] {
+fn fits(link: &PrivateLink, inner: [Option<&Inner>; 2], relative: &QName) -> [bool; 2] {
     let [public, private] = inner;
     [(&link.public_zone, public), (&link.private_zone, private)].map(|(apex, inner)| {
         relative.as_wire().len() - 1 + apex.as_wire().len() <= MAX_NAME_OCTETS
-            && inner.deepest(relative).is_none()
+            && inner.is_none_or(|inner| inner.deepest(relative).is_none())
     })
 }
 
@@ -142,9 +224,15 @@ fn above_public(link: &PrivateLink) -> Option<Box<[u8]>> {
     private.get(..private.len() - public.len()).map(Into::into)
 }
 
-fn build_endpoint(endpoint: &config::Endpoint) -> Endpoint {
+fn build_endpoint(
+    endpoint: &config::Endpoint,
+    link: &PrivateLink,
+    register: &mut Register,
+) -> Endpoint {
+    let targets = endpoint.targets(link).into_iter();
     Endpoint {
         name: endpoint.name.as_str().into(),
         sites: endpoint.sites.iter().map(|site| SiteId(*site)).collect(),
+        pulses: targets.map(|target| (target.address, register.pulse(&target))).collect(),
     }
 }

@@ -1,6 +1,7 @@
 //! Private-link zones: which names are ours, and which addresses each has for whom.
 //!
-//! Built once for each configuration and never changed. Knows nothing of messages beyond names.
+//! Built once for each configuration and never changed, but for what probes find out about its
+//! addresses. Knows nothing of messages beyond names, and nothing of how one probes.
 #![cfg_attr(
     not(test),
     warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)
@@ -8,13 +9,22 @@
 
 mod addresses;
 mod build;
+mod choice;
+mod pulse;
 #[cfg(test)]
 mod tests;
 
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
 use crate::access::SiteId;
+use crate::config::AllDown;
 pub use crate::config::Unlisted;
 use crate::wire::{Name, NameMap, QName};
 pub use addresses::{Addresses, Candidates};
+pub use choice::Holder;
+pub use pulse::{Change, Fault, Pulse, PulseReport, Pulses, State};
 
 /// All private-link zones.
 #[derive(Default)]
@@ -22,6 +32,12 @@ pub struct Zones {
     /// Of public and private zones.
     apexes: NameMap<Apex>,
     zones: Box<[Zone]>,
+    /// For each apex of several pairs, whose the names below it are.
+    shared: Box<[NameMap<Owner>]>,
+    /// What is probed, each once, in the file's order.
+    pulses: Box<[Arc<Pulse>]>,
+    /// What the pulses have in common.
+    all: Arc<Pulses>,
 }
 
 /// A pair of a public zone P and its private zone Q.
@@ -39,6 +55,10 @@ pub struct Zone {
     pub ttl_seconds: u32,
     /// TTL and MINIMUM of the SOA, seconds.
     pub negative_ttl_seconds: u32,
+    /// What a name gets while every address of it is down.
+    pub all_down: AllDown,
+    /// Whether any address of any zone is down.
+    pulses: Arc<Pulses>,
     endpoints: Box<[Endpoint]>,
     /// Listed names and empty non-terminals, relative to either zone.
     names: NameMap<Node>,
@@ -53,6 +73,8 @@ pub struct Zone {
 struct Endpoint {
     name: Box<str>,
     sites: Box<[SiteId]>,
+    /// What is probed, in the order of addresses; empty where nothing is.
+    pulses: Box<[(IpAddr, Arc<Pulse>)]>,
 }
 
 /// Which zone of the pair a name stands in.
@@ -66,8 +88,19 @@ pub enum Role {
 
 #[derive(Clone, Copy, Debug)]
 struct Apex {
+    /// The first pair of zones with this one.
     zone: usize,
     role: Role,
+    /// If there are others, which of `shared` is this apex's, counted from 1.
+    shared: Option<NonZeroU32>,
+}
+
+/// Whose a name is that stands below an apex of several pairs.
+#[derive(Clone, Copy, Debug)]
+struct Owner {
+    zone: usize,
+    /// It lists the name; otherwise it is the first that lists one below it.
+    listed: bool,
 }
 
 /// A name that exists below the apex.
@@ -109,6 +142,8 @@ pub enum Place<'a> {
     Missing,
     /// No endpoint lists it, and the zone says to forward it.
     Foreign,
+    /// Every address of it is down, and the zone says to forward it as long as that is so.
+    Away(Candidates<'a>),
 }
 
 /// Why an endpoint was chosen.
@@ -121,6 +156,12 @@ pub enum Preference {
     EverySite,
     /// Only endpoints of other sites have the name.
     OtherSite,
+    /// Those that come before it are down.
+    NextUp,
+    /// No address of the family asked is up, others are: answered as if all were.
+    FamilyDown,
+    /// No address is up at all: answered as the zone's `all-down` says.
+    AllDown,
 }
 
 impl Zones {
@@ -128,9 +169,30 @@ impl Zones {
     /// it is the deeper of the two; the apex of the public zone is found too, but is not ours.
     pub fn find(&self, qname: &QName) -> Option<Found<'_>> {
         let (labels, apex) = self.apexes.deepest(qname)?;
-        let (zone, role) = (self.zones.get(apex.zone)?, apex.role);
+        let at = match apex.shared {
+            Some(shared) => self.owner(shared, qname, labels).unwrap_or(apex.zone),
+            None => apex.zone,
+        };
+        let (zone, role) = (self.zones.get(at)?, apex.role);
         let place = if labels == 0 { Place::Apex } else { zone.place(role, qname, labels) };
         Some(Found { zone, role, labels, place })
+    }
+
+    /// The pair that has the name of the first `labels` labels; none where all agree what it gets.
+    #[cold]
+    fn owner(&self, shared: NonZeroU32, qname: &QName, labels: usize) -> Option<usize> {
+        let owners = self.shared.get(shared.get() as usize - 1)?;
+        owners.relative(qname, labels).map(|owner| owner.zone)
+    }
+
+    /// What is probed, each once, in the file's order.
+    pub fn pulses(&self) -> &[Arc<Pulse>] {
+        &self.pulses
+    }
+
+    /// What was counted of all that is probed.
+    pub fn tally(&self) -> &Pulses {
+        &self.all
     }
 
     /// How many pairs of zones.
@@ -149,7 +211,7 @@ impl Found<'_> {
     pub fn is_ours(&self) -> bool {
         match self.place {
             Place::Apex => self.role == Role::Private,
-            Place::Foreign => false,
+            Place::Foreign | Place::Away(_) => false,
             Place::Empty | Place::Served(_) | Place::Missing => true,
         }
     }
@@ -171,43 +233,23 @@ impl Zone {
             Role::Private => node.private,
         };
         match self.names.relative(qname, labels).filter(exists) {
-            Some(node) if node.listed => {
-                Place::Served(Candidates::at(&self.sets, node.sets, false))
-            }
+            Some(node) if node.listed => self.served(Candidates::at(&self.sets, node.sets, false)),
             Some(_) => Place::Empty,
             // Below a listed name too: "every name below the zone" is the wildcard's.
             None => match self.unlisted {
-                Unlisted::Wildcard => {
-                    Place::Served(Candidates::at(&self.sets, self.wildcard, true))
-                }
+                Unlisted::Wildcard => self.served(Candidates::at(&self.sets, self.wildcard, true)),
                 Unlisted::Nxdomain => Place::Missing,
                 Unlisted::Forward => Place::Foreign,
             },
         }
     }
 
-    /// Chooses among the endpoints that have a name: one of the client's own site, else one for
-    /// every site, else any other; the file's order within each.
-    pub fn choose<'a>(
-        &self,
-        candidates: Candidates<'a>,
-        site: Option<SiteId>,
-    ) -> Option<(Addresses<'a>, Preference)> {
-        let sites = |addresses: &Addresses<'_>| {
-            self.endpoints.get(addresses.endpoint).map_or(&[][..], |endpoint| &*endpoint.sites)
-        };
-        let (mut every, mut first) = (None, None);
-        for addresses in candidates {
-            let sites = sites(&addresses);
-            if site.is_some_and(|site| sites.contains(&site)) {
-                return Some((addresses, Preference::OwnSite));
-            }
-            if sites.is_empty() && every.is_none() {
-                every = Some((addresses, Preference::EverySite));
-            }
-            first = first.or(Some((addresses, Preference::OtherSite)));
+    fn served<'a>(&self, candidates: Candidates<'a>) -> Place<'a> {
+        if self.all_down == AllDown::Public && self.is_all_down(candidates) {
+            Place::Away(candidates)
+        } else {
+            Place::Served(candidates)
         }
-        every.or(first)
     }
 
     /// The name of the endpoint that gives `addresses`.

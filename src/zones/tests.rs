@@ -1,6 +1,7 @@
 use super::*;
 use crate::config::testing::{defender, endpoint};
 use crate::config::{self, PrivateLink};
+use crate::wire::Rtype;
 
 const P: &str = "cloud.defender.microsoft.com";
 const Q: &str = "privatelink.cloud.defender.microsoft.com";
@@ -23,6 +24,7 @@ fn place(zones: &Zones, name: &str) -> String {
         Place::Empty => "empty".to_owned(),
         Place::Missing => "missing".to_owned(),
         Place::Foreign => "foreign".to_owned(),
+        Place::Away(_) => "away".to_owned(),
         Place::Served(mut sets) => {
             std::net::Ipv4Addr::from(sets.next().expect("an endpoint").v4[0]).to_string()
         }
@@ -72,7 +74,8 @@ fn the_clients_own_site_comes_first_then_every_site_then_the_file_order() {
     let choose = |name: &str, site: Option<usize>| {
         let found = zones.find(&qname(&format!("{name}.{P}"))).expect("a zone");
         let Place::Served(sets) = found.place else { panic!("not served") };
-        let (addresses, why) = found.zone.choose(sets, site.map(SiteId)).expect("an endpoint");
+        let (addresses, why) =
+            found.zone.choose(sets, site.map(SiteId), Rtype::A).expect("an endpoint");
         (found.zone.endpoint_name(&addresses).to_owned(), why)
     };
     assert_eq!(choose("api", Some(0)), ("paris".to_owned(), Preference::OwnSite));
@@ -168,4 +171,71 @@ fn a_name_has_the_addresses_of_each_endpoint_in_the_order_of_the_file() {
     assert_eq!(sets("west"), ["four 10.1.0.9"]);
     assert_eq!(sets("x.api"), ["both 10.1.0.7"]);
     assert_eq!(sets("other"), ["six* fd00::5", "both* 10.1.0.5 fd00::8"]);
+}
+
+/// A pair of zones below `example` that forwards what is not listed, of an entry of its own.
+fn sharing(entry: usize, public: &str, private: &str, names: &[(&str, &[&str])]) -> PrivateLink {
+    PrivateLink {
+        entry,
+        public_zone: format!("{public}.example").parse().expect("a name"),
+        private_zone: format!("{private}.example").parse().expect("a name"),
+        unlisted: Unlisted::Forward,
+        ..defender(vec![endpoint("e", &[], &[], names)])
+    }
+}
+
+#[test]
+fn pairs_that_share_both_zones_answer_for_each_other() {
+    let zones = Zones::new(&[
+        sharing(0, "p", "privatelink.p", &[("one", &["10.9.0.1"]), ("a.two", &["10.9.0.2"])]),
+        sharing(1, "p", "privatelink.p", &[("two", &["10.9.0.3"]), ("x.one", &["10.9.0.4"])]),
+        sharing(2, "p", "privatelink.p", &[("three", &["10.9.0.5"]), ("a.four", &["10.9.0.6"])]),
+    ]);
+    for (zone, role) in [("p.example", "Public"), ("privatelink.p.example", "Private")] {
+        let at = |name: &str| place(&zones, &format!("{name}.{zone}"));
+        assert_eq!(at("one"), format!("{role} 1 10.9.0.1"));
+        // Listed beats the label above a listed name, whichever stands first.
+        assert_eq!(at("two"), format!("{role} 1 10.9.0.3"));
+        assert_eq!(at("x.one"), format!("{role} 2 10.9.0.4"));
+        assert_eq!(at("three"), format!("{role} 1 10.9.0.5"));
+        assert_eq!(at("four"), format!("{role} 1 empty"));
+        assert_eq!(at("other"), format!("{role} 1 foreign"));
+        assert_eq!(place(&zones, zone), format!("{role} 0 apex"));
+    }
+    let found = zones.find(&qname("three.p.example")).expect("a zone");
+    assert!(found.is_ours());
+}
+
+#[test]
+fn one_public_zone_may_lead_into_two_private_ones_and_two_into_one() {
+    let zones = Zones::new(&[
+        sharing(0, "wvd", "global.wvd", &[("rdweb", &["10.9.0.1"])]),
+        sharing(1, "wvd", "privatelink.wvd", &[("feed", &["10.9.0.2"])]),
+        sharing(2, "vault", "privatelink.core", &[("v", &["10.9.0.3"])]),
+        sharing(3, "core", "privatelink.core", &[("v", &["10.9.0.3"])]),
+    ]);
+    let private = |name: &str| {
+        let found = zones.find(&qname(&format!("{name}.example"))).expect("a zone");
+        (found.zone.private.to_string(), place(&zones, &format!("{name}.example")))
+    };
+    let expected = |zone: &str, place: &str| (format!("{zone}.example"), place.to_owned());
+    assert_eq!(private("rdweb.wvd"), expected("global.wvd", "Public 1 10.9.0.1"));
+    assert_eq!(private("feed.wvd"), expected("privatelink.wvd", "Public 1 10.9.0.2"));
+    assert_eq!(private("other.wvd"), expected("global.wvd", "Public 1 foreign"));
+    assert_eq!(private("feed.global.wvd"), expected("global.wvd", "Private 1 foreign"));
+    assert_eq!(private("v.vault"), expected("privatelink.core", "Public 1 10.9.0.3"));
+    assert_eq!(private("v.core"), expected("privatelink.core", "Public 1 10.9.0.3"));
+    assert_eq!(private("v.privatelink.core"), expected("privatelink.core", "Private 1 10.9.0.3"));
+}
+
+#[test]
+fn what_lies_in_a_zone_inside_a_shared_one_belongs_to_that() {
+    let zones = Zones::new(&[
+        sharing(0, "p", "privatelink.p", &[("one", &["10.9.0.1"])]),
+        sharing(1, "p", "privatelink.p", &[("x.inner", &["10.9.0.2"])]),
+        sharing(2, "inner.p", "privatelink.inner.p", &[("y", &["10.9.0.3"])]),
+    ]);
+    assert_eq!(place(&zones, "x.inner.p.example"), "Public 1 foreign");
+    assert_eq!(place(&zones, "y.inner.p.example"), "Public 1 10.9.0.3");
+    assert_eq!(place(&zones, "x.inner.privatelink.p.example"), "Private 2 10.9.0.2");
 }

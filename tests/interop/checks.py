@@ -167,6 +167,13 @@ def through(tally, asker, seed):
         tally.check(who, f"A fresh.{P} is insecure, not bogus", good, API, insecure)
 
 
+def bogus_elsewhere(tally, asker):
+    """It does validate: what its snippet does not except has no answer here."""
+    reply = asking.ask(asker.server, "www.example.test")
+    good = reply.status == "SERVFAIL"
+    tally.check(asker.name, "A www.example.test is bogus", good, "SERVFAIL", reply)
+
+
 def mixed(tally, who, server):
     name = "ApI.ClOuD.DeFeNdEr.MiCrOsOfT.cOm"
     reply = asking.ask(server, name)

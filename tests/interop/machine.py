@@ -25,6 +25,7 @@ PACKAGES = {
     "golang-go": "/usr/bin/go",
     "musl-tools": "/usr/bin/musl-gcc",
     "iproute2": "/usr/sbin/ip",
+    "python3-yaml": "/usr/lib/python3/dist-packages/yaml/__init__.py",
 }
 # systemd-resolved is unpacked only: its package would take over the machine's /etc/resolv.conf.
 RESOLVED_PACKAGES = ["systemd-resolved", "libsystemd-shared"]
@@ -138,7 +139,7 @@ def furnish(work):
     cover("/etc/passwd", work, with_line("/etc/passwd", f"{user}{RESOLVED_USER_ID}::/:/bin/false"))
     cover("/etc/group", work, with_line("/etc/group", user))
     cover("/etc/nsswitch.conf", work, "passwd: files\ngroup: files\nhosts: dns\n")
-    cover("/etc/resolv.conf", work, "nameserver 127.0.0.1\noptions timeout:2 attempts:2\n")
+    cover("/etc/resolv.conf", work, "nameserver 127.0.0.78\noptions timeout:2 attempts:2\n")
 
 
 def with_line(file, line):

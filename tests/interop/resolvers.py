@@ -1,15 +1,19 @@
 """The daemon, and the resolvers that ask it, each with its configuration and command."""
 
+import subprocess
 from dataclasses import dataclass, field
 
 import machine
+import snippets
 from names import ALL, DATABASE, DEFENDER, VAULT
-from upstream import KNOT, RECURSOR
+from upstream import KNOT, MISTAKEN, RECURSOR
 
 # Two daemons: one before Knot alone, one before a recursor and on all addresses of the machine.
 DAEMON = ("127.0.0.1", 5300)
 DAEMON_V6 = ("::1", 5300)
-DAEMON_53 = ("127.0.0.1", 53)
+# Not 127.0.0.1: there, snippets ask the resolver that they are for.
+DAEMON_53 = ("127.0.0.78", 53)
+RESOLVER = ("127.0.0.1", 53)
 WILDCARD_PORT = 5301
 
 API, DATA, VAULT_KNOWN = "10.1.0.5", "10.1.0.6", "10.1.0.8"
@@ -74,6 +78,20 @@ class Asker:
     # systemd-resolved leaves the authority section out.
     passes_authority: bool = True
     validates: bool = False
+    # What the daemon printed for it, if that is what it reads.
+    snippet: str = ""
+    # It validates below a root that is not signed here: our zones alone resolve.
+    ours_alone: bool = False
+
+
+# The world's own anchor of the root (KSK-2017), which no key of this run's root fits.
+ROOT_ANCHOR = "20326,8,2,e06d44b80b8f1d39a95c0b0d7c65d08458e880409bbc683457104237c7f8ec8d"
+DNSMASQ_DNSSEC = f"dnssec\ntrust-anchor=.,{ROOT_ANCHOR}\n"
+
+
+def both_families():
+    """The daemon as `--server` names it."""
+    return f"{DAEMON[0]}:{DAEMON[1]}", f"[{DAEMON_V6[0]}]:{DAEMON_V6[1]}"
 
 
 UNBOUND_BASE = """
@@ -111,40 +129,89 @@ def private_zones():
     return [name for zone in ALL for name in (zone.public, zone.private)]
 
 
-def unbound(folder, port, note, options="", stub=False, anchors=None):
+def to_daemon():
+    """Whatever a snippet does not forward: this machine has no other resolver."""
+    return f"forward-zone:\n  name: .\n  forward-addr: {DAEMON[0]}@{DAEMON[1]}\n"
+
+
+def unbound(folder, port, note, options=""):
+    """By hand: stub zones, which our snippets do not make."""
     at = f"{DAEMON[0]}@{DAEMON[1]}"
-    kind, addr = ("stub-zone", "stub-addr") if stub else ("forward-zone", "forward-addr")
-    zones = "".join(f"{kind}:\n  name: {zone}\n  {addr}: {at}\n" for zone in private_zones())
-    zones += f"forward-zone:\n  name: .\n  forward-addr: {at}\n"
+    stubs = [f"stub-zone:\n  name: {zone}\n  stub-addr: {at}\n" for zone in private_zones()]
+    command = unbound_config(folder, port, options, "".join(stubs) + to_daemon())
+    return Asker(f"unbound ({note})", "unbound", ("127.0.0.1", port), command)
+
+
+def unbound_snippet(folder, make, note, options="", anchors=None, text=None):
+    """Debian's files: unbound.conf, and a folder of which it includes all."""
+    text = text or make("unbound", *both_families())
+    home = folder / f"unbound {note}".replace(" ", "-")
+    snippets.save(text, home / "unbound.conf.d/privatelinkd.conf")
     modules = "iterator"
     if anchors:
         modules = "validator iterator"
         lines = [f'  trust-anchor: "{zone}. DNSKEY {key}"\n' for zone, key in anchors.items()]
         options += "".join(lines)
-    command = unbound_config(folder, port, options, zones, modules)
-    server = ("127.0.0.1", port)
-    return Asker(f"unbound ({note})", "unbound", server, command, validates=bool(anchors))
+    # No do-not-query-localhost: the snippet brings it where it is needed.
+    base = UNBOUND_BASE.replace("  do-not-query-localhost: no\n", "").replace(
+        "  control-enable: no", "  control-enable: yes\n  control-interface: /run/unbound.ctl"
+    )
+    base = base.format(port=RESOLVER[1], folder=folder, options=options, modules=modules)
+    include = 'include-toplevel: "/etc/unbound/unbound.conf.d/*.conf"\n'
+    snippets.save(base + to_daemon() + include, home / "unbound.conf")
+    machine.cover_folder("/etc/unbound", home)
+    command = ["/usr/sbin/unbound", "-d"]
+    name = f"unbound (snippet{note and ', '}{note})"
+    return Asker(name, "unbound", RESOLVER, command, validates=bool(anchors), snippet=text)
 
 
-def bind(folder, port, note, policy, anchors=None):
+def bind_options(home, port, validation, more=""):
+    at = f"{{ {DAEMON[0]} port {DAEMON[1]}; }}"
+    return (
+        f'options {{ directory "{home}"; pid-file none; session-keyfile none;\n'
+        f"  listen-on port {port} {{ 127.0.0.1; }}; listen-on-v6 {{ none; }};\n"
+        f"  dnssec-validation {validation}; recursion yes; empty-zones-enable no;\n"
+        f"  forward only; forwarders {at};\n{more}}};\n"
+    )
+
+
+def bind(folder, port, note):
+    """By hand: `forward first`, which our snippets warn of."""
     at = f"{{ {DAEMON[0]} port {DAEMON[1]}; }}"
     home = folder / f"bind-{port}"
     home.mkdir()
     config = home / "named.conf"
     zones = "".join(
-        f'zone "{zone}" {{ type forward; forward {policy}; forwarders {at}; }};\n'
+        f'zone "{zone}" {{ type forward; forward first; forwarders {at}; }};\n'
         for zone in private_zones()
     )
-    validation = "yes" if anchors else "no"
-    config.write_text(
-        f'options {{ directory "{home}"; pid-file none; session-keyfile none;\n'
-        f"  listen-on port {port} {{ 127.0.0.1; }}; listen-on-v6 {{ none; }};\n"
-        f"  dnssec-validation {validation}; recursion yes; empty-zones-enable no;\n"
-        f"  forward only; forwarders {at}; }};\ncontrols {{ }};\n{bind_anchors(anchors)}{zones}"
-    )
+    config.write_text(f"{bind_options(home, port, 'no')}controls {{ }};\n{zones}")
     command = ["/usr/sbin/named", "-g", "-n", "1", "-c", config]
-    server = ("127.0.0.1", port)
-    return Asker(f"bind ({note})", "bind9", server, command, validates=bool(anchors))
+    return Asker(f"bind ({note})", "bind9", ("127.0.0.1", port), command)
+
+
+def bind_snippet(folder, make, note="", anchors=None, exceptions=True):
+    """Debian's files: named.conf and rndc's key in /etc/bind."""
+    text = make("bind", *both_families())
+    home = folder / f"bind {note}".replace(" ", "-")
+    snippets.save(text, home / "privatelinkd.conf")
+    subprocess.run(
+        ["/usr/sbin/rndc-confgen", "-a", "-c", home / "rndc.key"], check=True, timeout=10,
+        capture_output=True,
+    )
+    # A filter, so that the text's word on it is tried too.
+    zones = "".join(f' "{zone}";' for zone in [*private_zones(), "example.test"])
+    more = f"  deny-answer-addresses {{ 10/8; fd00::/8; }} except-from {{{zones} }};\n"
+    if anchors and exceptions:
+        more += snippets.quoted(text, "validate-except {", "};")
+    options = bind_options(home, RESOLVER[1], "yes" if anchors else "no", more)
+    line = 'include "/etc/bind/privatelinkd.conf";'
+    include = snippets.quoted(text, line, line)
+    snippets.save(options + bind_anchors(anchors) + include, home / "named.conf")
+    machine.cover_folder("/etc/bind", home)
+    command = ["/usr/sbin/named", "-g", "-n", "1"]
+    name = f"bind (snippet{note and ', '}{note})"
+    return Asker(name, "bind9", RESOLVER, command, validates=bool(anchors), snippet=text)
 
 
 def bind_anchors(anchors):
@@ -158,26 +225,35 @@ def bind_anchors(anchors):
     return f"trust-anchors {{\n{lines}}};\n"
 
 
-def dnsmasq(port):
-    at = f"{DAEMON[0]}#{DAEMON[1]}"
-    command = [
-        "/usr/sbin/dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--user=root",
-        "--group=root", "--pid-file", "--no-resolv", "--no-hosts", "--bind-interfaces",
-        "--listen-address=127.0.0.1", f"--port={port}", "--log-facility=-", f"--server={at}",
-        *(f"--server=/{zone}/{at}" for zone in private_zones()),
-    ]
-    return Asker("dnsmasq", "dnsmasq-base", ("127.0.0.1", port), command)
+def dnsmasq_snippet(folder, make, dnssec=False):
+    text = make("dnsmasq", *both_families())
+    snippets.save(text, folder / "dnsmasq.d/privatelinkd.conf")
+    config = folder / f"dnsmasq-{dnssec}.conf"
+    # With the filter against rebinding, but for public names that lead into our zones.
+    config.write_text(
+        "user=root\ngroup=root\npid-file\nno-resolv\nno-hosts\nbind-interfaces\n"
+        f"listen-address={RESOLVER[0]}\nport={RESOLVER[1]}\nlog-facility=-\n"
+        f"server={DAEMON[0]}#{DAEMON[1]}\nstop-dns-rebind\nrebind-domain-ok=/example.test/\n"
+        f"conf-dir={folder}/dnsmasq.d/,*.conf\n{DNSMASQ_DNSSEC if dnssec else ''}"
+    )
+    command = ["/usr/sbin/dnsmasq", "--keep-in-foreground", f"--conf-file={config}"]
+    name = f"dnsmasq (snippet{', dnssec' if dnssec else ''})"
+    return Asker(name, "dnsmasq-base", RESOLVER, command, snippet=text, ours_alone=dnssec)
 
 
-def resolved(cache, folder, port):
+def resolved_snippet(cache, folder, make, dnssec="no"):
     """systemd-resolved, unpacked and not installed; it reads /etc/systemd/resolved.conf."""
-    routes = " ".join(f"~{zone}" for zone in private_zones())
-    home = folder / "resolved"
-    home.mkdir()
-    (home / "resolved.conf").write_text(
-        f"[Resolve]\nDNS={DAEMON[0]}:{DAEMON[1]}\nFallbackDNS=\nDomains={routes} ~.\n"
-        "DNSSEC=no\nDNSOverTLS=no\nLLMNR=no\nMulticastDNS=no\nReadEtcHosts=no\n"
-        f"DNSStubListenerExtra=127.0.0.1:{port}\n"
+    text = make("systemd-resolved", *both_families())
+    home = folder / f"resolved-{dnssec}"
+    if dnssec == "yes":
+        exceptions = snippets.quoted(text, DEFENDER.public, DATABASE.public)
+        # As good as the folder in /etc, and this run's own.
+        snippets.save(exceptions, "/run/dnssec-trust-anchors.d/privatelinkd.negative")
+    snippets.save(text, home / "resolved.conf.d/privatelinkd.conf")
+    snippets.save(
+        f"[Resolve]\nFallbackDNS=\nDNSSEC={dnssec}\nDNSOverTLS=no\nLLMNR=no\nMulticastDNS=no\n"
+        "ReadEtcHosts=no\n",
+        home / "resolved.conf",
     )
     home.chmod(0o755)
     machine.cover_folder("/etc/systemd", home)
@@ -187,29 +263,46 @@ def resolved(cache, folder, port):
         "LD_LIBRARY_PATH": str(machine.resolved_libraries(cache)),
     }
     command = [machine.resolved_binary(cache)]
-    server = ("127.0.0.1", port)
     return Asker(
-        "systemd-resolved", "systemd-resolved", server, command, env, passes_authority=False
+        f"systemd-resolved (snippet, DNSSEC={dnssec})", "systemd-resolved", ("127.0.0.53", 53),
+        command, env, passes_authority=False, snippet=text, ours_alone=dnssec == "yes",
     )
 
 
-def all_of(cache, folder, anchors):
+def all_of(cache, folder, anchors, make):
     """Name of a package -> how to make the askers that need it. Made late: a package may lack."""
     minimal = "  qname-minimisation: yes\n  qname-minimisation-strict: yes\n"
-    guarded = "".join(
-        ["  private-address: 10.0.0.0/8\n  private-address: fd00::/8\n"]
-        + [f"  private-domain: {zone}\n" for zone in [*private_zones(), "example.test"]]
+    caps = "  use-caps-for-id: yes\n"
+    guarded = (
+        "  private-address: 10.0.0.0/8\n  private-address: fd00::/8\n"
+        "  private-domain: example.test\n"
     )
+    # These show that the parent's word on the zones, which the daemon passes on, is enough.
+    honest = {zone: key for zone, key in anchors.items() if zone != MISTAKEN}
+
+    def without_exceptions():
+        text = make("unbound", *both_families())
+        return "".join(line for line in text.splitlines(True) if "domain-insecure" not in line)
+
     return [
-        ("unbound", lambda: unbound(folder, 5311, "forward")),
-        ("unbound", lambda: unbound(folder, 5312, "caps", "  use-caps-for-id: yes\n")),
-        ("unbound", lambda: unbound(folder, 5313, "stub", stub=True)),
-        ("unbound", lambda: unbound(folder, 5314, "stub, strict qmin", minimal, stub=True)),
-        ("unbound", lambda: unbound(folder, 5315, "private-domain", guarded)),
-        ("unbound", lambda: unbound(folder, 5316, "validating", anchors=anchors)),
-        ("bind9", lambda: bind(folder, 5321, "forward only", "only")),
-        ("bind9", lambda: bind(folder, 5322, "forward first", "first")),
-        ("bind9", lambda: bind(folder, 5323, "validating", "only", anchors)),
-        ("dnsmasq-base", lambda: dnsmasq(5331)),
-        ("systemd-resolved", lambda: resolved(cache, folder, 5341)),
+        ("unbound", lambda: unbound(folder, 5313, "stub")),
+        ("unbound", lambda: unbound(folder, 5314, "stub, strict qmin", minimal)),
+        ("unbound", lambda: unbound_snippet(folder, make, "")),
+        ("unbound", lambda: unbound_snippet(folder, make, "caps", caps)),
+        ("unbound", lambda: unbound_snippet(folder, make, "private-address", guarded)),
+        ("unbound", lambda: unbound_snippet(folder, make, "validating", anchors=anchors)),
+        (
+            "unbound",
+            lambda: unbound_snippet(
+                folder, make, "validating all", anchors=honest, text=without_exceptions()
+            ),
+        ),
+        ("bind9", lambda: bind(folder, 5322, "forward first")),
+        ("bind9", lambda: bind_snippet(folder, make)),
+        ("bind9", lambda: bind_snippet(folder, make, "validating", anchors)),
+        ("bind9", lambda: bind_snippet(folder, make, "validating all", honest, False)),
+        ("dnsmasq-base", lambda: dnsmasq_snippet(folder, make)),
+        ("dnsmasq-base", lambda: dnsmasq_snippet(folder, make, True)),
+        ("systemd-resolved", lambda: resolved_snippet(cache, folder, make)),
+        ("systemd-resolved", lambda: resolved_snippet(cache, folder, make, "yes")),
     ]

@@ -4,9 +4,9 @@
     tests/interop/run.py [--binary target/release/privatelinkd] [--skip bind9] [--keep]
 
 Installs what is missing from Debian's packages (as root), starts Knot as the public DNS, the daemon,
-then each asking resolver with its forwarding rules pointed at the daemon, and servers of TLS and HTTPS
-as the daemon's upstreams. One line a check, the last line counts. A package that cannot be had is a
-failure unless --skip names it.
+then each asking resolver with what `snippet` prints for it, and runs the commands that it brings;
+then servers of TLS and HTTPS as the daemon's upstreams. One line a check, the last line counts. A
+package that cannot be had is a failure unless --skip names it.
 """
 
 import argparse
@@ -18,10 +18,12 @@ from pathlib import Path
 
 import asking
 import checks
+import doctoring
 import encrypted
 import machine
 import programs
 import resolvers
+import snippets
 import upstream
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,7 +71,7 @@ def parse():
         help=f"do without one of: {', '.join(PARTS)}",
     )
     parser.add_argument(
-        "--only", help="askers whose name begins so; others: daemon, encrypted, programs"
+        "--only", help="askers whose name begins so; others: daemon, encrypted, programs, coredns, doctor"
     )
     parser.add_argument("--seed", default="1", help="of the random names")
     parser.add_argument("--keep", action="store_true", help="keep logs and configurations")
@@ -85,13 +87,21 @@ def everything(tally, processes, binary, cache, work, arguments):
         checks.direct(tally)
         if "unbound" not in arguments.skip:
             checks.behind_recursor(tally)
-    for package, make in resolvers.all_of(cache, work, anchors):
+    snippet = snippets.Maker(binary, work / "daemon.toml")
+    for package, make in resolvers.all_of(cache, work, anchors, snippet):
         if package not in arguments.skip:
             one_asker(tally, processes, package, make, wanted, arguments.seed)
     if not wanted or wanted == "encrypted":
         encrypted.all_servers(tally, processes, binary, work, arguments.skip)
     if not wanted or wanted == "programs":
+        text = snippet("resolv-conf", resolvers.DAEMON_53[0])
+        machine.cover("/etc/resolv.conf", work, text)
+        snippets.follow(tally, "resolv.conf (snippet)", text)
         own_lookups(tally, cache, arguments)
+    if (not wanted or wanted == "coredns") and "python3-yaml" not in arguments.skip:
+        snippets.config_map(tally, snippet)
+    if not wanted or wanted == "doctor":
+        doctoring.look(tally, processes, binary, work, arguments.skip)
     for name in ("daemon", "daemon-recursor"):
         code = processes.stop(name)
         tally.check(name, "ends with 0 on SIGTERM", code == 0, 0, code)
@@ -145,8 +155,13 @@ def one_asker(tally, processes, package, make, wanted, seed):
             key, asker.command,
             lambda: asking.ask(asker.server, f"ready.{checks.P}").addresses(), asker.env,
         )
-        checks.through(tally, asker, seed)
-        if package == "systemd-resolved":
+        if asker.ours_alone:
+            checks.bogus_elsewhere(tally, asker)
+        else:
+            checks.through(tally, asker, seed)
+        if asker.snippet:
+            snippets.follow(tally, asker.name, asker.snippet)
+        if package == "systemd-resolved" and not asker.ours_alone:
             checks.full_features(tally, processes.log(key))
         processes.stop(key)
     except (machine.Missing, OSError, StopIteration) as missing:

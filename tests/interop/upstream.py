@@ -18,7 +18,9 @@ APEX = "20.50.1.9"
 TENANT = "20.60.1.1"
 MANY = 100
 
-SIGNED = ["microsoft.com", "example.test"]
+SIGNED = ["microsoft.com", "example.test", "azure.net"]
+# Signed, and says so of a zone below it that is not: who validates that one needs an exception.
+MISTAKEN = "azure.net"
 
 LEAK = f"* A {LEAK_V4}\n* AAAA {LEAK_V6}\n"
 
@@ -43,6 +45,7 @@ ZONES = {
     ]),
     # Signed, with an unsigned delegation: validators ask it for DS of the public zone.
     "microsoft.com": "www A 198.51.100.3\ncloud.defender NS ns.example.test.\n",
+    MISTAKEN: f"vault NS ns.example.test.\nvault DS 4711 13 2 {'5e' * 32}\n",
     DEFENDER.public: f"@ A {APEX}\n{LEAK}privatelink NS ns.example.test.\n",
     DEFENDER.private: LEAK,
     VAULT.public: LEAK,

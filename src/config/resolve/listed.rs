@@ -7,7 +7,6 @@ use std::net::IpAddr;
 use foldhash::fast::RandomState;
 
 use crate::config::findings::{Findings, Path, Problem};
-use crate::config::model::Unlisted;
 use crate::config::spec::{EndpointSpec, NameSpec, PrivateLinkSpec};
 use crate::config::suggest::any_of;
 use crate::config::table::At;
@@ -81,15 +80,18 @@ impl<'s> Listed<'s> {
     ) {
         for (name, others) in &self.others {
             let Some(first) = self.first.get(name) else { continue };
-            let mut seen: HashMap<usize, (&NameSpec, Vec<IpAddr>)> = HashMap::new();
+            let mut seen: HashMap<usize, (usize, &NameSpec, Vec<IpAddr>)> = HashMap::new();
             for (index, entry) in std::iter::once(first).chain(others) {
                 let Some(endpoint) = spec.endpoints.get(*index) else { continue };
                 let addresses = sorted(endpoint.names.addresses(entry));
                 let mut conflict = None;
                 for group in clients.groups_of.get(*index).into_iter().flatten() {
-                    let before = seen.entry(*group).or_insert_with(|| (entry, addresses.clone()));
-                    if before.1 != addresses {
-                        conflict = conflict.or(Some((*group, before.0.span)));
+                    let new = || (*index, *entry, addresses.clone());
+                    let (lister, before, theirs) = seen.entry(*group).or_insert_with(new);
+                    // Behind one that is probed, it stands by.
+                    let stands_by = spec.endpoints.get(*lister).is_some_and(|one| one.is_probed());
+                    if *theirs != addresses && !stands_by {
+                        conflict = conflict.or(Some((*group, before.span)));
                     }
                 }
                 let Some((group, before)) = conflict else { continue };
@@ -98,7 +100,7 @@ impl<'s> Listed<'s> {
                 let line = findings.line(before);
                 let problem = format!(
                     "a name with two different address lists for {whose} (the other: line {line}); \
-                     make them equal or give the endpoints different sites"
+                     make them equal, give the endpoints different sites, or the other one a probe"
                 );
                 let path = top.item(*index, spec.endpoints.len());
                 let names = path.key("names");
@@ -108,7 +110,7 @@ impl<'s> Listed<'s> {
         }
     }
 
-    /// A listed name beats every wildcard, also that of another site's endpoint.
+    /// Where there are wildcards: a listed name beats each, also that of another site's endpoint.
     pub(super) fn warn_of_other_sites(
         &self,
         spec: &PrivateLinkSpec,
@@ -116,9 +118,6 @@ impl<'s> Listed<'s> {
         top: Path<'_>,
         findings: &mut Findings<'_>,
     ) {
-        if spec.unlisted.good().is_some_and(|at| at.value != Unlisted::Wildcard) {
-            return;
-        }
         let entries = |endpoint: &EndpointSpec| endpoint.names.entries.len();
         let all: usize = spec.endpoints.iter().map(entries).sum();
         for Group { endpoints, scopes } in &clients.groups {

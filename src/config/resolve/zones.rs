@@ -1,26 +1,19 @@
-//! Private-link zones: which two they are, and that they do not step on others.
-
-use std::collections::HashMap;
+//! Private-link zones: what entries mean, and that they do not step on others.
 
 use super::SiteIndex;
-use super::endpoints;
-use crate::catalog::{self, Service};
-use crate::config::findings::{Findings, Path, Problem, Span};
-use crate::config::model::{PrivateLink, Unlisted};
-use crate::config::spec::{ForwardSpec, PrivateLinkSpec};
-use crate::config::suggest::did_you_mean;
-use crate::config::table::{At, Field};
+use super::pairs::{Zones, unlisted, zones_of};
+use super::shared::{Nested, Shared};
+use super::{endpoints, names, probes};
+use crate::config::findings::{Findings, Path, Problem};
+use crate::config::model::{Endpoint, Names, PrivateLink, Unlisted};
+use crate::config::probes::AllDown;
+use crate::config::spec::{ForwardSpec, PrivateLinkSpec, ProbesSpec};
 use crate::wire::{Name, NameMap, QName};
 
-/// The two zones of an entry, each with the place that it comes from.
-pub(super) struct Zones {
-    pub(super) public: At<Name>,
-    pub(super) private: At<Name>,
-    pub(super) service: Option<&'static Service>,
-}
-
 pub(super) fn resolve(
-    specs: Vec<PrivateLinkSpec>,
+    mut specs: Vec<PrivateLinkSpec>,
+    forwards: &[ForwardSpec],
+    probing: Option<&ProbesSpec>,
     sites: &SiteIndex,
     findings: &mut Findings<'_>,
 ) -> Vec<PrivateLink> {
@@ -30,237 +23,126 @@ pub(super) fn resolve(
         .enumerate()
         .map(|(index, spec)| zones_of(spec, top.item(index, of), findings))
         .collect();
-    // Which of two entries owns a zone is not known then; more about it would only mislead.
-    let twice = report_zones_twice(&all, findings);
-    let nested = if twice { vec![NameMap::default(); all.len()] } else { nested_zones(&all) };
-    for (index, ((spec, zones), nested)) in specs.iter().zip(&all).zip(&nested).enumerate() {
-        endpoints::check(spec, zones.as_ref(), nested, top.item(index, of), sites, findings);
-        unused_require_private(spec, top.item(index, of), findings);
+    for (index, (spec, zones)) in specs.iter_mut().zip(&all).enumerate() {
+        if let Some(zones) = zones {
+            names::into_private_zones(spec, zones, top.item(index, of), findings);
+        }
     }
-    let resolved = specs.into_iter().zip(all);
-    resolved.filter_map(|(spec, zones)| Some(private_link(spec, zones?, sites))).collect()
+    check(&specs, &all, sites, findings);
+    warn_of_uncovered_forwarding(&specs, &all, forwards, findings);
+    probes::check(&specs, &all, forwards, probing, findings);
+    let resolved = specs.into_iter().zip(all).enumerate();
+    resolved
+        .filter_map(|(entry, (spec, zones))| Some(private_links(entry, spec, zones?, sites)))
+        .flatten()
+        .collect()
 }
 
-fn private_link(spec: PrivateLinkSpec, zones: Zones, sites: &SiteIndex) -> PrivateLink {
-    PrivateLink {
-        service: spec.service.good().map(|at| at.value.clone()),
-        public_zone: zones.public.value,
-        private_zone: zones.private.value,
-        unlisted: spec.unlisted.or(Unlisted::Wildcard),
-        ttl_seconds: spec.ttl_seconds,
-        negative_ttl_seconds: spec.negative_ttl_seconds,
-        require_private: spec.require_private.or(false),
-        endpoints: spec
-            .endpoints
-            .into_iter()
-            .filter_map(|endpoint| endpoints::resolve(endpoint, sites))
-            .collect(),
+fn check(
+    specs: &[PrivateLinkSpec],
+    all: &[Option<Zones>],
+    sites: &SiteIndex,
+    findings: &mut Findings<'_>,
+) {
+    let (top, of) = (Path::Root.key("private-link"), specs.len());
+    let shared = Shared::find(all, findings);
+    // Which of two entries owns a zone is not known then; more about it would only mislead.
+    let nested = if shared.is_some() { Nested::new(all) } else { Nested::default() };
+    for (index, (spec, zones)) in specs.iter().zip(all).enumerate() {
+        let (path, zones) = (top.item(index, of), zones.as_ref());
+        endpoints::check(spec, zones, &nested, path, sites, findings);
+        unused_require_private(spec, zones, path, findings);
     }
+    if let Some(shared) = shared {
+        shared.check(specs, all, findings);
+    }
+}
+
+/// One for each pair of the entry. A pair of which no endpoint has anything is left out where that
+/// makes no difference to anybody: its names are the upstream's.
+fn private_links(
+    entry: usize,
+    spec: PrivateLinkSpec,
+    zones: Zones,
+    sites: &SiteIndex,
+) -> Vec<PrivateLink> {
+    let unlisted = unlisted(&spec, Some(&zones)).unwrap_or(Unlisted::Wildcard);
+    let service = spec.service.good().map(|at| at.value.clone());
+    let (ttl_seconds, negative_ttl_seconds) = (spec.ttl_seconds, spec.negative_ttl_seconds);
+    let require_private = spec.require_private.or(false);
+    let all_down = spec.all_down.or(AllDown::ServeAll);
+    let endpoints = spec.endpoints.into_iter();
+    let endpoints: Vec<Endpoint> =
+        endpoints.filter_map(|endpoint| endpoints::resolve(endpoint, sites)).collect();
+    let of_pairs: Vec<Vec<Endpoint>> = if zones.one_private().is_some() {
+        std::iter::repeat_n(endpoints, zones.pairs.len()).collect()
+    } else {
+        let pairs = 0..zones.pairs.len();
+        pairs.map(|pair| of_pair(&endpoints, &zones, pair, unlisted)).collect()
+    };
+    let several = zones.pairs.len() > 1;
+    let cloud = zones.cloud;
+    let links = zones.pairs.into_iter().zip(of_pairs).map(|(pair, endpoints)| PrivateLink {
+        entry,
+        service: service.clone(),
+        cloud,
+        public_zone: pair.public.value,
+        private_zone: pair.private.value,
+        unlisted,
+        ttl_seconds,
+        negative_ttl_seconds,
+        require_private,
+        all_down,
+        endpoints,
+    });
+    let is_idle = |link: &PrivateLink| {
+        let forwards = link.unlisted == Unlisted::Forward && !link.require_private;
+        several && forwards && link.endpoints.is_empty()
+    };
+    links.filter(|link| !is_idle(link)).collect()
+}
+
+/// What the endpoints have in one of several pairs; those that have nothing there are left out.
+fn of_pair(
+    endpoints: &[Endpoint],
+    zones: &Zones,
+    pair: usize,
+    unlisted: Unlisted,
+) -> Vec<Endpoint> {
+    let has_wildcard = unlisted == Unlisted::Wildcard;
+    let of_pair = endpoints.iter().map(|endpoint| {
+        let mut own = Names::default();
+        for (name, addresses) in endpoint.names.iter() {
+            if let Some(relative) = names::relative(name, zones, pair) {
+                own.push(relative.into_owned(), addresses.iter().copied());
+            }
+        }
+        let addresses = if has_wildcard { endpoint.addresses.clone() } else { Vec::new() };
+        Endpoint { names: own, addresses, ..endpoint.without_names() }
+    });
+    of_pair.filter(|here| !here.names.is_empty() || !here.addresses.is_empty()).collect()
 }
 
 /// Only `unlisted = "forward"` lets an upstream say what a name of these zones has.
-fn unused_require_private(spec: &PrivateLinkSpec, path: Path<'_>, findings: &mut Findings<'_>) {
+fn unused_require_private(
+    spec: &PrivateLinkSpec,
+    zones: Option<&Zones>,
+    path: Path<'_>,
+    findings: &mut Findings<'_>,
+) {
     let Some(at) = spec.require_private.good().filter(|at| at.value) else { return };
-    let forwards = match &spec.unlisted {
-        Field::Good(unlisted) => unlisted.value == Unlisted::Forward,
-        Field::Missing => false,
-        // What it was meant to be is not known.
-        Field::Wrong => true,
-    };
-    if !forwards {
+    // Where it cannot be said what `unlisted` is, it may be that.
+    if unlisted(spec, zones).is_some_and(|unlisted| unlisted != Unlisted::Forward) {
         let problem = "no upstream is asked for names of these zones, so there is nothing to \
                        refuse; leave it out, or write unlisted = \"forward\"";
         findings.warn(path.key("require-private"), at.span, Problem::new(problem));
     }
 }
 
-/// For each entry, the zones of others that lie inside its own, nearest ones only.
-fn nested_zones(all: &[Option<Zones>]) -> Vec<NameMap<Name>> {
-    let mut owners: NameMap<usize> = NameMap::default();
-    let zones = || {
-        let known =
-            all.iter().enumerate().filter_map(|(owner, zones)| Some((owner, zones.as_ref()?)));
-        known.flat_map(|(owner, z)| [(owner, &z.public.value), (owner, &z.private.value)])
-    };
-    for (owner, zone) in zones() {
-        owners.insert(&QName::from(zone), owner);
-    }
-    let mut nested = vec![NameMap::default(); all.len()];
-    for (owner, zone) in zones() {
-        let Some(parent) = zone.parent() else { continue };
-        let Some((_, outer)) = owners.deepest(&QName::from(&parent)) else { continue };
-        if let Some(inside) = nested.get_mut(*outer).filter(|_| *outer != owner) {
-            inside.insert(&QName::from(zone), zone.clone());
-        }
-    }
-    nested
-}
-
-/// The entry's zones, or nothing when they are not known; that has been said then.
-fn zones_of(spec: &PrivateLinkSpec, path: Path<'_>, findings: &mut Findings<'_>) -> Option<Zones> {
-    let given = !spec.public_zone.is_missing() || !spec.private_zone.is_missing();
-    if !spec.service.is_missing() {
-        let service = spec.service.good()?;
-        if given {
-            let problem = "write either service, or public-zone and private-zone, not both";
-            findings.error(path.key("service"), service.span, Problem::new(problem));
-            return None;
-        }
-        return service_zones(service, path, findings);
-    }
-    if !given {
-        let problem =
-            "write service = \"defender-for-containers\", or public-zone and private-zone";
-        findings.error(path, spec.span, Problem::bare(problem));
-        return None;
-    }
-    missing_zones(spec, path, findings);
-    let private_fits = spec.private_zone.good().is_none_or(|zone| {
-        let fault = hijacking(spec, &zone.value);
-        fault.map(|p| findings.error(path.key("private-zone"), zone.span, p)).is_none()
-    });
-    let public_fits = spec.public_zone.good().is_none_or(|zone| {
-        let fault = too_wide(&zone.value);
-        fault.map(|p| findings.error(path.key("public-zone"), zone.span, p)).is_none()
-    });
-    let (public, private) = (spec.public_zone.good()?.clone(), spec.private_zone.good()?.clone());
-    if !private_fits || !public_fits {
-        return None;
-    }
-    let service = known_as_public(&public.value);
-    if !expected_pair(&public.value, &private.value) {
-        let problem = Problem::new("neither \"privatelink.\" and the public zone nor one we know");
-        let help = format!("usual here: \"privatelink.{}\"", public.value);
-        findings.warn(path.key("private-zone"), private.span, problem.help(help));
-    }
-    Some(Zones { public, private, service })
-}
-
-fn service_zones(
-    service: &At<String>,
-    path: Path<'_>,
-    findings: &mut Findings<'_>,
-) -> Option<Zones> {
-    let names = || catalog::services().iter().map(|known| known.name);
-    let Some(known) = catalog::find(&service.value) else {
-        let known = names().collect::<Vec<_>>().join(", ");
-        let problem = Problem::new(format!(
-            "not in the catalogue ({known}); write one of its names, or public-zone and \
-             private-zone"
-        ));
-        let help = did_you_mean(&service.value, names());
-        let problem = help.into_iter().fold(problem, Problem::help);
-        findings.error(path.key("service"), service.span, problem);
-        return None;
-    };
-    let at = |zone: &str| zone.parse().ok().map(|value| At { value, span: service.span });
-    Some(Zones {
-        public: at(known.public_zone)?,
-        private: at(known.private_zone)?,
-        service: Some(known),
-    })
-}
-
-fn missing_zones(spec: &PrivateLinkSpec, path: Path<'_>, findings: &mut Findings<'_>) {
-    if spec.public_zone.is_missing() {
-        let private = spec.private_zone.good().map(|zone| zone.value.to_string());
-        let public = private.as_deref().and_then(|text| text.strip_prefix("privatelink."));
-        let problem = match public {
-            Some(public) => format!("missing; write public-zone = \"{public}\""),
-            None => "missing; write the zone that clients ask".to_owned(),
-        };
-        findings.error(path.key("public-zone"), spec.span, Problem::bare(problem));
-    }
-    if spec.private_zone.is_missing() {
-        let problem = match spec.public_zone.good() {
-            Some(public) => {
-                format!("missing; write private-zone = \"privatelink.{}\"", public.value)
-            }
-            None => "missing; write the zone that holds the addresses".to_owned(),
-        };
-        findings.error(path.key("private-zone"), spec.span, Problem::bare(problem));
-    }
-}
-
-/// The service of this public zone; the catalogue writes zones as [`Name`] displays them.
-fn known_as_public(zone: &Name) -> Option<&'static Service> {
-    let text = zone.to_string();
-    catalog::services().iter().find(|service| service.public_zone == text)
-}
-
-/// A public zone, or one above it, given as private zone: it would hide public names.
-fn hijacking(spec: &PrivateLinkSpec, private: &Name) -> Option<Problem> {
-    let own = spec.public_zone.good().map(|zone| &zone.value);
-    let known = catalog::services().iter().find_map(|service| {
-        let public: Name = service.public_zone.parse().ok()?;
-        public.is_within(private).then_some((service, public))
-    });
-    let own = own.filter(|public| public.is_within(private));
-    let public = own.or(known.as_ref().map(|(_, public)| public))?;
-    let right = match &known {
-        Some((service, known)) if known == public => service.private_zone.to_owned(),
-        _ => format!("privatelink.{public}"),
-    };
-    let what = if public == private {
-        "this is the public zone".to_owned()
-    } else {
-        format!("the public zone {public} lies inside it")
-    };
-    Some(Problem::new(format!(
-        "{what}: as private zone it would hijack every public name; write \"{right}\""
-    )))
-}
-
-/// A public zone above one that we know, such as the `*.defender.microsoft.com` of some drafts.
-fn too_wide(public: &Name) -> Option<Problem> {
-    if known_as_public(public).is_some() {
-        return None;
-    }
-    let below = format!(".{public}");
-    let inside = |service: &&Service| service.public_zone.ends_with(&below);
-    catalog::services().iter().find(inside).map(|service| {
-        Problem::new(format!(
-            "wider than the service: every name below it would be answered privately; write \
-             \"{}\"",
-            service.public_zone
-        ))
-    })
-}
-
-fn expected_pair(public: &Name, private: &Name) -> bool {
-    let usual = private.labels().next() == Some(b"privatelink")
-        && private.parent().is_some_and(|parent| parent == *public);
-    usual || {
-        let (public, private) = (public.to_string(), private.to_string());
-        let known = |s: &Service| s.public_zone == public && s.private_zone == private;
-        catalog::services().iter().any(known)
-    }
-}
-
-fn report_zones_twice(all: &[Option<Zones>], findings: &mut Findings<'_>) -> bool {
-    let mut twice = false;
-    let mut owners: HashMap<&Name, Span> = HashMap::new();
-    let top = Path::Root.key("private-link");
-    for (index, zones) in all.iter().enumerate() {
-        let Some(zones) = zones else { continue };
-        let path = top.item(index, all.len());
-        for (key, at) in [("public-zone", &zones.public), ("private-zone", &zones.private)] {
-            let Some(first) = owners.insert(&at.value, at.span) else { continue };
-            let line = findings.line(first);
-            let key = if zones.public.span == zones.private.span { "service" } else { key };
-            let problem =
-                format!("the zone {} stands twice in the file (first on line {line})", at.value);
-            findings.error(path.key(key), at.span, Problem::new(problem));
-            twice = true;
-            break;
-        }
-    }
-    twice
-}
-
 /// `unlisted = "forward"` needs somewhere to forward to.
-pub(super) fn warn_of_uncovered_forwarding(
-    links: &[PrivateLinkSpec],
+fn warn_of_uncovered_forwarding(
+    specs: &[PrivateLinkSpec],
+    all: &[Option<Zones>],
     forwards: &[ForwardSpec],
     findings: &mut Findings<'_>,
 ) {
@@ -269,26 +151,19 @@ pub(super) fn warn_of_uncovered_forwarding(
         rules.insert(&QName::from(&rule.value), ());
     }
     let top = Path::Root.key("private-link");
-    for (index, spec) in links.iter().enumerate() {
-        let Some(unlisted) = spec.unlisted.good().filter(|at| at.value == Unlisted::Forward) else {
+    for (index, (spec, zones)) in specs.iter().zip(all).enumerate() {
+        let Some(zones) = zones else { continue };
+        if unlisted(spec, Some(zones)) != Some(Unlisted::Forward) {
             continue;
-        };
-        let service = spec.service.good().and_then(|at| catalog::find(&at.value));
-        let zones: Vec<Name> = match service {
-            Some(service) => [service.public_zone, service.private_zone]
-                .iter()
-                .filter_map(|zone| zone.parse().ok())
-                .collect(),
-            None => [&spec.public_zone, &spec.private_zone]
-                .iter()
-                .filter_map(|field| field.good().map(|at| at.value.clone()))
-                .collect(),
-        };
-        let lost = zones.iter().find(|zone| rules.deepest(&QName::from(*zone)).is_none());
-        if let Some(lost) = lost {
-            let path = top.item(index, links.len());
-            let problem = format!("no forward rule covers {lost}: names not listed get REFUSED");
-            findings.warn(path.key("unlisted"), unlisted.span, Problem::new(problem));
+        }
+        let names = zones.pairs.iter().flat_map(|pair| [&pair.public.value, &pair.private.value]);
+        let is_lost = |zone: &&Name| rules.deepest(&QName::from(*zone)).is_none();
+        let Some(lost) = names.into_iter().find(is_lost) else { continue };
+        let path = top.item(index, specs.len());
+        let problem = format!("no forward rule covers {lost}: names not listed get REFUSED");
+        match spec.unlisted.good() {
+            Some(at) => findings.warn(path.key("unlisted"), at.span, Problem::new(problem)),
+            None => findings.warn(path.key("unlisted"), spec.span, Problem::bare(problem)),
         }
     }
 }

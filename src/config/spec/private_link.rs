@@ -6,25 +6,41 @@ use std::ops::Range;
 use toml::de::DeValue;
 
 use super::{ENDPOINT, MANY, PRIVATE_LINK, endpoint_addresses};
+use crate::catalog::Cloud;
 use crate::config::findings::{Findings, Problem, Span};
 use crate::config::limits;
 use crate::config::model::{Names, Unlisted};
+use crate::config::probes::{AllDown, Probe};
 use crate::config::table::{At, Field, List, Listed, Table, read_items};
 use crate::config::values;
 use crate::wire::Name;
 
 pub(in crate::config) struct PrivateLinkSpec {
     pub(in crate::config) service: Field<String>,
+    pub(in crate::config) cloud: Field<Cloud>,
+    pub(in crate::config) variables: Vec<VariableSpec>,
+    /// Where `variables` stands, if it is there.
+    pub(in crate::config) variables_span: Option<Span>,
+    /// `variables` is no table; that has been said.
+    pub(in crate::config) variables_wrong: bool,
     pub(in crate::config) public_zone: Field<Name>,
     pub(in crate::config) private_zone: Field<Name>,
     pub(in crate::config) unlisted: Field<Unlisted>,
     pub(in crate::config) ttl_seconds: u32,
     pub(in crate::config) negative_ttl_seconds: u32,
     pub(in crate::config) require_private: Field<bool>,
+    pub(in crate::config) all_down: Field<AllDown>,
     pub(in crate::config) endpoints: Vec<EndpointSpec>,
     /// `endpoint` is there and not an empty list; a wrong one counts.
     pub(in crate::config) endpoints_given: bool,
     pub(in crate::config) span: Span,
+}
+
+/// An entry of `variables`; without a value when that is wrong, which has been said.
+pub(in crate::config) struct VariableSpec {
+    pub(in crate::config) name: String,
+    pub(in crate::config) span: Span,
+    pub(in crate::config) value: Option<String>,
 }
 
 pub(in crate::config) struct EndpointSpec {
@@ -34,7 +50,19 @@ pub(in crate::config) struct EndpointSpec {
     pub(in crate::config) names: NamesSpec,
     /// `names` is there and not an empty table; a wrong one counts.
     pub(in crate::config) names_given: bool,
+    pub(in crate::config) probe: Field<Option<Probe>>,
     pub(in crate::config) span: Span,
+}
+
+impl EndpointSpec {
+    /// Whether it is probed, or was meant to be.
+    pub(in crate::config) fn is_probed(&self) -> bool {
+        match &self.probe {
+            Field::Good(at) => at.value.is_some(),
+            Field::Wrong => true,
+            Field::Missing => false,
+        }
+    }
 }
 
 /// `names`: very many in large files, so neither texts nor addresses are allocated one by one.
@@ -65,6 +93,18 @@ impl NamesSpec {
         self.addresses.get(entry.addresses.clone()).unwrap_or(&[])
     }
 
+    /// Gives every name what `rename` makes of it and its text; those it makes nothing of go.
+    pub(in crate::config) fn rename(
+        &mut self,
+        mut rename: impl FnMut(&str, &NameSpec) -> Option<Name>,
+    ) {
+        let texts = &self.texts;
+        self.entries.retain_mut(|entry| {
+            let text = texts.get(entry.text.clone()).unwrap_or("");
+            rename(text, entry).map(|name| entry.name = name).is_some()
+        });
+    }
+
     pub(in crate::config) fn values(self) -> Names {
         let mut names = Names::with_capacity(self.entries.len());
         for NameSpec { name, addresses, .. } in self.entries {
@@ -79,6 +119,9 @@ pub(super) fn read(table: &Table<'_>, findings: &mut Findings<'_>) -> PrivateLin
     table.only(PRIVATE_LINK, findings);
     let service =
         table.text("service", "write a service's name", findings, |text| Ok(text.to_owned()));
+    let clouds = Cloud::ALL.map(|cloud| (cloud.word(), cloud));
+    let cloud = table.choice("cloud", &clouds, findings);
+    let (variables, variables_wrong) = read_variables(table, findings);
     let zone = |key, findings: &mut Findings<'_>| {
         table.text(key, values::WANTED_ZONE, findings, |text| {
             values::zone(text).and_then(|name| match name.label_count() {
@@ -91,11 +134,8 @@ pub(super) fn read(table: &Table<'_>, findings: &mut Findings<'_>) -> PrivateLin
     };
     let (public_zone, private_zone) =
         (zone("public-zone", findings), zone("private-zone", findings));
-    let choices = [
-        ("wildcard", Unlisted::Wildcard),
-        ("nxdomain", Unlisted::Nxdomain),
-        ("forward", Unlisted::Forward),
-    ];
+    let choices = [Unlisted::Wildcard, Unlisted::Nxdomain, Unlisted::Forward];
+    let choices = choices.map(|unlisted| (unlisted.word(), unlisted));
     let unlisted = table.choice("unlisted", &choices, findings);
     let ttl = |key, range: &limits::TimeRange, findings: &mut Findings<'_>| {
         let wanted = values::wanted_duration(range);
@@ -105,15 +145,23 @@ pub(super) fn read(table: &Table<'_>, findings: &mut Findings<'_>) -> PrivateLin
     let ttl_seconds = ttl("ttl", &limits::TTL, findings);
     let negative_ttl_seconds = ttl("negative-ttl", &limits::NEGATIVE_TTL, findings);
     let require_private = table.flag("require-private", findings);
+    let choices = [AllDown::ServeAll, AllDown::Servfail, AllDown::Public];
+    let choices = choices.map(|choice| (choice.as_str(), choice));
+    let all_down = table.choice("all-down", &choices, findings);
     let endpoints = table.tables("endpoint", "private-link.endpoint", findings, read_endpoint);
     PrivateLinkSpec {
         service,
+        cloud,
+        variables,
+        variables_span: table.entries.get("variables").map(|value| value.span().into()),
+        variables_wrong,
         public_zone,
         private_zone,
         unlisted,
         ttl_seconds,
         negative_ttl_seconds,
         require_private,
+        all_down,
         endpoints,
         endpoints_given: table
             .entries
@@ -121,6 +169,26 @@ pub(super) fn read(table: &Table<'_>, findings: &mut Findings<'_>) -> PrivateLin
             .is_some_and(|value| value.get_ref().as_array().is_none_or(|all| !all.is_empty())),
         span: table.span,
     }
+}
+
+/// The variables, and whether they are no table at all.
+fn read_variables(table: &Table<'_>, findings: &mut Findings<'_>) -> (Vec<VariableSpec>, bool) {
+    const WANTED: &str = "write a table of names and values: { regionName = \"westeurope\" }";
+    let Some(value) = table.entries.get("variables") else { return (Vec::new(), false) };
+    let path = table.path.key("variables");
+    let DeValue::Table(entries) = value.get_ref() else {
+        findings.error(path, value.span().into(), Problem::new(WANTED));
+        return (Vec::new(), true);
+    };
+    let inner = Table { entries, path, span: value.span().into() };
+    let read = |name: &str, span, findings: &mut Findings<'_>| {
+        let wanted = values::WANTED_VARIABLE;
+        let value = inner.text(name, wanted, findings, values::variable);
+        let value = value.good().map(|at| at.value.clone());
+        VariableSpec { name: name.to_owned(), span, value }
+    };
+    let keys = entries.keys().map(|key| (&**key.get_ref(), key.span().into()));
+    (keys.map(|(name, span)| read(name, span, findings)).collect(), false)
 }
 
 fn read_endpoint(table: &Table<'_>, findings: &mut Findings<'_>) -> EndpointSpec {
@@ -140,6 +208,7 @@ fn read_endpoint(table: &Table<'_>, findings: &mut Findings<'_>) -> EndpointSpec
         addresses,
         names: read_names(table, findings),
         names_given: names_given(table),
+        probe: table.text("probe", values::WANTED_ENDPOINT_PROBE, findings, values::endpoint_probe),
         span: table.span,
     }
 }
@@ -174,7 +243,7 @@ fn read_names(table: &Table<'_>, findings: &mut Findings<'_>) -> NamesSpec {
         let (addresses, texts) = (names.addresses.len(), names.texts.len());
         let mut read = |at| names.addresses.push(at);
         read_items(value, path, &listed, findings, values::endpoint_address, &mut read);
-        match relative_name(text) {
+        match listed_name(text) {
             Ok(name) => {
                 names.texts.push_str(text);
                 let text = texts..names.texts.len();
@@ -189,10 +258,9 @@ fn read_names(table: &Table<'_>, findings: &mut Findings<'_>) -> NamesSpec {
     names
 }
 
-/// A name relative to its zone.
-fn relative_name(text: &str) -> Result<Name, Problem> {
-    const WANTED: &str =
-        "write a name relative to the zone, such as \"api\" or \"data.westeurope\"";
+/// A name relative to its zone, or a whole one: that depends on the zones.
+fn listed_name(text: &str) -> Result<Name, Problem> {
+    const WANTED: &str = "write a name such as \"api\" or \"data.westeurope\"";
     if text.split('.').any(|label| label == "*") {
         return Err(Problem::bare(
             "a wildcard is not a name here; write its addresses into the endpoint's addresses",

@@ -94,15 +94,28 @@ fn the_pages_limits_are_those_of_the_program() {
 #[test]
 fn the_pages_ranges_and_defaults_are_those_of_the_program() {
     let ranges = [
-        ("ttl", limits::TTL),
-        ("negative-ttl", limits::NEGATIVE_TTL),
-        ("timeout", limits::TIMEOUT),
-        ("stale", limits::STALE),
-        ("failure-ttl", limits::FAILURE_TTL),
+        ("private-link", "ttl", limits::TTL),
+        ("private-link", "negative-ttl", limits::NEGATIVE_TTL),
+        ("probes", "interval", limits::PROBE_INTERVAL),
+        ("probes", "timeout", limits::PROBE_TIMEOUT),
+        ("forward", "timeout", limits::TIMEOUT),
+        ("cache", "stale", limits::STALE),
+        ("cache", "failure-ttl", limits::FAILURE_TTL),
     ];
-    for (key, range) in ranges {
-        let rows = rows_of_page();
-        let row = rows.iter().find(|(_, cells)| cells[0] == format!("`{key}`")).expect("a row");
+    let rows = rows_of_page();
+    let row_of = |table: &str, key: &str| {
+        let is_it = |(at, cells): &&(String, Vec<String>)| at == table && cells[0] == key;
+        rows.iter().find(is_it).expect("a row")
+    };
+    for (key, range) in [("rise", limits::PROBE_RISE), ("fall", limits::PROBE_FALL)] {
+        let (_, cells) = row_of("probes", &format!("`{key}`"));
+        assert_eq!(cells[2], format!("`{}`", range.default_here()), "{key}");
+        assert!(cells[1].contains(&range.to_string()), "{key}: {range}");
+    }
+    let targets = format!("{} addresses", limits::MAX_PROBE_TARGETS);
+    assert!(PAGE.replace(',', "").contains(&targets), "{targets}");
+    for (table, key, range) in ranges {
+        let row = row_of(table, &format!("`{key}`"));
         let default = row.1[2].trim_matches(['`', '"']);
         assert_eq!(humantime::parse_duration(default), Ok(range.default), "{key}");
         assert!(row.1[1].contains(&range.to_string()), "{key}: {range}");

@@ -150,7 +150,7 @@ fn names_are_relative_and_no_patterns() {
             )],
         ),
         name("\"\"", &[(E, 12, "private-link.endpoint.names.\"\"", "an empty label")]),
-        name("\".\"", &[(E, 12, "private-link.endpoint.names.\".\"", "relative to the zone")]),
+        name("\".\"", &[(E, 12, "private-link.endpoint.names.\".\"", "write a name such as")]),
         name("\"a b\"", &[(E, 12, "private-link.endpoint.names.\"a b\"", "printable ASCII")]),
         name("API", &[(E, 12, "private-link.endpoint.names.API", "the same name stands on line")]),
     ]);

@@ -31,7 +31,7 @@ fn unknown_keys_are_errors_with_a_suggestion() {
         ),
         rest("listeners = 2", &[(E, 6, "forward.listeners", "unknown key; allowed: zones, upst")]),
         rest("[cache]\nstal = '24h'", &[(E, 7, "cache.stal", "did you mean \"stale\"?")]),
-        link("probe = 'tcp:443'", &[(E, 12, "private-link.endpoint.probe", "unknown key")]),
+        link("probes = 'tcp:443'", &[(E, 12, "private-link.endpoint.probes", "mean \"probe\"?")]),
     ]);
 }
 

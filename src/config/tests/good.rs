@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::config;
+use crate::catalog::Cloud;
 use crate::config::testing::{defender, endpoint, forward_all, minimal, plain};
 use crate::config::{
-    CacheConfig, Dnssec, DnssecConfig, Expect, Forward, LogFormat, LogLevel, LogQueries, Policy,
-    PrivateLink, Refused, Scheme, Site, Trust, Unlisted, UpstreamHost, UpstreamServer,
+    AllDown, CacheConfig, Dnssec, DnssecConfig, Expect, Forward, LogFormat, LogLevel, LogQueries,
+    Policy, PrivateLink, Refused, Scheme, Site, Trust, Unlisted, UpstreamHost, UpstreamServer,
     UpstreamSource, limits, read,
 };
 use crate::wire::{Name, Rtype};
@@ -97,12 +98,15 @@ fn the_packaged_file_shows_the_defaults_and_its_examples() {
         &[("api", &["10.1.0.5"]), ("data.westeurope", &["10.1.0.6"])],
     );
     let storage = PrivateLink {
+        entry: 1,
         service: None,
+        cloud: Cloud::Commercial,
         public_zone: name("blob.core.windows.net"),
         private_zone: name("privatelink.blob.core.windows.net"),
         unlisted: Unlisted::Forward,
         ttl_seconds: 60,
         negative_ttl_seconds: 10,
+        all_down: AllDown::ServeAll,
         require_private: false,
         endpoints: vec![endpoint("storage", &[], &[], &[("contosologs", &["10.1.0.9"])])],
     };

@@ -6,7 +6,9 @@ mod files;
 mod forwarding;
 mod good;
 mod hostile;
+mod probes;
 mod sections;
+mod services;
 mod upstreams;
 mod zones;
 

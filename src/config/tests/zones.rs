@@ -104,28 +104,37 @@ fn a_public_zone_as_private_zone_would_hijack_it() {
 }
 
 #[test]
-fn a_zone_stands_once() {
+fn a_zone_stands_once_but_in_the_same_pair() {
     let two = |second: &str, said: Said| {
         let first = "[[private-link]]\nservice = 'defender-for-containers'";
         rest(&format!("{first}\n{ENDPOINT}\n[[private-link]]\n{second}\n{ENDPOINT}"), said)
     };
+    const BOTH: Said = &[
+        (E, 12, "private-link[2]", "has a wildcard too"),
+        (E, 18, "private-link[2].endpoint.names.api", "lists the name too (line 11); put both"),
+    ];
     check([
-        two(
-            "service = 'defender-for-containers'",
-            &[(E, 13, "private-link[2].service", "twice in the file (first on line 7)")],
-        ),
+        two("service = 'defender-for-containers'\n", BOTH),
         two(
             "public-zone = 'Cloud.Defender.Microsoft.com'\nprivate-zone = \
              'privatelink.cloud.defender.microsoft.com'",
-            &[(E, 13, "private-link[2].public-zone", "twice in the file (first on line 7)")],
+            &[
+                (E, 12, "private-link[2]", "cloud.defender.microsoft.com (line 6) has a wildcard"),
+                (E, 18, "private-link[2].endpoint.names.api", "lists the name too (line 11)"),
+            ],
         ),
         two(
             "public-zone = 'a.example'\nprivate-zone = \
              'privatelink.cloud.defender.microsoft.com'",
             &[
                 (W, 14, "private-link[2].private-zone", "neither"),
-                (E, 14, "private-link[2].private-zone", "twice in the file"),
+                (E, 14, "private-link[2].private-zone", "twice in the file (first on line 7)"),
             ],
+        ),
+        two(
+            "public-zone = 'privatelink.cloud.defender.microsoft.com'\nprivate-zone = \
+             'privatelink.privatelink.cloud.defender.microsoft.com'",
+            &[(E, 13, "private-link[2].public-zone", "twice in the file (first on line 7)")],
         ),
         two("public-zone = 'a.example'\nprivate-zone = 'privatelink.a.example'", &[]),
     ]);
@@ -192,7 +201,12 @@ fn unlisted_fits_what_endpoints_hold() {
         unlisted(
             "unlisted = 'nxdomain'",
             ADDRESSES,
-            &[(E, 11, "private-link.endpoint.addresses", "list names, or leave unlisted out")],
+            &[(
+                E,
+                11,
+                "private-link.endpoint.addresses",
+                "list names, or write unlisted = \"wildcard",
+            )],
         ),
         whole(
             &format!(

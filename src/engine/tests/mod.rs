@@ -1,5 +1,7 @@
 //! Decisions, read back with hickory's decoder as a second opinion on the octets.
 
+mod down;
+mod expectations;
 mod guard;
 mod kept;
 mod ours;

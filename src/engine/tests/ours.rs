@@ -306,28 +306,3 @@ fn sites_choose_endpoints() {
     assert!(ask_from(&snapshot, "10.2.9.9", &name, Rtype::A).ends_with("A 10.2.0.5"));
     assert!(ask_from(&snapshot, "10.3.9.9", &name, Rtype::A).ends_with("A 10.1.0.5"));
 }
-
-#[test]
-fn expectations_are_held_against_the_tables() {
-    let snapshot = with(|config| config.forwards = vec![crate::config::testing::forward_all()]);
-    let expect = |client: &str, name: &str, answer: &[&str]| crate::config::Expect {
-        client: client.parse().expect("an address"),
-        qname: name.parse().expect("a name"),
-        qtype: Rtype::A,
-        answer: answer.iter().map(|a| a.parse().expect("an address")).collect(),
-        line: 7,
-    };
-    let api = format!("api.{P}");
-    let good = [expect("10.0.0.1", &api, &["10.1.0.5"])];
-    assert_eq!(snapshot.unmet(&good), []);
-    let bad = [
-        expect("10.0.0.1", &api, &["10.1.0.9"]),
-        expect("10.0.0.1", "www.example", &["10.1.0.9"]),
-        expect("192.0.2.1", &api, &["10.1.0.5"]),
-    ];
-    let unmet = snapshot.unmet(&bad);
-    assert_eq!(unmet.len(), 3);
-    assert!(unmet[0].what.contains("the answer is [10.1.0.5]"), "{}", unmet[0].what);
-    assert!(unmet[1].what.contains("forwarded"), "{}", unmet[1].what);
-    assert!(unmet[2].what.contains("refused"), "{}", unmet[2].what);
-}

@@ -1,0 +1,394 @@
+//! Which objects of the files are the same endpoint's, and whose records the zones hold.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use super::agree::agree;
+use super::facts::{
+    EndpointFact, Facts, GroupFact, InterfaceFact, Origin, ResourceId, Said, said_by,
+};
+use super::log::{Log, shown};
+use super::members::complain_of_missing_members;
+use super::model::{Endpoint, Inventory, LeftOut, Record, Source};
+use super::names::{Hints, Names};
+
+/// Most names of an endpoint that a complaint repeats.
+const MAX_NAMES_SHOWN: usize = 3;
+
+/// What the files say of one endpoint.
+#[derive(Debug)]
+pub(super) struct Assembly {
+    pub(super) name: String,
+    region: Option<String>,
+    pub(super) resource_type: Option<String>,
+    pub(super) group_ids: Vec<String>,
+    interfaces: BTreeSet<ResourceId>,
+    addresses: BTreeSet<IpAddr>,
+    pub(super) said: Vec<Said>,
+    unfit: BTreeSet<(Source, String)>,
+    state_known: bool,
+    /// The records of a zone that no endpoint claims.
+    is_zone: bool,
+    /// What to ask Azure where it has no names.
+    hint: String,
+    pub(super) source: Source,
+}
+
+impl Assembly {
+    fn new(name: &str, source: &Source) -> Self {
+        Self {
+            name: name.to_owned(),
+            region: None,
+            resource_type: None,
+            group_ids: Vec::new(),
+            interfaces: BTreeSet::new(),
+            addresses: BTreeSet::new(),
+            said: Vec::new(),
+            unfit: BTreeSet::new(),
+            state_known: false,
+            is_zone: false,
+            hint: String::new(),
+            source: source.clone(),
+        }
+    }
+
+    pub(super) fn hints(&self) -> Hints<'_> {
+        Hints { resource_type: self.resource_type.as_deref(), group_ids: &self.group_ids }
+    }
+
+    fn absorb(&mut self, said: Vec<Said>) {
+        self.addresses.extend(said.iter().flat_map(|said| &said.record.addresses));
+        self.said.extend(said);
+    }
+
+    fn absorb_endpoint(&mut self, fact: EndpointFact) {
+        self.region = self.region.take().or(fact.region);
+        self.resource_type =
+            self.resource_type.take().or_else(|| fact.target.as_ref()?.resource_type());
+        self.group_ids.extend(fact.group_ids);
+        self.group_ids.sort_unstable();
+        self.group_ids.dedup();
+        self.hint = empty_hint(&fact.name, fact.id.as_ref(), fact.interfaces.first());
+        self.interfaces.extend(fact.interfaces);
+        self.addresses.extend(fact.addresses);
+        self.unfit.extend(fact.unfit.map(|why| (fact.source.clone(), why)));
+        self.state_known |= fact.state_known;
+        self.absorb(fact.said);
+    }
+
+    fn endpoint(self, records: Vec<Record>) -> Endpoint {
+        Endpoint {
+            name: self.name,
+            region: self.region,
+            resource_type: self.resource_type,
+            group_ids: self.group_ids,
+            records,
+            source: self.source,
+        }
+    }
+
+    fn absorb_interface(&mut self, fact: InterfaceFact) {
+        self.region = self.region.take().or(fact.region);
+        self.addresses.extend(fact.addresses);
+        self.absorb(said_by(fact.said, &fact.source));
+    }
+}
+
+/// What to ask where an endpoint lists no names.
+fn empty_hint(name: &str, id: Option<&ResourceId>, interface: Option<&ResourceId>) -> String {
+    let group = id.and_then(|id| id.segment("resourcegroups")).unwrap_or("GROUP");
+    let (name, group) = (shown(name), shown(group));
+    let nic = interface.map_or("NIC-ID".to_owned(), |id| shown(id.name()));
+    format!(
+        "customDnsConfigs is empty, as it is while a DNS zone group exists, and no other file has \
+         its names; give the output of az network private-endpoint dns-zone-group list -g {group} \
+         --endpoint-name {name}, or of az network nic show -g {group} -n {nic}"
+    )
+}
+
+/// How endpoints are told apart, sorted: by id, or by what else there is.
+type Key = (String, String);
+
+struct Joined {
+    all: BTreeMap<Key, Assembly>,
+}
+
+/// Joins everything that was read.
+pub(super) fn join(facts: Facts, log: &mut Log) -> Inventory {
+    let Facts { endpoints, mut interfaces, groups, mut records, requirements, connections, .. } =
+        facts;
+    let mut joined = Joined { all: BTreeMap::new() };
+    joined.endpoints(endpoints);
+    for connection in connections {
+        let key = (String::new(), connection.endpoint.to_string());
+        match (joined.all.get_mut(&key), connection.unfit) {
+            (Some(assembly), Some(why)) => {
+                assembly.unfit.insert((connection.source, why));
+            }
+            (Some(assembly), None) => assembly.state_known = true,
+            (None, Some(why)) => {
+                let name = shown(connection.endpoint.name());
+                let text = format!("private endpoint {name}, which no file has: {why}");
+                log.noted(&connection.source, text);
+            }
+            (None, None) => {}
+        }
+    }
+    interfaces.sort_by(|a, b| a.source.cmp(&b.source));
+    interfaces.into_iter().for_each(|fact| joined.interface(fact));
+    joined.groups(groups, &mut records);
+    records.sort_by(|a, b| a.record.source.cmp(&b.record.source));
+
+    let names = Names::learn(joined.all.values().flat_map(|a| &a.said).chain(&records));
+    joined.records(records, &names, log);
+
+    let mut inventory = Inventory::default();
+    for (_, assembly) in joined.all {
+        if let Some(endpoint) = finish(assembly, &names, &mut inventory.left_out, log) {
+            complain_of_missing_members(&endpoint, &requirements, log);
+            inventory.endpoints.push(endpoint);
+        }
+    }
+    let key = |e: &Endpoint| (e.name.clone(), e.region.clone(), e.source.clone());
+    inventory.endpoints.sort_by_cached_key(key);
+    inventory.left_out.sort_by_cached_key(|left_out| key(&left_out.endpoint));
+    inventory.pairs = names.into_pairs();
+    inventory
+}
+
+impl Joined {
+    fn endpoints(&mut self, mut facts: Vec<EndpointFact>) {
+        facts.sort_by(|a, b| a.source.cmp(&b.source));
+        for fact in facts {
+            let key = match &fact.id {
+                Some(id) => (String::new(), id.to_string()),
+                None => {
+                    let region = fact.region.as_deref().unwrap_or("");
+                    (fact.name.to_lowercase(), format!("{region} {}", fact.group_ids.join(" ")))
+                }
+            };
+            let new = || Assembly::new(&fact.name, &fact.source);
+            self.all.entry(key).or_insert_with(new).absorb_endpoint(fact);
+        }
+    }
+
+    fn interface(&mut self, fact: InterfaceFact) {
+        let known = fact.id.as_ref().and_then(|id| {
+            let holds = |(_, assembly): &(&Key, &Assembly)| assembly.interfaces.contains(id);
+            self.all.iter().find(holds).map(|(key, _)| key.clone())
+        });
+        let key = match (known, &fact.endpoint) {
+            (Some(key), _) => key,
+            (None, Some(id)) => (String::new(), id.to_string()),
+            (None, None) => self.by_address(&fact.addresses).unwrap_or_else(|| {
+                let id = fact.id.as_ref().map(ToString::to_string);
+                ("nic".to_owned(), id.unwrap_or_else(|| fact.source.to_string()))
+            }),
+        };
+        let name = fact.endpoint.as_ref().map_or(fact.name.as_str(), ResourceId::name);
+        let new = || Assembly::new(name, &fact.source);
+        self.all.entry(key).or_insert_with(new).absorb_interface(fact);
+    }
+
+    /// Zone groups; the records of one that no endpoint is known of stay alone.
+    fn groups(&mut self, mut groups: Vec<GroupFact>, records: &mut Vec<Said>) {
+        groups.sort_by(|a, b| a.source.cmp(&b.source));
+        for group in groups {
+            let addresses: Vec<IpAddr> =
+                group.said.iter().flat_map(|said| said.record.addresses.clone()).collect();
+            let key = match &group.endpoint {
+                Some(id) => Some((String::new(), id.to_string())),
+                None => self.by_address(&addresses),
+            };
+            let Some(key) = key else {
+                records.extend(group.said);
+                continue;
+            };
+            let name = group.endpoint.as_ref().map_or("", ResourceId::name);
+            let new = || Assembly::new(name, &group.source);
+            self.all.entry(key).or_insert_with(new).absorb(group.said);
+        }
+    }
+
+    /// The one endpoint that has one of these addresses; nobody where several do.
+    fn by_address(&self, addresses: &[IpAddr]) -> Option<Key> {
+        let has = |assembly: &Assembly| addresses.iter().any(|a| assembly.addresses.contains(a));
+        let mut all = self.all.iter().filter(|(_, assembly)| has(assembly));
+        match (all.next(), all.next()) {
+            (Some((key, _)), None) => Some(key.clone()),
+            _ => None,
+        }
+    }
+
+    /// Gives records of zones to the endpoints whose names and addresses they are.
+    fn records(&mut self, records: Vec<Said>, names: &Names, log: &mut Log) {
+        let mut by_address: BTreeMap<IpAddr, Vec<Key>> = BTreeMap::new();
+        let mut by_name: BTreeMap<String, Vec<Key>> = BTreeMap::new();
+        for (key, assembly) in &self.all {
+            for address in &assembly.addresses {
+                by_address.entry(*address).or_default().push(key.clone());
+            }
+            for said in &assembly.said {
+                let name = names.key(&said.record.fqdn, assembly.hints());
+                by_name.entry(name).or_default().push(key.clone());
+            }
+        }
+        by_name.values_mut().for_each(Vec::dedup);
+        for said in records {
+            let name = names.key(&said.record.fqdn, Hints::default());
+            let owners = by_name.get(&name).map_or(&[][..], Vec::as_slice);
+            if !owners.is_empty() {
+                self.compare(said, owners, log);
+                continue;
+            }
+            let near: BTreeSet<&Key> =
+                said.record.addresses.iter().filter_map(|a| by_address.get(a)).flatten().collect();
+            let near: Vec<&Key> = near.into_iter().collect();
+            match near.as_slice() {
+                [] => self.give_to_zone(said, names),
+                near if near.iter().all(|key| self.lists_names(key)) => {
+                    self.complain_of_stranger(&said, near, log);
+                }
+                [one] => self.give(said, one),
+                _ => self.give_to_zone(said, names),
+            }
+        }
+    }
+
+    /// Whether the endpoint says itself which names it has.
+    fn lists_names(&self, key: &Key) -> bool {
+        let said = self.all.get(key).map_or(&[][..], |assembly| &assembly.said);
+        said.iter().any(|said| said.origin == Origin::Own)
+    }
+
+    /// A record that leads to an endpoint which has other names: Azure gives addresses to the next one.
+    fn complain_of_stranger(&self, said: &Said, near: &[&Key], log: &mut Log) {
+        let Some(assembly) = near.first().and_then(|key| self.all.get(*key)) else { return };
+        let addresses: Vec<_> = said.record.addresses.iter().map(ToString::to_string).collect();
+        let text = format!(
+            "{} has {} in the zone, which is now the private endpoint {} ({}), and that one does not \
+             list the name; delete the record in Azure if it is stale, or list the name by hand",
+            shown(&said.record.fqdn),
+            addresses.join(", "),
+            shown(&assembly.name),
+            assembly.source,
+        );
+        log.left_out(&said.record.source, text);
+    }
+
+    fn give(&mut self, said: Said, key: &Key) {
+        if let Some(assembly) = self.all.get_mut(key) {
+            assembly.absorb(vec![said]);
+        }
+    }
+
+    fn give_to_zone(&mut self, said: Said, names: &Names) {
+        let fqdn = &said.record.fqdn;
+        let zone = names.zone(fqdn, Hints::default()).or_else(|| said.zone.clone());
+        let parent = || fqdn.split_once('.').map_or("", |(_, parent)| parent).to_owned();
+        let zone = zone.unwrap_or_else(parent);
+        let new = || Assembly { is_zone: true, ..Assembly::new(&zone, &said.record.source) };
+        let key = ("zone".to_owned(), zone.clone());
+        self.all.entry(key).or_insert_with(new).absorb(vec![said]);
+    }
+
+    /// Holds a record against the endpoints that have its name: each takes what is its own; what is
+    /// nobody's is stale.
+    fn compare(&mut self, said: Said, owners: &[Key], log: &mut Log) {
+        let mut left: BTreeSet<IpAddr> = said.record.addresses.iter().copied().collect();
+        let mut others = Vec::new();
+        for key in owners {
+            let Some(assembly) = self.all.get_mut(key) else { continue };
+            let is_own = |address: &&IpAddr| assembly.addresses.contains(address);
+            let own: Vec<IpAddr> = said.record.addresses.iter().filter(is_own).copied().collect();
+            if own.is_empty() {
+                others.push(format!("{} ({})", shown(&assembly.name), assembly.source));
+                continue;
+            }
+            left.retain(|address| !own.contains(address));
+            let mut part = said.clone();
+            part.record.addresses = own;
+            assembly.said.push(part);
+        }
+        if left.is_empty() {
+            return;
+        }
+        let left: Vec<_> = left.iter().map(ToString::to_string).collect();
+        let whose =
+            if others.is_empty() { String::new() } else { format!(": {}", others.join(", ")) };
+        let text = format!(
+            "{} has {} in the zone, but not at the private endpoint of that name{whose}; a record \
+             of an endpoint that was deleted or made anew? Delete it in Azure, or give that \
+             endpoint too",
+            shown(&said.record.fqdn),
+            left.join(", "),
+        );
+        log.left_out(&said.record.source, text);
+    }
+}
+
+/// The first names of an endpoint, for messages.
+fn some_names(said: &[Said]) -> String {
+    let names: BTreeSet<&str> = said.iter().map(|said| said.record.fqdn.as_str()).collect();
+    let mut shown: Vec<String> = names.iter().take(MAX_NAMES_SHOWN).map(|n| shown(n)).collect();
+    if names.len() > MAX_NAMES_SHOWN {
+        shown.push("…".to_owned());
+    }
+    if shown.is_empty() { String::new() } else { format!(" ({})", shown.join(", ")) }
+}
+
+/// The endpoint; one that must not be used goes to `left_out`, and that has been said then.
+fn finish(
+    mut assembly: Assembly,
+    names: &Names,
+    left_out: &mut Vec<LeftOut>,
+    log: &mut Log,
+) -> Option<Endpoint> {
+    let name = match assembly.name.as_str() {
+        "" => "(unnamed)".to_owned(),
+        name => shown(name),
+    };
+    if !assembly.unfit.is_empty() {
+        let listed = some_names(&assembly.said);
+        for (source, why) in &assembly.unfit {
+            log.left_out(source, format!("private endpoint {name}{listed}: {why}"));
+        }
+        let why: Vec<_> = assembly.unfit.iter().map(|(_, why)| why.clone()).collect();
+        // What they disagree about changes nothing.
+        let records = agree(&assembly, names, &mut Log::new());
+        left_out.push(LeftOut { endpoint: assembly.endpoint(records), why: why.join("; ") });
+        return None;
+    }
+    if assembly.said.is_empty() {
+        let hint = if assembly.hint.is_empty() {
+            "no usable name of it in the files"
+        } else {
+            &assembly.hint
+        };
+        log.left_out(&assembly.source, format!("private endpoint {name}: {hint}"));
+        let why = "no file has its names".to_owned();
+        left_out.push(LeftOut { endpoint: assembly.endpoint(Vec::new()), why });
+        return None;
+    }
+    let records = agree(&assembly, names, log);
+    if records.is_empty() {
+        let why = "the files disagree about its names".to_owned();
+        left_out.push(LeftOut { endpoint: assembly.endpoint(records), why });
+        return None;
+    }
+    if !assembly.state_known && !assembly.is_zone {
+        log.noted(
+            &assembly.source,
+            format!(
+                "private endpoint {name}: no file says whether its connection is Approved; give \
+                 the output of az network private-endpoint show"
+            ),
+        );
+    }
+    // A group that only the network interface names.
+    let groups = records.iter().filter_map(|record| record.group_id.clone());
+    assembly.group_ids.extend(groups);
+    assembly.group_ids.sort_unstable();
+    assembly.group_ids.dedup();
+    Some(assembly.endpoint(records))
+}

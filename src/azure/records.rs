@@ -1,0 +1,163 @@
+//! Names with addresses: entries of lists, and record sets of private DNS zones.
+
+use super::facts::{Facts, Origin, ResourceId, Said, address, fqdn};
+use super::json::Node;
+use super::log::{Log, shown};
+use super::model::Record;
+
+/// Lists of a record set: the spellings of the key, the key of an entry's address.
+const ADDRESS_LISTS: [(&[&str], &str); 2] = [
+    (&["aRecords", "ARecords", "arecords"], "ipv4Address"),
+    (&["aaaaRecords", "AAAARecords", "AaaaRecords"], "ipv6Address"),
+];
+/// What other record sets hold: the key, and what it is called.
+const OTHERS: [(&str, &str); 7] = [
+    ("cnameRecord", "CNAME"),
+    ("soaRecord", "SOA"),
+    ("mxRecords", "MX"),
+    ("ptrRecords", "PTR"),
+    ("srvRecords", "SRV"),
+    ("txtRecords", "TXT"),
+    ("nsRecords", "NS"),
+];
+
+/// How to read an entry with `fqdn` and `ipAddresses`.
+#[derive(Clone, Copy)]
+pub(super) struct Listing<'z> {
+    pub(super) origin: Origin,
+    /// The private zone that it is in.
+    pub(super) zone: Option<&'z str>,
+}
+
+impl Listing<'_> {
+    /// Of `customDnsConfigs`.
+    pub(super) const OWN: Self = Self { origin: Origin::Own, zone: None };
+    /// Of a zone group's `recordSets`.
+    pub(super) const ZONE: Self = Self { origin: Origin::Zone, zone: None };
+}
+
+/// An entry with `fqdn` (or `recordSetName`) and `ipAddresses`. All of its addresses, or nothing: a
+/// part of them would be another answer.
+pub(super) fn listing(node: &Node<'_>, how: &Listing<'_>, log: &mut Log) -> Option<Said> {
+    let kind = node.text("recordType", log).unwrap_or("A");
+    if !["A", "AAAA"].iter().any(|known| kind.eq_ignore_ascii_case(known)) {
+        log.left_out(node.source(), other_type(kind));
+        return None;
+    }
+    let name = node.get("fqdn").filter(|name| name.value().as_str() != Some(""));
+    let fqdn = match (name, how.zone, node.text("recordSetName", log)) {
+        (Some(name), ..) => fqdn(name.as_text(log)?, name.source(), log)?,
+        (None, Some(zone), Some(label)) => fqdn(&format!("{label}.{zone}"), node.source(), log)?,
+        (None, ..) => {
+            log.left_out(
+                node.source(),
+                "addresses without a fqdn; a private link service of your own has none: write \
+                 its name and zones by hand",
+            );
+            return None;
+        }
+    };
+    let texts = node.list("ipAddresses", log);
+    let mut addresses = Vec::with_capacity(texts.len());
+    for text in &texts {
+        addresses.push(address(text.as_text(log)?, text.source(), log)?);
+    }
+    if addresses.is_empty() {
+        log.left_out(node.source(), format!("{}: ipAddresses is empty", shown(&fqdn)));
+        return None;
+    }
+    let source = node.source().clone();
+    let record = Record { fqdn, addresses, group_id: None, member: None, source, also: Vec::new() };
+    let of = record.source.clone();
+    Some(Said { record, origin: how.origin, zone: how.zone.map(str::to_owned), of })
+}
+
+/// Such an entry that somebody cut out.
+pub(super) fn listing_alone(node: &Node<'_>, facts: &mut Facts, log: &mut Log) {
+    let how = if node.has("recordSetName") { Listing::ZONE } else { Listing::OWN };
+    facts.records.extend(listing(node, &how, log));
+}
+
+/// Whether an object is a record set.
+pub(super) fn has_records(node: &Node<'_>) -> bool {
+    ADDRESS_LISTS.iter().any(|(keys, _)| node.get_any(keys).is_some())
+        || OTHERS.iter().any(|(key, _)| node.has(key))
+}
+
+/// `az network private-dns record-set … list`, of every type.
+pub(super) fn record_set(node: &Node<'_>, facts: &mut Facts, log: &mut Log) {
+    let kind = node.text("type", log).and_then(|text| text.rsplit('/').next());
+    let kind = kind.map(str::to_uppercase);
+    let other = OTHERS.iter().find(|(key, _)| node.has(key)).map(|(_, kind)| *kind);
+    let lists: Vec<_> =
+        ADDRESS_LISTS.iter().filter_map(|(keys, key)| Some((node.get_any(keys)?, *key))).collect();
+    match (kind.as_deref().or(other), lists.is_empty()) {
+        // Every zone has one, and nobody looks for an address there.
+        (Some("SOA" | "NS"), _) => return,
+        (Some(kind), true) if !matches!(kind, "A" | "AAAA") => {
+            log.left_out(node.source(), other_type(kind));
+            return;
+        }
+        _ => {}
+    }
+    let zone = node.text("id", log).and_then(ResourceId::new);
+    let zone = zone.as_ref().and_then(|id| id.segment("privatednszones"));
+    let zone = zone.and_then(|zone| fqdn(zone, node.source(), log));
+    let Some(name) = owner(node, zone.as_deref(), log) else { return };
+    let mut addresses = Vec::new();
+    for (list, key) in &lists {
+        for entry in list.items() {
+            let Some(text) = entry.text(key, log) else {
+                log.left_out(entry.source(), format!("{}: no {key} here", shown(&name)));
+                return;
+            };
+            let Some(address) = address(text, entry.source(), log) else { return };
+            addresses.push(address);
+        }
+    }
+    if addresses.is_empty() {
+        log.left_out(
+            node.source(),
+            format!(
+                "{}: no address in the record set; delete it in Azure if nothing is",
+                shown(&name)
+            ),
+        );
+        return;
+    }
+    let zone = zone.or_else(|| zone_behind(&name, node.value().get("name")?.as_str()?));
+    let source = node.source().clone();
+    let record =
+        Record { fqdn: name, addresses, group_id: None, member: None, source, also: Vec::new() };
+    facts.records.push(Said { record, origin: Origin::Zone, zone, of: node.source().clone() });
+}
+
+/// The record set's whole name.
+fn owner(node: &Node<'_>, zone: Option<&str>, log: &mut Log) -> Option<String> {
+    if let Some(name) = node.get("fqdn") {
+        return fqdn(name.as_text(log)?, name.source(), log);
+    }
+    let name = node.text("name", log).unwrap_or("").trim_end_matches('.');
+    match zone {
+        Some(zone) if name == "@" => Some(zone.to_owned()),
+        Some(zone) if !name.is_empty() => fqdn(&format!("{name}.{zone}"), node.source(), log),
+        _ => {
+            log.left_out(node.source(), "a record set with neither fqdn nor an id with its zone");
+            None
+        }
+    }
+}
+
+/// The zone of a name, of which the relative part is known.
+fn zone_behind(name: &str, relative: &str) -> Option<String> {
+    let relative = relative.to_lowercase();
+    if relative == "@" {
+        return Some(name.to_owned());
+    }
+    Some(name.strip_prefix(&relative)?.strip_prefix('.')?.to_owned())
+}
+
+/// What is said of records without addresses.
+pub(super) fn other_type(kind: &str) -> String {
+    format!("{} record: only A and AAAA lead to an endpoint", shown(kind))
+}

@@ -1,0 +1,118 @@
+//! What whole files come to; `tests/azure` holds more of them.
+
+use super::names::{Names, places};
+use super::*;
+
+fn read_one(text: &str) -> Inventory {
+    read(&[("f".to_owned(), text.to_owned())])
+}
+
+/// `name addresses…` of every record, and every complaint.
+fn summary(inventory: &Inventory) -> Vec<String> {
+    let records = inventory.endpoints.iter().flat_map(|endpoint| &endpoint.records);
+    let records = records.map(|record| {
+        let addresses: Vec<_> = record.addresses.iter().map(ToString::to_string).collect();
+        format!("{} {}", record.fqdn, addresses.join(" "))
+    });
+    records.chain(inventory.complaints.iter().map(ToString::to_string)).collect()
+}
+
+#[test]
+fn a_master_file_is_read_by_the_rules_of_rfc_1035() {
+    let zone = "$TTL 1h ; a comment\r\n$ORIGIN net.\r\n$ORIGIN privatelink.blob.core.windows\r\n\
+                @ IN 3600 SOA a. b. ( 1 2 ; c )\r\n 3 4\r\n 5 )\r\n\
+                One 10 IN A 10.0.0.1\r\n\tIN AAAA fd00::1\r\n A ( 10.0.0.2\r\n )\r\n\
+                two.privatelink.blob.core.windows.net. A 10.0.0.3\r\n\
+                three IN TXT \"a ; ( \\\" b\" c\r\n A 10.0.0.4\r\n";
+    assert_eq!(
+        summary(&read_one(zone)),
+        [
+            "one.privatelink.blob.core.windows.net 10.0.0.1 10.0.0.2 fd00::1",
+            "three.privatelink.blob.core.windows.net 10.0.0.4",
+            "two.privatelink.blob.core.windows.net 10.0.0.3",
+            "f: line 12: left out: TXT record: only A and AAAA lead to an endpoint",
+        ]
+    );
+}
+
+#[test]
+fn broken_master_files_are_refused_as_a_whole() {
+    let good = "$ORIGIN privatelink.blob.core.windows.net.\na A 10.0.0.1\n";
+    assert_eq!(summary(&read_one(good)), ["a.privatelink.blob.core.windows.net 10.0.0.1"]);
+    for (line, why) in [
+        ("b A", "one address belongs behind A"),
+        ("b A 10.0.0.2 10.0.0.3", "one address belongs behind A"),
+        ("b 10 IN", "a line without a record type"),
+        ("b SOA (", "a parenthesis is never closed"),
+        ("b SOA ( ( ) )", "a parenthesis inside another"),
+        ("b )", "never opened"),
+        ("b TXT \"x", "a quotation mark is never closed"),
+        ("$INCLUDE other", "leads to another file"),
+        ("$GENERATE 1-9 a A 10.0.0.$", "no directive of a zone export"),
+    ] {
+        let said = summary(&read_one(&format!("{good}{line}\n")));
+        assert_eq!(said.len(), 1, "{line}: {said:?}");
+        assert!(said[0].starts_with("f: line 3: refused: ") && said[0].contains(why), "{said:?}");
+    }
+    let relative = summary(&read_one("$TTL 10\na A 10.0.0.1\n"));
+    assert!(relative[0].contains("a relative name before any $ORIGIN"), "{relative:?}");
+}
+
+#[test]
+fn a_name_is_the_likeliest_services() {
+    let first = |name: &str, resource_type: Option<&str>, group: &[&str]| {
+        let group_ids: Vec<String> = group.iter().map(|id| (*id).to_owned()).collect();
+        let places = places(name, Hints { resource_type, group_ids: &group_ids });
+        places.first().map(|place| format!("{} {}", place.service.name, place.public_zone))
+    };
+    let private = "acct.privatelink.blob.core.windows.net";
+    let blob = Some("storage-blob blob.core.windows.net".to_owned());
+    assert_eq!(first(private, None, &[]), blob);
+    assert_eq!(first("acct.blob.core.windows.net", None, &[]), blob);
+    let scopes = Some("microsoft.insights/privatelinkscopes");
+    let monitor = Some("monitor blob.core.windows.net".to_owned());
+    assert_eq!(first(private, scopes, &["azuremonitor"]), monitor);
+    assert_eq!(first(private, None, &["AzureMonitor"]), monitor);
+    assert_eq!(first("privatelink.blob.core.windows.net", None, &[]), None, "a zone is no name");
+    assert_eq!(first("www.example.com", None, &[]), None);
+}
+
+#[test]
+fn zones_that_would_take_others_names_are_not_learnt() {
+    let names = Names::new([]);
+    assert_eq!(names.home("a.b.example"), None);
+    for (name, pairs) in [
+        ("a.privatelink.b.example", 1),
+        ("a.privatelink.example", 0),
+        ("a.privatelink.windows.net", 0),
+        ("a.b.example", 0),
+    ] {
+        let set = format!(
+            "[{{\"fqdn\":\"{name}\",\"name\":\"a\",\"aRecords\":[{{\"ipv4Address\":\"10.0.0.1\"}}]}}]"
+        );
+        let inventory = read_one(&set);
+        assert_eq!(inventory.pairs.len(), pairs, "{name}: {:?}", inventory.pairs);
+    }
+}
+
+#[test]
+fn pages_of_resource_graph_are_counted_by_their_rows() {
+    let page = |name: &str| {
+        format!(
+            "{{\"count\":1,\"total_records\":2,\"skip_token\":\"x\",\"data\":[{{\"id\":\"/{name}\",\
+             \"name\":\"{name}\",\"customDnsConfigs\":[{{\"fqdn\":\"{name}.vault.azure.net\",\
+             \"ipAddresses\":[\"10.0.0.1\"]}}]}}]}}"
+        )
+    };
+    let cut = |pages: &[&str]| {
+        let files: Vec<_> =
+            pages.iter().enumerate().map(|(n, name)| (n.to_string(), page(name))).collect();
+        read(&files)
+            .complaints
+            .iter()
+            .any(|complaint| complaint.text.starts_with("cut off: 1 of 2"))
+    };
+    assert!(cut(&["a"]));
+    assert!(cut(&["a", "a"]), "the same page twice");
+    assert!(!cut(&["a", "b"]));
+}

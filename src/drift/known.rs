@@ -1,0 +1,174 @@
+//! What Azure has, by name and by address.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::IpAddr;
+
+use super::pairs::{Names, Pairs};
+use super::report::Expected;
+use crate::azure::{Endpoint, Inventory, Record};
+use crate::config::PrivateLink;
+use crate::wire::Name;
+
+/// A name of Azure's files, its counterparts, and its addresses.
+pub(super) struct Subject {
+    pub names: Names,
+    /// The public names that the files themselves have.
+    pub said: Vec<Name>,
+    /// One for each approved endpoint, and place that says so differently.
+    pub azure: Vec<Expected>,
+    /// Why endpoints that have it too are left out.
+    pub left_out: Vec<String>,
+}
+
+/// Everything that the files say.
+pub(super) struct Known {
+    /// By name.
+    pub subjects: Vec<Subject>,
+    /// What stands for a name and is none, in words.
+    pub nameless: Vec<String>,
+    pub pairs: Pairs,
+    by_name: HashMap<Name, usize>,
+    /// Approved addresses, with the endpoint and the name of one that has each.
+    approved: HashMap<IpAddr, String>,
+    /// Addresses of endpoints that are left out, with the reason.
+    left_out: HashMap<IpAddr, String>,
+    /// Endpoints that are left out and whose names nobody tells.
+    mute: HashMap<String, String>,
+    /// Every name that a name of the files lies in.
+    covered: HashSet<Name>,
+}
+
+impl Known {
+    pub(super) fn new(inventory: &Inventory, links: &[PrivateLink]) -> Self {
+        let mut known = Self {
+            subjects: Vec::new(),
+            nameless: Vec::new(),
+            pairs: Pairs::new(links, &inventory.pairs),
+            by_name: HashMap::new(),
+            approved: HashMap::new(),
+            left_out: HashMap::new(),
+            mute: HashMap::new(),
+            covered: HashSet::new(),
+        };
+        let mut subjects: BTreeMap<Name, Subject> = BTreeMap::new();
+        for endpoint in &inventory.endpoints {
+            for record in &endpoint.records {
+                let Some(subject) = known.subject(&mut subjects, record) else { continue };
+                let expected = expected(endpoint, record);
+                let same = |other: &Expected| {
+                    (&other.endpoint, &other.addresses) == (&expected.endpoint, &expected.addresses)
+                };
+                if !subject.azure.iter().any(same) {
+                    subject.azure.push(expected);
+                }
+                for address in &record.addresses {
+                    let whose = format!("{} for {}", endpoint.name, record.fqdn);
+                    known.approved.entry(*address).or_insert(whose);
+                }
+            }
+        }
+        for left_out in &inventory.left_out {
+            let (endpoint, why) = (&left_out.endpoint, &left_out.why);
+            let why = format!("endpoint {}: {why}", endpoint.name);
+            for record in &endpoint.records {
+                let Some(subject) = known.subject(&mut subjects, record) else { continue };
+                if !subject.left_out.contains(&why) {
+                    subject.left_out.push(why.clone());
+                }
+                for address in &record.addresses {
+                    known.left_out.entry(*address).or_insert_with(|| why.clone());
+                }
+            }
+            if endpoint.records.is_empty() {
+                known.mute.insert(endpoint.name.clone(), why);
+            }
+        }
+        known.index(subjects);
+        known
+    }
+
+    /// The subject that a record is about.
+    fn subject<'s>(
+        &mut self,
+        subjects: &'s mut BTreeMap<Name, Subject>,
+        record: &Record,
+    ) -> Option<&'s mut Subject> {
+        let name: Option<Name> = record.fqdn.parse().ok();
+        let names = name.as_ref().map(|name| self.pairs.names(name));
+        let key = names.as_ref().and_then(Names::key).cloned();
+        let (Some(name), Some(names), Some(key)) = (name, names, key) else {
+            self.nameless.push(format!("{}: {:?} is no domain name", record.source, record.fqdn));
+            return None;
+        };
+        let none = Names { publics: Vec::new(), private: None };
+        let subject = subjects.entry(key).or_insert_with(|| Subject {
+            names: none,
+            said: Vec::new(),
+            azure: Vec::new(),
+            left_out: Vec::new(),
+        });
+        if names.publics.contains(&name) && !subject.said.contains(&name) {
+            subject.said.push(name);
+        }
+        subject.names.merge(names);
+        Some(subject)
+    }
+
+    fn index(&mut self, subjects: BTreeMap<Name, Subject>) {
+        self.subjects = subjects.into_values().collect();
+        for (index, subject) in self.subjects.iter().enumerate() {
+            for name in subject.names.iter() {
+                self.by_name.entry(name.clone()).or_insert(index);
+                let mut above = name.parent();
+                while let Some(zone) = above.take_if(|zone| !self.covered.contains(zone)) {
+                    above = zone.parent();
+                    self.covered.insert(zone);
+                }
+            }
+        }
+    }
+
+    /// Whether the files have that very name.
+    pub(super) fn has(&self, name: &Name) -> bool {
+        self.by_name.contains_key(name)
+    }
+
+    /// What Azure has for `name`: that very name, or the wildcard nearest above it.
+    pub(super) fn find(&self, name: &Name) -> Option<&Subject> {
+        let mut index = self.by_name.get(name);
+        let mut above = name.parent();
+        while let (None, Some(zone)) = (index, above) {
+            let wildcard = Name::from_wire(&[b"\x01*", zone.as_wire()].concat());
+            index = wildcard.ok().and_then(|wildcard| self.by_name.get(&wildcard));
+            above = zone.parent();
+        }
+        self.subjects.get(*index?)
+    }
+
+    /// Whether the files have anything below `zone`; if not, they prove nothing of it.
+    pub(super) fn covers(&self, zone: &Name) -> bool {
+        self.covered.contains(zone)
+    }
+
+    /// Which endpoint and name has this address; `None` if no approved one has it.
+    pub(super) fn owner(&self, address: IpAddr) -> Option<&str> {
+        self.approved.get(&address).map(String::as_str)
+    }
+
+    /// Why the endpoint that has this address is left out.
+    pub(super) fn why_left_out(&self, address: IpAddr) -> Option<&str> {
+        self.left_out.get(&address).map(String::as_str)
+    }
+
+    /// Why an endpoint of this name is left out, of which no name is known.
+    pub(super) fn why_mute(&self, endpoint: &str) -> Option<&str> {
+        self.mute.get(endpoint).map(String::as_str)
+    }
+}
+
+fn expected(endpoint: &Endpoint, record: &Record) -> Expected {
+    let mut addresses = record.addresses.clone();
+    addresses.sort_unstable();
+    addresses.dedup();
+    Expected { endpoint: endpoint.name.clone(), addresses, source: record.source.clone() }
+}

@@ -1,0 +1,107 @@
+//! A network namespace with probed addresses on its loopback, each of which can be taken away: what
+//! is sent there then goes out on a link that nobody listens on.
+//!
+//! A test runs itself again inside new namespaces, for the network and for processes: whatever
+//! becomes of it, nothing of them stays.
+
+use std::env;
+use std::fs;
+use std::io::Write as _;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Set inside; a folder of the test's own.
+const INSIDE: &str = "PRIVATELINKD_ENDPOINTS_INSIDE";
+/// As `tests/network` has them.
+const UNSHARE: [&str; 6] = ["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"];
+
+pub(crate) struct Space {
+    folder: PathBuf,
+}
+
+/// Runs `test` inside namespaces of its own. `name` is unique.
+pub(crate) fn within(name: &str, test: impl FnOnce(&Space)) {
+    if let Some(folder) = env::var_os(INSIDE) {
+        let space = Space { folder: folder.into() };
+        space.furnish();
+        test(&space);
+        return;
+    }
+    if let Some(reason) = not_permitted() {
+        // Past the capture of the test runner, which shows nothing of a test that passes.
+        let _lost = writeln!(std::io::stderr(), "endpoints: {name} is skipped: {reason}");
+        return;
+    }
+    let folder =
+        env::temp_dir().join(format!("privatelinkd-endpoints-{}-{name}", std::process::id()));
+    fs::create_dir_all(&folder).expect("a folder");
+    let thread = std::thread::current();
+    let this = thread.name().expect("the runner names threads after tests");
+    let output = Command::new("unshare")
+        .args(UNSHARE)
+        .arg(env::current_exe().expect("this program"))
+        .args(["--exact", this, "--nocapture", "--test-threads=1"])
+        .env(INSIDE, &folder)
+        .stdin(Stdio::null())
+        .output()
+        .expect("unshare runs");
+    fs::remove_dir_all(&folder).expect("removed");
+    let said =
+        [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned());
+    assert!(output.status.success(), "{}\n{}", said[0], said[1]);
+    // A name that is not this test's runs nothing, and that is a success too.
+    assert!(said[0].contains("1 passed"), "{}\n{}", said[0], said[1]);
+}
+
+/// Why there are no namespaces for us, if so.
+fn not_permitted() -> Option<String> {
+    let script = "ip link set lo up && ip link add void type veth peer name end";
+    let tried = Command::new("unshare").args(UNSHARE).args(["sh", "-c", script]).output();
+    match tried {
+        Ok(output) if output.status.success() => None,
+        Ok(output) => Some(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+        Err(error) => Some(format!("unshare: {error}")),
+    }
+}
+
+impl Space {
+    fn furnish(&self) {
+        ip("link set lo up");
+        // One end is nobody's, and takes what it is sent: it is not asked for its address first.
+        ip("link add void type veth peer name end");
+        ip("link set end up");
+        ip("link set void arp off up");
+        ip("addr add 10.99.0.2/24 dev void");
+        ip("route add 10.99.9.0/24 dev void");
+        for last in 1..=5 {
+            self.give_back(Ipv4Addr::new(10, 99, 9, last));
+        }
+    }
+
+    /// What is sent to `address` is lost from now on.
+    pub(crate) fn take_away(&self, address: Ipv4Addr) {
+        ip(&format!("addr del {address}/32 dev lo"));
+    }
+
+    /// `address` is this host's.
+    pub(crate) fn give_back(&self, address: Ipv4Addr) {
+        ip(&format!("addr add {address}/32 dev lo"));
+    }
+
+    /// Nothing leads anywhere but to this host's own addresses.
+    pub(crate) fn lose_routes(&self) {
+        ip("link set void down");
+    }
+
+    /// Of the test's own.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+}
+
+fn ip(line: &str) {
+    let output = Command::new("ip").args(line.split(' ')).output().expect("ip runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "ip {line}: {said}");
+}
