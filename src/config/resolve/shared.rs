@@ -63,6 +63,37 @@ impl<'z> Nested<'z> {
     }
 }
 
+/// Which entry each zone stands in; `None` where several have it.
+pub(super) struct Owners(NameMap<Option<usize>>);
+
+impl Owners {
+    pub(super) fn new(all: &[Option<Zones>]) -> Self {
+        let mut owners: NameMap<Option<usize>> = NameMap::default();
+        for (entry, zones) in all.iter().enumerate() {
+            for pair in zones.iter().flat_map(|zones| &zones.pairs) {
+                for zone in [&pair.public.value, &pair.private.value] {
+                    let owner = owners.or_insert(&QName::from(zone), Some(entry));
+                    *owner = owner.filter(|first| *first == entry);
+                }
+            }
+        }
+        Self(owners)
+    }
+
+    /// Whether `zone` lies inside a zone that is not `entry`'s alone.
+    pub(super) fn is_inside_of_others(&self, zone: &Name, entry: usize) -> bool {
+        let mut above = zone.parent();
+        while let Some(name) = above {
+            match self.0.deepest(&QName::from(&name)) {
+                Some((_, owner)) if *owner != Some(entry) => return true,
+                Some((labels, _)) => above = (0..=labels).try_fold(name, |name, _| name.parent()),
+                None => return false,
+            }
+        }
+        false
+    }
+}
+
 /// One of an entry's pairs.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct User {

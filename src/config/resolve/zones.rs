@@ -2,7 +2,7 @@
 
 use super::SiteIndex;
 use super::pairs::{Zones, unlisted, zones_of};
-use super::shared::{Nested, Shared};
+use super::shared::{Nested, Owners, Shared};
 use super::{endpoints, names, probes};
 use crate::config::findings::{Findings, Path, Problem};
 use crate::config::model::{Endpoint, Names, PrivateLink, Unlisted};
@@ -31,9 +31,12 @@ pub(super) fn resolve(
     check(&specs, &all, sites, findings);
     warn_of_uncovered_forwarding(&specs, &all, forwards, findings);
     probes::check(&specs, &all, forwards, probing, findings);
+    let owners = Owners::new(&all);
     let resolved = specs.into_iter().zip(all).enumerate();
     resolved
-        .filter_map(|(entry, (spec, zones))| Some(private_links(entry, spec, zones?, sites)))
+        .filter_map(|(entry, (spec, zones))| {
+            Some(private_links(entry, spec, zones?, sites, &owners))
+        })
         .flatten()
         .collect()
 }
@@ -59,12 +62,14 @@ fn check(
 }
 
 /// One for each pair of the entry. A pair of which no endpoint has anything is left out where that
-/// makes no difference to anybody: its names are the upstream's.
+/// makes no difference to anybody: its names are the upstream's, unless a zone of another entry lies
+/// around it, which would have them then.
 fn private_links(
     entry: usize,
     spec: PrivateLinkSpec,
     zones: Zones,
     sites: &SiteIndex,
+    owners: &Owners,
 ) -> Vec<PrivateLink> {
     let unlisted = unlisted(&spec, Some(&zones)).unwrap_or(Unlisted::Wildcard);
     let service = spec.service.good().map(|at| at.value.clone());
@@ -97,7 +102,11 @@ fn private_links(
     });
     let is_idle = |link: &PrivateLink| {
         let forwards = link.unlisted == Unlisted::Forward && !link.require_private;
-        several && forwards && link.endpoints.is_empty()
+        let is_inside = || {
+            let zones = [&link.public_zone, &link.private_zone];
+            zones.into_iter().any(|zone| owners.is_inside_of_others(zone, entry))
+        };
+        several && forwards && link.endpoints.is_empty() && !is_inside()
     };
     links.filter(|link| !is_idle(link)).collect()
 }

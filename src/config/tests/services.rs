@@ -243,6 +243,28 @@ fn pairs_get_what_endpoints_have_in_them() {
     assert!(all.iter().all(|link| link.endpoints[0].addresses.len() == 1), "{all:?}");
 }
 
+/// An idle pair that was left out would leave its names to the zone around it.
+#[test]
+fn a_pair_without_endpoints_stays_where_another_entry_has_the_zone_around_it() {
+    let wide = |unlisted: &str| {
+        entry(
+            &format!("service = 'automation'\nunlisted = '{unlisted}'"),
+            "addresses = ['10.1.0.5']\nnames.a = ['10.1.0.5']",
+        )
+    };
+    let scope = entry("service = 'monitor'", "names.'api.monitor.azure.com' = ['10.1.0.6']");
+    const AGENT: &str = "agentsvc.azure-automation.net";
+    for order in [[wide("wildcard"), scope.clone()], [scope.clone(), wide("forward")]] {
+        let (_, links) = links(&order);
+        let zones: Vec<_> = links.iter().map(|link| link.public_zone.to_string()).collect();
+        assert_eq!(links.len(), 3, "{zones:?}");
+        let agent = links.iter().find(|link| link.public_zone.to_string() == AGENT);
+        let agent = agent.expect("its names are not the wildcard's");
+        assert_eq!((agent.unlisted, agent.endpoints.len()), (Unlisted::Forward, 0));
+    }
+    assert_eq!(links(&[scope]).1.len(), 1, "nobody else is around");
+}
+
 #[test]
 fn the_deepest_zone_of_an_entry_has_the_name() {
     let (shown, _) = links(&[entry(
