@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::addresses::Sets;
 use super::pulse::Register;
-use super::{Apex, Endpoint, Node, Owner, Role, Zone, Zones};
+use super::{Apex, Endpoint, Node, Owner, Role, Unlisted, Zone, Zones};
 use crate::access::SiteId;
 use crate::config::{self, PrivateLink};
 use crate::wire::{MAX_NAME_OCTETS, Name, NameMap, QName};
@@ -107,7 +107,12 @@ fn apex(link: &PrivateLink, role: Role) -> &Name {
 }
 
 /// Names relative to an apex that belong to deeper zones (`privatelink` below the public zone).
-type Inner = NameMap<()>;
+#[derive(Default)]
+struct Inner {
+    apexes: NameMap<()>,
+    /// Names between those and the apex.
+    above: Vec<Name>,
+}
 
 /// Two for each pair of zones, empty but where the pair is the first with that zone: see
 /// [`place_of_inner`].
@@ -123,7 +128,8 @@ fn inner_zones(links: &[PrivateLink], apexes: &NameMap<Apex>) -> Vec<Inner> {
             let Some((above, around)) = apexes.deepest(&QName::from(&parent)) else { continue };
             let inner = inner.get_mut(place_of_inner(*around));
             if let (Some(inner), Some(relative)) = (inner, relative(zone, above + 1)) {
-                inner.insert(&QName::from(&relative), ());
+                inner.apexes.insert(&QName::from(&relative), ());
+                inner.above.extend(names_above(&relative));
             }
         }
     }
@@ -170,6 +176,15 @@ fn build_zone(link: &PrivateLink, inner: [Option<&Inner>; 2], register: &mut Reg
             }
         }
     }
+    // So do those above a deeper zone. Where what is not listed is an upstream's, it says so itself.
+    if link.unlisted == Unlisted::Nxdomain {
+        for (inner, is_public) in inner.into_iter().zip([true, false]) {
+            for above in inner.into_iter().flat_map(|inner| &inner.above) {
+                let node = names.or_insert(&QName::from(above), Node::default());
+                (node.public, node.private) = (node.public | is_public, node.private | !is_public);
+            }
+        }
+    }
     names.shrink_to_fit();
     let mut sets = Sets::with_capacity(count);
     // In the table's order, so that names and addresses that are neighbours once are it twice.
@@ -211,7 +226,7 @@ fn fits(link: &PrivateLink, inner: [Option<&Inner>; 2], relative: &QName) -> [bo
     let [public, private] = inner;
     [(&link.public_zone, public), (&link.private_zone, private)].map(|(apex, inner)| {
         relative.as_wire().len() - 1 + apex.as_wire().len() <= MAX_NAME_OCTETS
-            && inner.is_none_or(|inner| inner.deepest(relative).is_none())
+            && inner.is_none_or(|inner| inner.apexes.deepest(relative).is_none())
     })
 }
 

@@ -239,3 +239,107 @@ fn what_lies_in_a_zone_inside_a_shared_one_belongs_to_that() {
     assert_eq!(place(&zones, "y.inner.p.example"), "Public 1 10.9.0.3");
     assert_eq!(place(&zones, "x.inner.privatelink.p.example"), "Private 2 10.9.0.2");
 }
+
+/// A name above a zone of ours exists: below NXDOMAIN there is nothing (RFC 8020), so who asks label
+/// by label would never come to the zone.
+#[test]
+fn a_name_above_a_zone_inside_is_empty_and_never_missing() {
+    let outer = |unlisted| PrivateLink {
+        unlisted,
+        ..sharing(0, "p", "privatelink.p", &[("one", &["10.9.0.1"])])
+    };
+    let inner = sharing(1, "a.b.p", "privatelink.a.b.p", &[("x", &["10.9.0.2"])]);
+    let zones = Zones::new(&[outer(Unlisted::Nxdomain), inner.clone()]);
+    assert_eq!(place(&zones, "b.p.example"), "Public 1 empty");
+    assert_eq!(place(&zones, "b.privatelink.p.example"), "Private 1 missing");
+    assert_eq!(place(&zones, "c.b.p.example"), "Public 2 missing");
+    assert_eq!(place(&zones, "x.a.b.p.example"), "Public 1 10.9.0.2");
+    let zones = Zones::new(&[outer(Unlisted::Forward), inner]);
+    assert_eq!(place(&zones, "b.p.example"), "Public 1 foreign");
+}
+
+/// Zones of up to five entries, by chance: below each other, and with the same public or private
+/// zone. Each name is held against what the entries say of it one by one.
+#[test]
+fn no_name_is_answered_by_an_entry_that_does_not_have_it() {
+    use rand::{RngExt, SeedableRng};
+    const LABELS: [&str; 3] = ["a", "b", "c"];
+    let mut random = rand::rngs::StdRng::seed_from_u64(5);
+    let (mut served, mut empty, mut others) = (0, 0, 0);
+    for _ in 0..2_000 {
+        let unlisted = [Unlisted::Nxdomain, Unlisted::Forward][random.random_range(0..2_usize)];
+        let mut below = |apex: &str, most: usize| {
+            let labels =
+                (0..random.random_range(1..=most)).map(|_| LABELS[random.random_range(0..3_usize)]);
+            format!("{}.{apex}", labels.collect::<Vec<_>>().join("."))
+        };
+        let mut links: Vec<PrivateLink> = Vec::new();
+        for entry in 0..5 {
+            let (public, private) = (below("p", 2), below("q", 2));
+            let name = below("", 3);
+            let name = name.trim_end_matches('.').to_owned();
+            let address = format!("10.9.0.{entry}");
+            let link = sharing(entry, &public, &private, &[(&name, &[&address])]);
+            let link = PrivateLink { unlisted, ..link };
+            // What `check` would refuse: a name twice in one zone.
+            let clashes = links.iter().any(|other| {
+                (other.public_zone == link.public_zone || other.private_zone == link.private_zone)
+                    && other.endpoints[0].names.iter().next().map(|(name, _)| name.clone())
+                        == link.endpoints[0].names.iter().next().map(|(name, _)| name.clone())
+            });
+            if !clashes {
+                links.push(link);
+            }
+        }
+        let zones = Zones::new(&links);
+        for _ in 0..50 {
+            let apex = ["p", "q"][random.random_range(0..2_usize)];
+            let labels =
+                (0..random.random_range(1..=5)).map(|_| LABELS[random.random_range(0..3_usize)]);
+            let name = format!("{}.{apex}.example", labels.collect::<Vec<_>>().join("."));
+            let expected = expected(&links, unlisted, &name.parse().expect("a name"));
+            match expected.as_deref() {
+                Some(text) if text.contains("10.9.") => served += 1,
+                Some("empty") => empty += 1,
+                _ => others += 1,
+            }
+            let found = zones.find(&qname(&name)).map(|found| {
+                let place = place(&zones, &name);
+                let what = place.rsplit(' ').next().expect("a word").to_owned();
+                match found.place {
+                    Place::Served(_) => format!("{what} by way of {}", found.zone.private),
+                    _ => what,
+                }
+            });
+            assert_eq!(found, expected, "{name} in {links:#?}");
+        }
+    }
+    assert!(served > 2_000 && empty > 2_000 && others > 2_000, "{served} {empty} {others}");
+}
+
+fn expected(links: &[PrivateLink], unlisted: Unlisted, name: &Name) -> Option<String> {
+    let zones = || links.iter().flat_map(|link| [&link.public_zone, &link.private_zone]);
+    let apex_of = |name: &Name| {
+        zones().filter(|zone| name.is_within(zone)).max_by_key(|zone| zone.label_count())
+    };
+    let apex = apex_of(name)?;
+    if name == apex {
+        return Some("apex".to_owned());
+    }
+    let mut is_above = unlisted == Unlisted::Nxdomain && zones().any(|zone| zone.is_within(name));
+    for link in links.iter().filter(|link| link.public_zone == *apex || link.private_zone == *apex)
+    {
+        for (listed, addresses) in link.endpoints[0].names.iter() {
+            let listed = listed.under(apex).expect("short enough");
+            if listed == *name {
+                return Some(format!("{} by way of {}", addresses[0], link.private_zone));
+            }
+            is_above |= listed.is_within(name) && apex_of(&listed) == Some(apex);
+        }
+    }
+    Some(match unlisted {
+        _ if is_above => "empty".to_owned(),
+        Unlisted::Nxdomain => "missing".to_owned(),
+        _ => "foreign".to_owned(),
+    })
+}
