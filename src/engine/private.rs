@@ -97,6 +97,7 @@ fn is_withheld(zone: &Zone, addresses: &Addresses<'_>, qtype: Rtype) -> bool {
     let has_some = match qtype {
         Rtype::A => !addresses.v4.is_empty(),
         Rtype::AAAA => !addresses.v6.is_empty(),
+        Rtype::ANY => true,
         _ => false,
     };
     zone.all_down == AllDown::Servfail && has_some

@@ -84,6 +84,9 @@ fn servfail_says_why_and_only_where_there_would_be_addresses() {
         }
     }
     assert_eq!(ask(&snapshot, &format!("four.{P}"), Rtype::A), "SERVFAIL ra: ");
+    // ANY has addresses where there is no CNAME.
+    assert_eq!(ask(&snapshot, &names[1], Rtype::ANY), "SERVFAIL ra: ");
+    assert!(ask(&snapshot, &names[0], Rtype::ANY).starts_with("NOERROR"));
     assert_eq!(ask(&snapshot, &format!("four.{P}"), Rtype::AAAA), nodata);
     assert_eq!(ask(&snapshot, &names[0], Rtype(65)), https);
     set(&snapshot, true, &["10.1.0.6"]);
