@@ -41,7 +41,7 @@ fn line(
     match change {
         Change::Fell => {
             let why = pulse.report().last_fault.map_or_else(String::new, |(fault, _)| fault);
-            let now = first.as_ref().map_or("nothing", instead);
+            let now = first.as_ref().map_or_else(|| "nothing".to_owned(), instead);
             format!(
                 "{whose}{address} is down ({probe}: {why}, {in_a_row} in a row); answered now: {now}"
             )
@@ -52,16 +52,20 @@ fn line(
     }
 }
 
-/// What a name gets that had the address.
-fn instead(holder: &Holder<'_>) -> &'static str {
-    match (holder.others_up, holder.endpoints_up, holder.all_down) {
-        (1.., 0, _) => "the endpoint's other addresses",
-        (1.., ..) => "the endpoint's other addresses, or the next endpoint",
-        (0, 1.., _) => "the next endpoint",
-        (0, 0, AllDown::ServeAll) => "every address all the same, as none of the zone is up",
-        (0, 0, AllDown::Servfail) => "SERVFAIL, as no address of the zone is up",
-        (0, 0, AllDown::Public) => "what the upstream says, as no address of the zone is up",
-    }
+/// What a name gets that had the address. Which else it has differs from name to name.
+fn instead(holder: &Holder<'_>) -> String {
+    let alone = match holder.all_down {
+        AllDown::ServeAll => "every address all the same",
+        AllDown::Servfail => "SERVFAIL",
+        AllDown::Public => "what the upstream says",
+    };
+    let first = match (holder.others_up, holder.endpoints_up) {
+        (0, 0) => return format!("{alone}, as no address of the zone is up"),
+        (1.., 0) => "the endpoint's other addresses where a name has some",
+        (0, 1..) => "the next endpoint where it has the name",
+        (1.., 1..) => "the endpoint's other addresses, or the next endpoint, where a name has some",
+    };
+    format!("{first}, else {alone}")
 }
 
 /// A line about each address that is probed.
@@ -102,7 +106,8 @@ mod tests {
         assert_eq!(
             fallen(&both),
             "endpoint hub of cloud.defender.microsoft.com: 10.1.0.5 is down (tcp:443: connection \
-             refused, 3 in a row); answered now: the endpoint's other addresses"
+             refused, 3 in a row); answered now: the endpoint's other addresses where a name has \
+             some, else every address all the same"
         );
         let pulse = &both.pulses()[0];
         pulse.set(true);
@@ -112,7 +117,8 @@ mod tests {
              (tcp:443)"
         );
         let two: &[(&str, &[&str])] = &[("hub", &["10.1.0.5"]), ("spare", &["10.2.0.5"])];
-        assert!(fallen(&zones(AllDown::Servfail, two)).ends_with("now: the next endpoint"));
+        let said = fallen(&zones(AllDown::Servfail, two));
+        assert!(said.ends_with("now: the next endpoint where it has the name, else SERVFAIL"));
         let one: &[(&str, &[&str])] = &[("hub", &["10.1.0.5"])];
         for (all_down, now) in [
             (AllDown::ServeAll, "every address all the same"),
