@@ -4,7 +4,6 @@ use super::recorder::{DownAddress, Recorder, Step};
 use super::reply::Reply;
 use crate::access::SiteId;
 use crate::config::AllDown;
-use crate::config::limits::MAX_ADDRESSES;
 use crate::wire::{CLASS_IN, Ede, Full, MAX_NAME_OCTETS, Rcode, Rtype, flags};
 use crate::zones::{Addresses, Candidates, Found, Place, Preference, Role, State, Zone};
 
@@ -42,39 +41,71 @@ pub(super) fn append<R: Recorder>(
     want: Want,
     recorder: &mut R,
 ) -> Result<Rcode, Full> {
-    let zone = owner.found.zone;
     recorder.note(|| zone_step(&owner.found));
-    let is_public = owner.found.role == Role::Public;
-    // The CNAME alone is the same whoever is down.
-    let link_alone = is_public && matches!(want.qtype, Rtype::CNAME | Rtype::ANY);
-    let chosen = match owner.found.place {
-        Place::Served(candidates) if !link_alone => {
-            recorder.note_some(|| down_step(zone, candidates));
-            zone.choose(candidates, want.site, want.qtype)
+    match owner.found.place {
+        Place::Served(candidates) if owner.found.zone.any_down() => {
+            append_while_down(reply, owner, candidates, want, recorder)
         }
-        _ => None,
-    };
-    if chosen.is_some_and(|(addresses, because)| {
-        because == Preference::AllDown && is_withheld(zone, &addresses, want.qtype)
-    }) {
-        return Ok(Rcode::SERVFAIL);
+        Place::Served(candidates) => {
+            append_chosen(reply, owner, want, recorder, |zone| zone.choose(candidates, want.site))
+        }
+        _ => append_chosen(reply, owner, want, recorder, |_| None),
     }
+}
+
+/// The same while something is down, here or in another zone. A path of its own, so that the usual
+/// one carries nothing for it.
+#[cold]
+fn append_while_down<R: Recorder>(
+    reply: &mut Reply<'_>,
+    owner: &Owner<'_>,
+    candidates: Candidates<'_>,
+    want: Want,
+    recorder: &mut R,
+) -> Result<Rcode, Full> {
+    let zone = owner.found.zone;
+    let chosen = zone.choose_up(candidates, want.site, want.qtype);
+    // The CNAME alone is the same whoever is down.
+    let link_alone =
+        owner.found.role == Role::Public && matches!(want.qtype, Rtype::CNAME | Rtype::ANY);
+    let Some((marked, because)) = chosen.filter(|_| !link_alone) else {
+        return append_chosen(reply, owner, want, recorder, |_| None);
+    };
+    recorder.note_some(|| down_step(zone, candidates));
+    marked.with_rest(|rest| {
+        if because == Preference::AllDown && is_withheld(zone, &rest, want.qtype) {
+            return Ok(Rcode::SERVFAIL);
+        }
+        append_chosen(reply, owner, want, recorder, |_| Some((rest, because)))
+    })
+}
+
+/// The chain, and then what `choose` says.
+#[inline]
+fn append_chosen<'a, R: Recorder>(
+    reply: &mut Reply<'_>,
+    owner: &Owner<'a>,
+    want: Want,
+    recorder: &mut R,
+    choose: impl FnOnce(&'a Zone) -> Option<(Addresses<'a>, Preference)>,
+) -> Result<Rcode, Full> {
+    let zone = owner.found.zone;
     let (mut owner_at, mut apex_at) = (owner.at, owner.at + owner.above_apex.len());
-    if is_public {
+    if owner.found.role == Role::Public {
         if owner.above_apex.len() + zone.private.as_wire().len() > MAX_NAME_OCTETS {
             return Ok(Rcode::YXDOMAIN);
         }
         (owner_at, apex_at) = append_cname(reply, owner)?;
-        if link_alone {
+        if matches!(want.qtype, Rtype::CNAME | Rtype::ANY) {
             return Ok(Rcode::NOERROR);
         }
     }
-    if let Some((addresses, because)) = chosen {
+    if let Some((addresses, because)) = choose(zone) {
         recorder.note(|| Step::Endpoint {
             endpoint: zone.endpoint_name(&addresses).to_owned(),
             because,
             wildcard: addresses.is_wildcard,
-            addresses: addresses.iter().filter(|(_, down)| !down).map(|(ip, _)| ip).collect(),
+            addresses: addresses.iter().collect(),
         });
         if append_addresses(reply, owner_at, zone.ttl_seconds, &addresses, want)? {
             return Ok(Rcode::NOERROR);
@@ -202,34 +233,30 @@ fn append_addresses(
     want: Want,
 ) -> Result<bool, Full> {
     let owner = pointer(owner_at)?;
-    let rotation = want.rotation;
-    let Addresses { v4, v6, down_v4, down_v6, .. } = *addresses;
-    let rtype = match want.qtype {
-        Rtype::ANY if addresses.any_up_v4() => Rtype::A,
-        Rtype::ANY => Rtype::AAAA,
-        qtype => qtype,
-    };
-    let count = match rtype {
-        Rtype::A => append_rrset(reply, owner, rtype, ttl, (v4, down_v4), rotation)?,
-        Rtype::AAAA => append_rrset(reply, owner, rtype, ttl, (v6, down_v6), rotation)?,
+    let count = match want.qtype {
+        Rtype::A => append_rrset(reply, owner, Rtype::A, ttl, addresses.v4, want.rotation)?,
+        Rtype::AAAA => append_rrset(reply, owner, Rtype::AAAA, ttl, addresses.v6, want.rotation)?,
+        Rtype::ANY if !addresses.v4.is_empty() => {
+            append_rrset(reply, owner, Rtype::A, ttl, addresses.v4, want.rotation)?
+        }
+        Rtype::ANY => append_rrset(reply, owner, Rtype::AAAA, ttl, addresses.v6, want.rotation)?,
         _ => 0,
     };
     reply.answers += count;
     Ok(count > 0)
 }
 
-fn append_rrset<T: Octets + Copy>(
+fn append_rrset<T: Octets>(
     reply: &mut Reply<'_>,
     owner: [u8; 2],
     rtype: Rtype,
     ttl: u32,
-    (addresses, down): (&[T], u64),
+    addresses: &[T],
     rotation: u32,
 ) -> Result<u16, Full> {
-    if down != 0 {
-        return append_rest(reply, owner, (rtype, ttl), (addresses, down), rotation);
-    }
-    let first = turned(rotation) % addresses.len().max(1);
+    // Spread first: a client that asks A and AAAA in turn sees every second number only.
+    let spread = rotation.wrapping_mul(0x9e37_79b9) >> 16;
+    let first = spread as usize % addresses.len().max(1);
     let (end, begin) = addresses.split_at_checked(first).unwrap_or((addresses, &[]));
     for address in begin.iter().chain(end) {
         address.with_octets(|octets| {
@@ -238,33 +265,6 @@ fn append_rrset<T: Octets + Copy>(
         })?;
     }
     u16::try_from(addresses.len()).map_err(|_| Full)
-}
-
-/// The same without those that are `down`; what is left takes turns. Goes through the same loop: a
-/// second one would make each address of the first dearer, as its calls are not inlined then.
-#[cold]
-fn append_rest<T: Octets + Copy>(
-    reply: &mut Reply<'_>,
-    owner: [u8; 2],
-    (rtype, ttl): (Rtype, u32),
-    (addresses, down): (&[T], u64),
-    rotation: u32,
-) -> Result<u16, Full> {
-    let Some(any) = addresses.first() else { return Ok(0) };
-    let mut rest = [*any; MAX_ADDRESSES];
-    let is_up = |bit: u32| down.checked_shr(bit).unwrap_or(0) & 1 == 0;
-    let up = (0_u32..).zip(addresses).filter(|(bit, _)| is_up(*bit)).map(|(_, one)| one);
-    let mut count = 0;
-    for (place, one) in rest.iter_mut().zip(up) {
-        *place = *one;
-        count += 1;
-    }
-    append_rrset(reply, owner, rtype, ttl, (rest.get(..count).unwrap_or(&[]), 0), rotation)
-}
-
-/// Spread: a client that asks A and AAAA in turn sees every second number only.
-fn turned(rotation: u32) -> usize {
-    (rotation.wrapping_mul(0x9e37_79b9) >> 16) as usize
 }
 
 /// An address as RDATA.

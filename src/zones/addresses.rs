@@ -15,12 +15,16 @@ pub struct Addresses<'a> {
     pub v4: &'a [[u8; 4]],
     /// IPv6, in the file's order.
     pub v6: &'a [[u8; 16]],
-    /// Which of `v4` are down, and stay out of the answer: a bit each, from the lowest.
-    pub down_v4: u64,
-    /// Which of `v6`.
-    pub down_v6: u64,
     /// Whether they are the wildcard's.
     pub is_wildcard: bool,
+}
+
+impl Addresses<'_> {
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = IpAddr> {
+        let v4 = self.v4.iter().copied().map(IpAddr::from);
+        v4.chain(self.v6.iter().copied().map(IpAddr::from))
+    }
 }
 
 /// The sets of one name, in the file's order of endpoints.
@@ -58,8 +62,6 @@ impl<'a> Iterator for Candidates<'a> {
             endpoint: u32::from_ne_bytes(*endpoint) as usize,
             v4,
             v6: v6.as_flattened().as_chunks().0,
-            down_v4: 0,
-            down_v6: 0,
             is_wildcard: self.is_wildcard,
         })
     }

@@ -2,34 +2,27 @@
 
 use std::net::IpAddr;
 
+use super::marked::{Family, Marked};
 use super::pulse::{Pulse, State};
 use super::{Addresses, Candidates, Endpoint, Preference, Zone, Zones};
 use crate::access::SiteId;
 use crate::config::AllDown;
 use crate::wire::Rtype;
 
-/// Which of a set's addresses a question is about.
-#[derive(Clone, Copy)]
-enum Family {
-    V4,
-    V6,
-    /// ANY, and the types that have no addresses.
-    Either,
-}
-
 impl Zone {
+    /// Whether something is down, here or in another zone: [`Self::choose_up`] then knows better.
+    #[inline]
+    pub fn any_down(&self) -> bool {
+        self.pulses.any_down()
+    }
+
     /// Chooses among the endpoints that have a name: one of the client's own site, else one for
-    /// every site, else any other; the file's order within each. Who is down gives way to the next,
-    /// and addresses that are down are marked.
+    /// every site, else any other; the file's order within each.
     pub fn choose<'a>(
         &self,
         candidates: Candidates<'a>,
         site: Option<SiteId>,
-        qtype: Rtype,
     ) -> Option<(Addresses<'a>, Preference)> {
-        if self.pulses.any_down() {
-            return self.choose_up(candidates, site, qtype);
-        }
         let (mut every, mut first) = (None, None);
         for addresses in candidates {
             let sites = self.sites(&addresses);
@@ -48,16 +41,19 @@ impl Zone {
         self.endpoints.get(addresses.endpoint).map_or(&[], |endpoint| &*endpoint.sites)
     }
 
+    /// The same while something is down: who is down gives way to the next, and addresses that are
+    /// down are marked.
+    ///
     /// The first in order that has an address of the family asked which is up, else one that proves
     /// itself. One without that family ends the search as it does when all are up, but never where
     /// one before it has addresses: an answer is not empty because something is down.
     #[cold]
-    fn choose_up<'a>(
+    pub fn choose_up<'a>(
         &self,
         candidates: Candidates<'a>,
         site: Option<SiteId>,
         qtype: Rtype,
-    ) -> Option<(Addresses<'a>, Preference)> {
+    ) -> Option<(Marked<'a>, Preference)> {
         let family = match qtype {
             Rtype::A => Family::V4,
             Rtype::AAAA => Family::V6,
@@ -81,7 +77,8 @@ impl Zone {
             }
         }
         let because = if all_down { Preference::AllDown } else { Preference::FamilyDown };
-        self.ordered(candidates, site).next().map(|(addresses, _)| (addresses, because))
+        let first = self.ordered(candidates, site).next();
+        first.map(|(addresses, _)| (Marked::unmarked(addresses), because))
     }
 
     fn ordered<'a>(
@@ -107,12 +104,11 @@ impl Zone {
     }
 
     /// With those marked that are not even in the state `least`.
-    fn mark<'a>(&self, mut addresses: Addresses<'a>, least: State) -> Addresses<'a> {
-        let Some(endpoint) = self.endpoints.get(addresses.endpoint) else { return addresses };
-        let is_down = |ip: IpAddr| endpoint.state(ip) < least;
-        addresses.down_v4 = marks(addresses.v4.iter().map(|ip| is_down(IpAddr::from(*ip))));
-        addresses.down_v6 = marks(addresses.v6.iter().map(|ip| is_down(IpAddr::from(*ip))));
-        addresses
+    fn mark<'a>(&self, addresses: Addresses<'a>, least: State) -> Marked<'a> {
+        match self.endpoints.get(addresses.endpoint) {
+            Some(endpoint) => Marked::by(addresses, |ip| endpoint.state(ip) < least),
+            None => Marked::unmarked(addresses),
+        }
     }
 
     /// Whether no address of the candidates is up, or proves itself.
@@ -129,9 +125,8 @@ impl Zone {
     ) -> impl Iterator<Item = (&'a str, &'a Pulse)> {
         candidates.flat_map(move |addresses| {
             let endpoint = self.endpoints.get(addresses.endpoint);
-            let v4 = addresses.v4.iter().map(|ip| IpAddr::from(*ip));
-            let ips = v4.chain(addresses.v6.iter().map(|ip| IpAddr::from(*ip)));
-            ips.filter_map(move |ip| {
+            let ips: Vec<IpAddr> = addresses.iter().collect();
+            ips.into_iter().filter_map(move |ip| {
                 let endpoint = endpoint?;
                 let pulse = endpoint.pulse(ip).filter(|pulse| pulse.state() != State::Up)?;
                 Some((&*endpoint.name, pulse))
@@ -149,49 +144,6 @@ impl Endpoint {
     /// What nobody probes is up.
     fn state(&self, ip: IpAddr) -> State {
         self.pulse(ip).map_or(State::Up, Pulse::state)
-    }
-}
-
-/// A bit for each that is true; a list has 64 entries at most.
-fn marks(all: impl Iterator<Item = bool>) -> u64 {
-    let bits = (0_u32..).zip(all).filter(|(_, marked)| *marked);
-    bits.fold(0, |marks, (bit, _)| marks | 1_u64.checked_shl(bit).unwrap_or(0))
-}
-
-impl Addresses<'_> {
-    fn has(&self, family: Family) -> bool {
-        match family {
-            Family::V4 => !self.v4.is_empty(),
-            Family::V6 => !self.v6.is_empty(),
-            Family::Either => !self.v4.is_empty() || !self.v6.is_empty(),
-        }
-    }
-
-    fn any_up(&self, family: Family) -> bool {
-        let v4 = (self.down_v4.count_ones() as usize) < self.v4.len();
-        let v6 = (self.down_v6.count_ones() as usize) < self.v6.len();
-        match family {
-            Family::V4 => v4,
-            Family::V6 => v6,
-            Family::Either => v4 || v6,
-        }
-    }
-
-    /// Whether there is an IPv4 address that may stand in the answer.
-    pub fn any_up_v4(&self) -> bool {
-        self.any_up(Family::V4)
-    }
-
-    /// All of them, and which are left out of the answer.
-    pub fn iter(&self) -> impl Iterator<Item = (IpAddr, bool)> {
-        let bit = |marks: u64, at: usize| match u32::try_from(at) {
-            Ok(at) => marks.checked_shr(at).unwrap_or(0) & 1 == 1,
-            Err(_) => false,
-        };
-        let v4 = self.v4.iter().enumerate();
-        let v6 = self.v6.iter().enumerate();
-        v4.map(move |(at, ip)| (IpAddr::from(*ip), bit(self.down_v4, at)))
-            .chain(v6.map(move |(at, ip)| (IpAddr::from(*ip), bit(self.down_v6, at))))
     }
 }
 
@@ -287,12 +239,19 @@ mod tests {
             let Found { zone, place: Place::Served(candidates), .. } = self.found() else {
                 return "away".to_owned();
             };
-            let chosen = zone.choose(candidates, site.map(SiteId), qtype);
-            let (addresses, because) = chosen.expect("an endpoint");
+            let site = site.map(SiteId);
+            let chosen = if zone.any_down() {
+                zone.choose_up(candidates, site, qtype)
+            } else {
+                zone.choose(candidates, site).map(|(all, why)| (Marked::unmarked(all), why))
+            };
+            let (marked, because) = chosen.expect("an endpoint");
             let of_type = |ip: &IpAddr| if qtype == Rtype::A { ip.is_ipv4() } else { ip.is_ipv6() };
-            let up = addresses.iter().filter(|(ip, down)| !down && of_type(ip));
-            let up: Vec<_> = up.map(|(ip, _)| ip.to_string()).collect();
-            format!("{} {because:?} {}", zone.endpoint_name(&addresses), up.join(" "))
+            marked.with_rest(|rest| {
+                let up = rest.iter().filter(of_type);
+                let up: Vec<_> = up.map(|ip| ip.to_string()).collect();
+                format!("{} {because:?} {}", zone.endpoint_name(&rest), up.join(" "))
+            })
         }
     }
 

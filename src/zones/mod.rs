@@ -10,6 +10,7 @@
 mod addresses;
 mod build;
 mod choice;
+mod marked;
 mod pulse;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ pub use crate::config::Unlisted;
 use crate::wire::{Name, NameMap, QName};
 pub use addresses::{Addresses, Candidates};
 pub use choice::Holder;
+pub use marked::Marked;
 pub use pulse::{Change, Fault, Pulse, PulseReport, Pulses, State};
 
 /// All private-link zones.

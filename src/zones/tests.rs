@@ -1,7 +1,6 @@
 use super::*;
 use crate::config::testing::{defender, endpoint};
 use crate::config::{self, PrivateLink};
-use crate::wire::Rtype;
 
 const P: &str = "cloud.defender.microsoft.com";
 const Q: &str = "privatelink.cloud.defender.microsoft.com";
@@ -74,8 +73,7 @@ fn the_clients_own_site_comes_first_then_every_site_then_the_file_order() {
     let choose = |name: &str, site: Option<usize>| {
         let found = zones.find(&qname(&format!("{name}.{P}"))).expect("a zone");
         let Place::Served(sets) = found.place else { panic!("not served") };
-        let (addresses, why) =
-            found.zone.choose(sets, site.map(SiteId), Rtype::A).expect("an endpoint");
+        let (addresses, why) = found.zone.choose(sets, site.map(SiteId)).expect("an endpoint");
         (found.zone.endpoint_name(&addresses).to_owned(), why)
     };
     assert_eq!(choose("api", Some(0)), ("paris".to_owned(), Preference::OwnSite));
