@@ -112,6 +112,8 @@ impl Zone {
     }
 
     /// Whether no address of the candidates is up, or proves itself.
+    #[cold]
+    #[inline(never)]
     pub(super) fn is_all_down(&self, mut candidates: Candidates<'_>) -> bool {
         self.pulses.any_down()
             && candidates

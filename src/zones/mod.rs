@@ -182,6 +182,7 @@ impl Zones {
 
     /// The pair that has the name of the first `labels` labels; none where all agree what it gets.
     #[cold]
+    #[inline(never)]
     fn owner(&self, shared: NonZeroU32, qname: &QName, labels: usize) -> Option<usize> {
         let owners = self.shared.get(shared.get() as usize - 1)?;
         owners.relative(qname, labels).map(|owner| owner.zone)
@@ -229,6 +230,7 @@ impl Zone {
     }
 
     /// What the name of the first `labels` labels is below P or Q.
+    #[inline]
     fn place(&self, role: Role, qname: &QName, labels: usize) -> Place<'_> {
         let exists = |node: &&Node| match role {
             Role::Public => node.public,
@@ -246,6 +248,7 @@ impl Zone {
         }
     }
 
+    #[inline]
     fn served<'a>(&self, candidates: Candidates<'a>) -> Place<'a> {
         if self.all_down == AllDown::Public && self.is_all_down(candidates) {
             Place::Away(candidates)
