@@ -1,7 +1,11 @@
 //! One probe of one address.
 
+use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use rustls::ClientConfig;
@@ -25,8 +29,7 @@ pub(super) struct Dial;
 
 impl Attempt for Dial {
     async fn attempt(&self, target: &Target) -> Result<(), Fault> {
-        let stream =
-            TcpStream::connect(target.socket()).await.map_err(|error| unreached(&error))?;
+        let stream = connect(target.socket()).await?;
         // Closed with a reset: a connection a second to thousands of addresses would leave as many
         // behind for a minute each (TIME-WAIT). Where it cannot be had, they are left.
         let _kept = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
@@ -37,13 +40,26 @@ impl Attempt for Dial {
     }
 }
 
+async fn connect(address: SocketAddr) -> Result<TcpStream, Fault> {
+    let mut connecting = pin!(TcpStream::connect(address));
+    // What comes at once is said by this host; anybody else is heard through the reactor.
+    let at_once = poll_fn(|context| Poll::Ready(connecting.as_mut().poll(context))).await;
+    let (connected, was_sent) = match at_once {
+        Poll::Ready(connected) => (connected, false),
+        Poll::Pending => (connecting.await, true),
+    };
+    connected.map_err(|error| unreached(&error, was_sent))
+}
+
 /// Why there is no connection. What this host says without having asked anybody is no word about the
 /// address: no route (that of a family that this host does not have, or of a link that is down), no
-/// socket left, a firewall of its own.
-pub(super) fn unreached(error: &io::Error) -> Fault {
+/// socket left, a firewall of its own. A gateway without a route says the same, but only when
+/// something `was_sent`.
+pub(super) fn unreached(error: &io::Error, was_sent: bool) -> Fault {
     match error.kind() {
         io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => Fault::Refused,
         io::ErrorKind::HostUnreachable => Fault::Unreachable,
+        io::ErrorKind::NetworkUnreachable if was_sent => Fault::Unreachable,
         io::ErrorKind::TimedOut => Fault::Timeout,
         _ => Fault::Ours(error.to_string()),
     }

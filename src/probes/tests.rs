@@ -346,7 +346,7 @@ async fn a_connection_is_enough_for_tcp_and_a_closed_port_is_refused() {
 #[test]
 fn what_this_host_says_by_itself_is_no_word_about_the_address() {
     use std::io::{Error, ErrorKind};
-    let fault = |kind: ErrorKind| unreached(&Error::from(kind));
+    let fault = |kind: ErrorKind| unreached(&Error::from(kind), false);
     assert_eq!(fault(ErrorKind::ConnectionRefused), Fault::Refused);
     assert_eq!(fault(ErrorKind::HostUnreachable), Fault::Unreachable);
     assert_eq!(fault(ErrorKind::TimedOut), Fault::Timeout);
@@ -360,6 +360,10 @@ fn what_this_host_says_by_itself_is_no_word_about_the_address() {
     ] {
         assert!(matches!(fault(ours), Fault::Ours(_)), "{ours:?}");
     }
+    // A gateway without a route has been asked.
+    let told = |kind: ErrorKind| unreached(&Error::from(kind), true);
+    assert_eq!(told(ErrorKind::NetworkUnreachable), Fault::Unreachable);
+    assert!(matches!(told(ErrorKind::OutOfMemory), Fault::Ours(_)));
     // EMFILE: no file is left.
-    assert!(matches!(unreached(&Error::from_raw_os_error(24)), Fault::Ours(_)));
+    assert!(matches!(unreached(&Error::from_raw_os_error(24), false), Fault::Ours(_)));
 }

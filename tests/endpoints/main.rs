@@ -146,6 +146,24 @@ fn a_host_without_a_route_judges_nobody() {
     });
 }
 
+/// The kernel gives the same error for both, with another meaning.
+#[test]
+fn a_gateway_without_a_route_speaks_of_the_endpoint() {
+    space::within("gateway", |space| {
+        let (_hub, _spare) = (listen(HUB), listen(SPARE));
+        space.send_through_a_lost_gateway();
+        let daemon = hub_and_spare(space);
+        let load = Load::start(NAME);
+        until_clients_get(&load, HUB, &daemon);
+        space.take_away(HUB);
+        let took = until_clients_get(&load, SPARE, &daemon);
+        assert!(took <= MOVED_WITHIN, "{took:?}\n{}", daemon.log());
+        // Gateways do not say it to everybody every time.
+        daemon.wait_for_log(&format!("{HUB} is down (tcp:{PORT}: "));
+        load.stop_and_find_no_fault();
+    });
+}
+
 #[test]
 fn flapping_does_not_flap_the_answers() {
     space::within("flapping", |space| {

@@ -94,6 +94,30 @@ impl Space {
         ip("link set void down");
     }
 
+    /// What is sent to addresses that are not this host's goes to a gateway from now on, which has
+    /// no route there and says so.
+    pub(crate) fn send_through_a_lost_gateway(&self) {
+        let own = fs::read_link("/proc/self/ns/net").expect("a namespace");
+        // Ends with the test's own namespace of processes.
+        let gateway = Command::new("unshare").args(["--net", "sleep", "infinity"]).spawn();
+        let gateway = gateway.expect("unshare runs").id();
+        let its = || fs::read_link(format!("/proc/{gateway}/ns/net")).expect("a namespace");
+        while its() == own {
+            std::thread::yield_now();
+        }
+        ip("link add near type veth peer name far");
+        ip(&format!("link set far netns {gateway}"));
+        ip("addr add 10.99.8.1/24 dev near");
+        ip("link set near up");
+        let script = "ip addr add 10.99.8.2/24 dev far && ip link set far up && \
+                      echo 1 > /proc/sys/net/ipv4/ip_forward";
+        let entered = Command::new("nsenter")
+            .args(["--net", "--target", &gateway.to_string(), "sh", "-c", script])
+            .status();
+        assert!(entered.expect("nsenter runs").success());
+        ip("route replace 10.99.9.0/24 via 10.99.8.2");
+    }
+
     /// Of the test's own.
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
