@@ -164,21 +164,31 @@ fn listed(endpoint: &EndpointSpec) -> impl Iterator<Item = IpAddr> {
     names.flat_map(|entry| endpoint.names.addresses(entry)).map(|at| at.value)
 }
 
+/// An address, its probe, and where the name of its certificate comes from, if it needs one: an
+/// entry, its pair, its endpoint.
+type Counted<'s> = (IpAddr, &'s Probe, Option<[usize; 3]>);
+
 /// Counts each address once for each probe that is written, as they are made then.
 fn too_many(links: &[PrivateLinkSpec], all: &[Option<Zones>], findings: &mut Findings<'_>) {
     let most = limits::MAX_PROBE_TARGETS;
-    let mut targets: HashSet<(IpAddr, &Probe, Option<(usize, usize)>)> = HashSet::new();
+    let mut targets: HashSet<Counted<'_>> = HashSet::new();
     let top = Path::Root.key("private-link");
     for (index, (link, zones)) in links.iter().zip(all).enumerate() {
-        let pairs = zones.as_ref().map_or(1, |zones| zones.pairs.len());
-        for endpoint in &link.endpoints {
+        for (number, endpoint) in link.endpoints.iter().enumerate() {
             let Some(At { value: Some(probe), span }) = endpoint.probe.good() else { continue };
-            // Names differ from zone to zone.
-            let by_name = matches!(probe, Probe::Tls { name: None, .. });
-            for pair in 0..if by_name { pairs } else { 1 } {
-                let zone = by_name.then_some((index, pair));
-                let addresses = endpoint.addresses.items.iter().map(|at| at.value);
-                targets.extend(addresses.chain(listed(endpoint)).map(|ip| (ip, probe, zone)));
+            // Names differ from zone to zone, and from endpoint to endpoint.
+            let zones = zones.as_ref().filter(|_| matches!(probe, Probe::Tls { name: None, .. }));
+            let in_pair = |pair| zones.map(|_| [index, pair, number]);
+            for pair in 0..zones.map_or(1, |zones| zones.pairs.len()) {
+                let wildcard = endpoint.addresses.items.iter().map(|at| at.value);
+                targets.extend(wildcard.map(|ip| (ip, probe, in_pair(pair))));
+                for entry in &endpoint.names.entries {
+                    let has = |zones| super::names::relative(&entry.name, zones, pair).is_some();
+                    if zones.is_none_or(has) {
+                        let listed = endpoint.names.addresses(entry).iter().map(|at| at.value);
+                        targets.extend(listed.map(|ip| (ip, probe, in_pair(pair))));
+                    }
+                }
             }
             if targets.len() > most {
                 let problem = format!(

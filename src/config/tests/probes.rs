@@ -209,6 +209,29 @@ fn so_many_addresses_are_probed_and_no_more() {
     let [error] = report.diagnostics.as_slice() else { panic!("{:?}", report.diagnostics) };
     assert!(error.is_error() && error.key == KEY, "{error}");
     assert!(error.message.starts_with("more than 4096 addresses to probe"), "{error}");
+    // A name is probed in its own zone, not in all of the entry.
+    let of_several = |count: usize| {
+        let names = (0..count)
+            .map(|n| format!("names.'n{n}.monitor.azure.com' = ['10.2.{}.{}']", n / 256, n % 256));
+        let names: Vec<_> = names.collect();
+        let link = "[[private-link]]\nservice = 'monitor'\n[[private-link.endpoint]]\nname = 'hub'";
+        rest(&format!("{link}\n{}\nprobe = 'tls:443'", names.join("\n")), &[]).text
+    };
+    assert_eq!(read(&of_several(MAX_PROBE_TARGETS)).diagnostics, []);
+    assert_eq!(read(&of_several(MAX_PROBE_TARGETS + 1)).diagnostics.len(), 1);
+    // One address under many names is probed for each.
+    let of_one = |count: usize| {
+        let endpoint = |n| {
+            format!(
+                "[[private-link.endpoint]]\nname = 'e{n}'\nnames.n{n} = ['10.1.0.5']\n\
+                 probe = 'tls:443'\n"
+            )
+        };
+        let endpoints: String = (0..count).map(endpoint).collect();
+        rest(&format!("[[private-link]]\nservice = 'storage-blob'\n{endpoints}"), &[]).text
+    };
+    assert_eq!(read(&of_one(MAX_PROBE_TARGETS)).diagnostics, []);
+    assert_eq!(read(&of_one(MAX_PROBE_TARGETS + 1)).diagnostics.len(), 1);
 }
 
 #[test]
