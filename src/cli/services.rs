@@ -229,6 +229,29 @@ mod tests {
         }
     }
 
+    /// Zones that several share, and zones inside others, with an entry for each.
+    #[test]
+    fn all_services_of_a_cloud_fit_into_one_file() {
+        for cloud in Cloud::ALL {
+            let here = all().into_iter().filter(|service| service.cloud == cloud);
+            let entries = here.enumerate().map(|(number, service)| {
+                let own = format!("contoso{number}");
+                let text = snippet(service).replace("contoso", &own);
+                let [service, rest @ ..] = &*text.splitn(3, '\n').collect::<Vec<_>>() else {
+                    panic!("three lines: {text}");
+                };
+                format!("{service}\nunlisted = \"forward\"\n{}", rest.join("\n"))
+            });
+            let text = format!(
+                "[listen]\ndns = [\"127.0.0.1:53\"]\n[[forward]]\nzones = [\".\"]\n\
+                 upstreams = [\"10.0.0.4\"]\n{}",
+                entries.collect::<String>()
+            );
+            let text = text.replace("addresses = [\"10.1.0.4\"]\n", "");
+            assert_eq!(config::read(&text).diagnostics, [], "{cloud}");
+        }
+    }
+
     #[test]
     fn all_words_must_match_somewhere() {
         let names = |words: &[&str]| -> Vec<&str> {
