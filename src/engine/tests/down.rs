@@ -1,6 +1,6 @@
 //! Endpoints whose addresses are down: what is answered then.
 
-use super::kept::{keep, wire};
+use super::kept::{answered, keep, wire};
 use super::*;
 use crate::config::testing::forward_all;
 use crate::config::{AllDown, Endpoint, PrivateLink, Probe};
@@ -134,6 +134,24 @@ fn a_kept_chain_ends_in_the_public_address_only_as_long_as_all_is_down() {
     let ours = ask(&snapshot, "shop.example", Rtype::A);
     assert!(ours.ends_with(&format!("x.{Q}. 60 A 10.1.0.6")), "{ours}");
     assert!(!ours.contains("203.0.113.7"), "{ours}");
+}
+
+/// The way to us alone, kept while the name was ours, is no answer while it is the upstream's.
+#[test]
+fn a_kept_way_to_us_holds_only_while_an_address_is_up() {
+    let snapshot = hub(AllDown::Public);
+    let way = [("shop.example", 60, Rtype::CNAME, wire(&format!("x.{P}")))];
+    let (question, answer) = answered("shop.example", Rtype::A, 0, &way);
+    snapshot.cache.insert(&question, &answer, true, Instant::now()).expect("kept");
+    let shop = query("shop.example", 1, 1_232, 0);
+    let verdict = || decided(&snapshot, &asked("10.0.0.1"), &shop).0;
+    for _ in 0..2 {
+        let ours = ask(&snapshot, "shop.example", Rtype::A);
+        assert!(ours.contains(&format!("x.{P}. 60 CNAME x.{Q}.; x.{Q}. 60 A 10.1.0.")), "{ours}");
+        set(&snapshot, false, &ALL);
+        assert_eq!(verdict(), Verdict::Forward);
+        set(&snapshot, true, &ALL);
+    }
 }
 
 #[test]

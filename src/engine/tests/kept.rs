@@ -11,6 +11,17 @@ pub(super) fn keep(
     answers: &[(&str, u32, Rtype, Vec<u8>)],
     age: Duration,
 ) {
+    let (question, answer) = answered(name, qtype, bits, answers);
+    snapshot.cache.insert(&question, &answer, false, Instant::now() - age).expect("kept");
+}
+
+/// A question, and what an upstream says to it.
+pub(super) fn answered(
+    name: &str,
+    qtype: Rtype,
+    bits: u16,
+    answers: &[(&str, u32, Rtype, Vec<u8>)],
+) -> (Question, Answer) {
     let question = Question::plain(name.parse().expect("a name"), qtype);
     let question = Question { dnssec_ok: false, ..question };
     let mut out = Vec::new();
@@ -25,8 +36,7 @@ pub(super) fn keep(
     }
     writer.set_counts([1, u16::try_from(answers.len()).expect("few"), 0, 0]);
     let answer = Answer::parse(&out, &question).expect("a reply");
-    let stored = Instant::now() - age;
-    snapshot.cache.insert(&question, &answer, false, stored).expect("kept");
+    (question, answer)
 }
 
 pub(super) fn wire(name: &str) -> Vec<u8> {
