@@ -132,6 +132,7 @@ impl Plan {
                 name: sample.name.to_string(),
                 outcome: answers.of(ticket),
                 expected,
+                standby: sample.standby.clone(),
             }),
             Ours::Refused => None,
         }
@@ -204,6 +205,7 @@ impl Plan {
                 name: sample.name.clone(),
                 private_name: sample.private_name.clone(),
                 ours: sample.ours(ground.snapshot, client_of(*via))?,
+                standby: sample.standby.clone(),
                 a,
                 unchecked,
                 aaaa,

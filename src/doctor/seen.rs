@@ -158,6 +158,11 @@ impl Seen {
         !self.addresses.is_empty() && self.addresses.iter().all(is_own)
     }
 
+    /// Whether there is an address, and all of them are among these.
+    pub(super) fn is_among(&self, addresses: &[IpAddr]) -> bool {
+        !self.addresses.is_empty() && self.addresses.iter().all(|ip| addresses.contains(ip))
+    }
+
     /// Whether the chain passes through `zone`.
     pub(super) fn passes(&self, zone: &Name) -> bool {
         self.chain.iter().any(|name| name.is_within(zone))

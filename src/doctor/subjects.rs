@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::asking::Way;
 use super::remedies::Pair;
 use super::via::Ours;
-use crate::config::{Config, Dnssec, PrivateLink, Scheme, Unlisted, UpstreamHost};
+use crate::config::{Config, Dnssec, Endpoint, PrivateLink, Scheme, Unlisted, UpstreamHost};
 use crate::engine::{Ask, Conclusion, Snapshot};
 use crate::forward::{Rule, Rules};
 use crate::upstream::Upstream;
@@ -124,6 +124,9 @@ pub(super) struct Sample {
     pub(super) private_name: Name,
     /// Whether names of the zone that no endpoint lists are forwarded.
     pub(super) forwards_unlisted: bool,
+    /// All addresses that the file has for the name, where some are probed: while one is down,
+    /// others of them are the answer. Empty: the answer never moves.
+    pub(super) standby: Vec<IpAddr>,
 }
 
 /// One name of each pair of zones, in the file's order, the first [`MAX_ZONES`].
@@ -154,6 +157,7 @@ impl Sample {
             private_name: relative.under(&link.private_zone).ok()?,
             pair: Pair { public: link.public_zone.clone(), private: link.private_zone.clone() },
             forwards_unlisted: link.unlisted == Unlisted::Forward,
+            standby: standby(link, &relative),
         })
     }
 
@@ -182,6 +186,17 @@ impl Sample {
     }
 }
 
+fn standby(link: &PrivateLink, relative: &Name) -> Vec<IpAddr> {
+    if link.endpoints.iter().all(|endpoint| endpoint.probe.is_none()) {
+        return Vec::new();
+    }
+    let of = |endpoint: &Endpoint| {
+        let listed = endpoint.names.iter().find(|(name, _)| *name == relative);
+        listed.map_or_else(|| endpoint.addresses.clone(), |(_, addresses)| addresses.to_vec())
+    };
+    link.endpoints.iter().flat_map(of).collect()
+}
+
 /// The address under which a listening address can be asked from this host.
 pub(super) fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
@@ -207,6 +222,18 @@ mod tests {
         assert_eq!(Sample::of(&wildcard).unwrap().name, listed.name);
         let neither = PrivateLink { unlisted: Unlisted::Forward, ..wildcard };
         assert!(Sample::of(&neither).is_none());
+    }
+
+    #[test]
+    fn only_where_something_is_probed_others_take_over() {
+        let mut link = defender(vec![
+            endpoint("hub", &[], &[], &[("api", &["10.1.0.5"])]),
+            endpoint("spare", &[], &["10.2.0.5"], &[]),
+        ]);
+        assert!(Sample::of(&link).unwrap().standby.is_empty());
+        link.endpoints[0].probe = Some(crate::config::Probe::Tcp { port: 443 });
+        let all = ["10.1.0.5", "10.2.0.5"].map(|ip| ip.parse::<IpAddr>().unwrap());
+        assert_eq!(Sample::of(&link).unwrap().standby, all);
     }
 
     #[test]

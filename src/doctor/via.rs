@@ -18,6 +18,8 @@ pub(super) struct Sight {
     /// What it is called in the private zone.
     pub(super) private_name: Name,
     pub(super) ours: Ours,
+    /// What we may answer in place of it while an endpoint is down.
+    pub(super) standby: Vec<IpAddr>,
     /// A of the public name; the same with CD; AAAA of it; A of the private name.
     pub(super) a: Outcome,
     pub(super) unchecked: Outcome,
@@ -151,6 +153,9 @@ impl Sight {
                     .advise_all(forward_both(&self.pair, self.us)),
             );
         }
+        if seen.is_among(&self.standby) {
+            return Some(self.standby(seen, expected));
+        }
         let found = format!(
             "{seen}, where we answer {}: it asks somebody else, keeps an old answer, or we take it \
              for a client of another site",
@@ -166,6 +171,17 @@ impl Sight {
                 .advise("empty its cache, and look again")
                 .advise_all(forward_both(&self.pair, self.us)),
         )
+    }
+
+    fn standby(&self, seen: &Seen, expected: &[IpAddr]) -> Finding {
+        let found = format!(
+            "{seen}, where we answer {} while all is up: probes have found an endpoint down, or we \
+             take it for a client of another site",
+            list(expected)
+        );
+        let (name, ip) = (&self.name, self.via.ip());
+        Finding::warning("via-standby", self.about(), found)
+            .advise(format!("see which: privatelinkd explain {name} --client {ip} --live"))
     }
 
     fn public(&self, seen: &Seen, expected: &[IpAddr]) -> Finding {

@@ -112,7 +112,8 @@ impl Port {
     pub(super) fn is_ours(&self, answer: Option<&Answered>) -> bool {
         let State::Taken(holders) = &self.state else { return false };
         let is_us = |holder: &Holder| holder.program.as_ref().is_some_and(|p| p.name == OURSELVES);
-        holders.iter().any(is_us) || answer.is_some_and(Answered::is_right)
+        let is_known = |answer: &Answered| answer.is_right() || answer.is_standby();
+        holders.iter().any(is_us) || answer.is_some_and(is_known)
     }
 
     /// What that means; `answer` is what was said there to a private name.
@@ -153,8 +154,20 @@ impl Port {
         let who = holders.iter().find_map(|holder| holder.program.as_ref());
         let who = who.map_or_else(String::new, |program| format!(" (process {})", program.id));
         match answer {
+            Some(answer) if !answer.is_right() && answer.is_standby() => {
+                let Answered { name, outcome, expected, .. } = answer;
+                let found = format!(
+                    "privatelinkd is there{who}, and says {} of {name}, where this file says {} \
+                     while all is up: its probes have found an endpoint down",
+                    in_words(outcome),
+                    list(expected)
+                );
+                Finding::warning("endpoint-down", about, found)
+                    .advise(format!("see which: privatelinkd explain {name} --live"))
+                    .advise("journalctl -u privatelinkd says since when, and why")
+            }
             Some(answer) if !answer.is_right() => {
-                let Answered { name, outcome, expected } = answer;
+                let Answered { name, outcome, expected, .. } = answer;
                 let found = format!(
                     "privatelinkd is there{who}, and says {} of {name}, where this file says {}",
                     in_words(outcome),
@@ -253,9 +266,15 @@ pub(super) struct Answered {
     pub(super) name: String,
     pub(super) outcome: Outcome,
     pub(super) expected: Vec<IpAddr>,
+    /// What may take its place while an endpoint is down.
+    pub(super) standby: Vec<IpAddr>,
 }
 
 impl Answered {
+    fn is_standby(&self) -> bool {
+        self.outcome.as_ref().is_ok_and(|seen| seen.is_among(&self.standby))
+    }
+
     fn is_right(&self) -> bool {
         self.outcome.as_ref().is_ok_and(|seen| seen.addresses == self.expected)
     }

@@ -28,7 +28,8 @@ fn told(port: &Port) -> (Severity, String, String) {
 
 fn answered(outcome: Outcome) -> Answered {
     let name = "api.cloud.defender.microsoft.com".to_owned();
-    Answered { name, outcome, expected: vec!["10.1.0.5".parse().unwrap()] }
+    let expected = vec!["10.1.0.5".parse().unwrap()];
+    Answered { name, outcome, expected, standby: Vec::new() }
 }
 
 fn address(text: &str) -> Outcome {
@@ -102,4 +103,23 @@ fn sockets_of_this_process_are_found_in_the_way() {
     let finding = nobodys.finding(None);
     // Without the right to bind port 53, that is what the kernel says first.
     assert!(["port-impossible", "port-denied"].contains(&finding.check), "{finding:?}");
+}
+
+#[test]
+fn an_answer_that_probes_have_moved_is_of_this_file_all_the_same() {
+    let standby = ["10.1.0.5", "10.2.0.5"].map(|ip| ip.parse().unwrap()).to_vec();
+    let moved = |ip| Answered { standby: standby.clone(), ..answered(address(ip)) };
+    for holder in [OURSELVES, ""] {
+        let port = taken(&[holder_on_all(holder)]);
+        let finding = port.finding(Some(&moved("10.2.0.5")));
+        assert_eq!((finding.severity, finding.check), (Severity::Warning, "endpoint-down"));
+        assert!(finding.advice[0].contains("--live"), "{:?}", finding.advice);
+        assert!(port.is_ours(Some(&moved("10.2.0.5"))));
+        assert_eq!(port.finding(Some(&moved("10.1.0.5"))).severity, Severity::Fine);
+        assert_eq!(port.finding(Some(&moved("10.3.0.5"))).severity, Severity::Problem);
+    }
+}
+
+fn holder_on_all(program: &str) -> Holder {
+    holder("0.0.0.0:53", program, None)
 }

@@ -28,6 +28,7 @@ fn good() -> Sight {
         name: "api.cloud.defender.microsoft.com".parse().unwrap(),
         private_name: HOP.parse().unwrap(),
         ours: Ours::Addresses(vec![PRIVATE.parse().unwrap()], Vec::new()),
+        standby: Vec::new(),
         a: seen(&[PRIVATE]),
         unchecked: seen(&[PRIVATE]),
         aaaa: seen(&[]),
@@ -131,4 +132,16 @@ fn aaaa_neither_leaks_nor_denies() {
     for rcode in [Rcode::NXDOMAIN, Rcode::SERVFAIL] {
         assert_eq!(one(&Sight { aaaa: says(rcode), ..good() }).check, "via-aaaa");
     }
+}
+
+#[test]
+fn an_address_that_takes_over_is_no_foreign_one() {
+    let other = "10.2.0.5";
+    let standby = [PRIVATE, other].map(|ip| ip.parse().unwrap()).to_vec();
+    let moved = Sight { a: seen(&[other]), private: seen(&[other]), standby, ..good() };
+    let finding = one(&moved);
+    assert_eq!((finding.severity, finding.check), (Severity::Warning, "via-standby"));
+    assert!(finding.advice[0].contains("--client 10.0.0.1 --live"), "{:?}", finding.advice);
+    // Without probes no address takes over.
+    assert_eq!(told(&Sight { standby: Vec::new(), ..moved }).0, "via-differs");
 }
