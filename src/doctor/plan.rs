@@ -188,7 +188,7 @@ impl Plan {
                 signed::steps(&sample.pair.public).iter().map(outcome).collect();
             Some(signed::Way { pair: sample.pair.clone(), steps: steps? })
         });
-        ways.map(|way| way.finding()).collect()
+        signed::findings(&ways.collect::<Vec<_>>())
     }
 
     pub(super) fn vias(
