@@ -29,13 +29,17 @@ impl Pair {
 pub(super) fn forward_both(pair: &Pair, us: SocketAddr) -> Vec<String> {
     let both = [&pair.public, &pair.private];
     let mut lines = vec![format!("forward both zones, and only to {us}, without any fallback:")];
-    lines.extend(both.map(|zone| {
-        format!(
-            "Windows: Add-DnsServerConditionalForwarderZone -Name {zone} -MasterServers {} \
-             -ForwarderTimeout 2",
-            us.ip()
-        )
-    }));
+    if us.port() == PORT {
+        lines.extend(both.map(|zone| {
+            format!(
+                "Windows: Add-DnsServerConditionalForwarderZone -Name {zone} -MasterServers {} \
+                 -ForwarderTimeout 2",
+                us.ip()
+            )
+        }));
+    } else {
+        lines.push(format!("Windows: listen on port {PORT}, it forwards to no other"));
+    }
     lines.extend(both.map(|zone| {
         let port = if us.port() == PORT { String::new() } else { format!(" port {}", us.port()) };
         format!(
@@ -108,9 +112,12 @@ mod tests {
         let standard = lines("10.0.0.9:53");
         assert!(standard.contains("forwarders { 10.0.0.9; }"), "{standard}");
         assert!(standard.contains("server=/cloud.defender.microsoft.com/10.0.0.9\n"), "{standard}");
+        assert!(standard.contains("-MasterServers 10.0.0.9 "), "{standard}");
         let other = lines("10.0.0.9:5300");
         assert!(other.contains("forwarders { 10.0.0.9 port 5300; }"), "{other}");
         assert!(other.contains("/10.0.0.9#5300"), "{other}");
+        // Windows would ask port 53, whatever stands there.
+        assert!(!other.contains("-MasterServers") && other.contains("on port 53"), "{other}");
         assert!(other.contains("forward-addr: 10.0.0.9@5300"), "{other}");
     }
 
