@@ -12,15 +12,25 @@ use super::names::{Names, is_public};
 /// Addresses of one family that one object gives to a name.
 type Statements<'s> = BTreeMap<(Origin, &'s Source), BTreeSet<IpAddr>>;
 
-/// The endpoint's records, sorted. A name that places disagree about is left out.
-pub(super) fn agree(assembly: &Assembly, names: &Names, log: &mut Log) -> Vec<Record> {
+/// The endpoint's records, sorted. A name that places disagree about is left out, and `doubtful`.
+pub(super) fn agree(
+    assembly: &Assembly,
+    names: &Names,
+    doubtful: &mut Vec<String>,
+    log: &mut Log,
+) -> Vec<Record> {
     let mut by_name: BTreeMap<String, Vec<&Said>> = BTreeMap::new();
     for said in &assembly.said {
         let key = names.key(&said.record.fqdn, assembly.hints());
         by_name.entry(key).or_default().push(said);
     }
-    let mut records: Vec<Record> =
-        by_name.values().filter_map(|said| one_record(said, log)).collect();
+    let mut records = Vec::new();
+    for said in by_name.values() {
+        match one_record(said, log) {
+            Some(record) => records.push(record),
+            None => doubtful.extend(said.first().map(|said| said.record.fqdn.clone())),
+        }
+    }
     records.sort_by(|a, b| a.fqdn.cmp(&b.fqdn));
     records
 }

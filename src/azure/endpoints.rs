@@ -25,6 +25,7 @@ pub(super) fn endpoint(node: &Node<'_>, facts: &mut Facts, log: &mut Log) {
         interfaces: Vec::new(),
         addresses: Vec::new(),
         said: Vec::new(),
+        lists_nothing: false,
         unfit: unfinished(node, log),
         state_known: false,
         source: node.source().clone(),
@@ -34,7 +35,9 @@ pub(super) fn endpoint(node: &Node<'_>, facts: &mut Facts, log: &mut Log) {
             service_connection(&connection, &mut fact, log);
         }
     }
-    for config in node.list("customDnsConfigs", log) {
+    let configs = node.list("customDnsConfigs", log);
+    fact.lists_nothing = configs.is_empty();
+    for config in configs {
         fact.said.extend(listing(&config, &Listing::OWN, log));
     }
     fact.said = said_by(fact.said, node.source());

@@ -79,6 +79,8 @@ pub(super) struct EndpointFact {
     /// Addresses it has, whatever their names.
     pub(super) addresses: Vec<IpAddr>,
     pub(super) said: Vec<Said>,
+    /// Its own list of names is empty or not there; not merely unusable.
+    pub(super) lists_nothing: bool,
     /// Why it must not be used.
     pub(super) unfit: Option<String>,
     pub(super) state_known: bool,

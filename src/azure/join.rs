@@ -68,7 +68,9 @@ impl Assembly {
         self.group_ids.extend(fact.group_ids);
         self.group_ids.sort_unstable();
         self.group_ids.dedup();
-        self.hint = empty_hint(&fact.name, fact.id.as_ref(), fact.interfaces.first());
+        if fact.lists_nothing {
+            self.hint = empty_hint(&fact.name, fact.id.as_ref(), fact.interfaces.first());
+        }
         self.interfaces.extend(fact.interfaces);
         self.addresses.extend(fact.addresses);
         self.unfit.extend(fact.unfit.map(|why| (fact.source.clone(), why)));
@@ -111,13 +113,15 @@ type Key = (String, String);
 
 struct Joined {
     all: BTreeMap<Key, Assembly>,
+    /// As [`Inventory::doubtful`].
+    doubtful: Vec<String>,
 }
 
 /// Joins everything that was read.
 pub(super) fn join(facts: Facts, log: &mut Log) -> Inventory {
     let Facts { endpoints, mut interfaces, groups, mut records, requirements, connections, .. } =
         facts;
-    let mut joined = Joined { all: BTreeMap::new() };
+    let mut joined = Joined { all: BTreeMap::new(), doubtful: Vec::new() };
     joined.endpoints(endpoints);
     for connection in connections {
         let key = (String::new(), connection.endpoint.to_string());
@@ -142,9 +146,9 @@ pub(super) fn join(facts: Facts, log: &mut Log) -> Inventory {
     let names = Names::learn(joined.all.values().flat_map(|a| &a.said).chain(&records));
     joined.records(records, &names, log);
 
-    let mut inventory = Inventory::default();
+    let mut inventory = Inventory { doubtful: joined.doubtful, ..Inventory::default() };
     for (_, assembly) in joined.all {
-        if let Some(endpoint) = finish(assembly, &names, &mut inventory.left_out, log) {
+        if let Some(endpoint) = finish(assembly, &names, &mut inventory, log) {
             complain_of_missing_members(&endpoint, &requirements, log);
             inventory.endpoints.push(endpoint);
         }
@@ -152,6 +156,8 @@ pub(super) fn join(facts: Facts, log: &mut Log) -> Inventory {
     let key = |e: &Endpoint| (e.name.clone(), e.region.clone(), e.source.clone());
     inventory.endpoints.sort_by_cached_key(key);
     inventory.left_out.sort_by_cached_key(|left_out| key(&left_out.endpoint));
+    inventory.doubtful.sort_unstable();
+    inventory.doubtful.dedup();
     inventory.pairs = names.into_pairs();
     inventory
 }
@@ -262,7 +268,7 @@ impl Joined {
     }
 
     /// A record that leads to an endpoint which has other names: Azure gives addresses to the next one.
-    fn complain_of_stranger(&self, said: &Said, near: &[&Key], log: &mut Log) {
+    fn complain_of_stranger(&mut self, said: &Said, near: &[&Key], log: &mut Log) {
         let Some(assembly) = near.first().and_then(|key| self.all.get(*key)) else { return };
         let addresses: Vec<_> = said.record.addresses.iter().map(ToString::to_string).collect();
         let text = format!(
@@ -274,6 +280,7 @@ impl Joined {
             assembly.source,
         );
         log.left_out(&said.record.source, text);
+        self.doubtful.push(said.record.fqdn.clone());
     }
 
     fn give(&mut self, said: Said, key: &Key) {
@@ -337,13 +344,14 @@ fn some_names(said: &[Said]) -> String {
     if shown.is_empty() { String::new() } else { format!(" ({})", shown.join(", ")) }
 }
 
-/// The endpoint; one that must not be used goes to `left_out`, and that has been said then.
+/// The endpoint; one that must not be used is left out in `inventory`, and that has been said then.
 fn finish(
     mut assembly: Assembly,
     names: &Names,
-    left_out: &mut Vec<LeftOut>,
+    inventory: &mut Inventory,
     log: &mut Log,
 ) -> Option<Endpoint> {
+    let Inventory { left_out, doubtful, .. } = inventory;
     let name = match assembly.name.as_str() {
         "" => "(unnamed)".to_owned(),
         name => shown(name),
@@ -355,8 +363,9 @@ fn finish(
         }
         let why: Vec<_> = assembly.unfit.iter().map(|(_, why)| why.clone()).collect();
         // What they disagree about changes nothing.
-        let records = agree(&assembly, names, &mut Log::new());
-        left_out.push(LeftOut { endpoint: assembly.endpoint(records), why: why.join("; ") });
+        let records = agree(&assembly, names, &mut Vec::new(), &mut Log::new());
+        let (endpoint, why) = (assembly.endpoint(records), why.join("; "));
+        left_out.push(LeftOut { endpoint, why, is_unfit: true });
         return None;
     }
     if assembly.said.is_empty() {
@@ -367,13 +376,13 @@ fn finish(
         };
         log.left_out(&assembly.source, format!("private endpoint {name}: {hint}"));
         let why = "no file has its names".to_owned();
-        left_out.push(LeftOut { endpoint: assembly.endpoint(Vec::new()), why });
+        left_out.push(LeftOut { endpoint: assembly.endpoint(Vec::new()), why, is_unfit: false });
         return None;
     }
-    let records = agree(&assembly, names, log);
+    let records = agree(&assembly, names, doubtful, log);
     if records.is_empty() {
         let why = "the files disagree about its names".to_owned();
-        left_out.push(LeftOut { endpoint: assembly.endpoint(records), why });
+        left_out.push(LeftOut { endpoint: assembly.endpoint(records), why, is_unfit: false });
         return None;
     }
     if !assembly.state_known && !assembly.is_zone {

@@ -13,6 +13,9 @@ pub struct Inventory {
     pub endpoints: Vec<Endpoint>,
     /// Those that are left out, as far as the files tell their names and addresses.
     pub left_out: Vec<LeftOut>,
+    /// Names that the files have, and that complaints leave out because of what the files say of
+    /// them: where they lead is not known. Sorted.
+    pub doubtful: Vec<String>,
     /// What was refused, left out or doubtful, by file and place.
     pub complaints: Vec<Complaint>,
     /// Zones that the catalogue lacks, as the files show them to belong together; sorted.
@@ -55,6 +58,8 @@ pub struct LeftOut {
     pub endpoint: Endpoint,
     /// Why, in few words: `its connection is Rejected`.
     pub why: String,
+    /// It carries no traffic. Otherwise it may, and only its names are not known.
+    pub is_unfit: bool,
 }
 
 /// A name and its addresses.

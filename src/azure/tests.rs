@@ -116,3 +116,26 @@ fn pages_of_resource_graph_are_counted_by_their_rows() {
     assert!(cut(&["a", "a"]), "the same page twice");
     assert!(!cut(&["a", "b"]));
 }
+
+#[test]
+fn names_that_places_disagree_about_are_doubtful() {
+    let inventory = read_one(
+        r#"[{ "name": "pe", "customDnsConfigs": [{ "fqdn": "a.vault.azure.net", "ipAddresses": ["10.0.0.1"] },
+              { "fqdn": "b.vault.azure.net", "ipAddresses": ["10.0.0.2"] }] },
+            { "name": "pe", "customDnsConfigs": [{ "fqdn": "b.vault.azure.net", "ipAddresses": ["10.0.0.3"] }] },
+            { "type": "Microsoft.Network/privateDnsZones/A", "name": "c",
+              "fqdn": "c.privatelink.vaultcore.azure.net.", "aRecords": [{ "ipv4Address": "10.0.0.1" }] }]"#,
+    );
+    assert_eq!(inventory.doubtful, ["b.vault.azure.net", "c.privatelink.vaultcore.azure.net"]);
+    assert_eq!(inventory.endpoints.len(), 1);
+}
+
+#[test]
+fn a_list_without_a_usable_name_is_not_called_empty() {
+    let inventory = read_one(
+        r#"{ "name": "pe", "customDnsConfigs": [{ "fqdn": "a b", "ipAddresses": ["10.0.0.1"] }] }"#,
+    );
+    let texts: Vec<_> = inventory.complaints.iter().map(|c| c.text.as_str()).collect();
+    assert!(texts.iter().any(|text| text.contains("no usable name")), "{texts:?}");
+    assert!(!texts.iter().any(|text| text.contains("is empty")), "{texts:?}");
+}

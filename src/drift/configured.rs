@@ -54,7 +54,7 @@ impl Listed {
             }
             for endpoint in &link.endpoints {
                 if covered && !endpoint.addresses.is_empty() {
-                    note_wildcard(link, endpoint, &mut wildcards);
+                    listed.note_wildcard(link, endpoint, known, &mut wildcards);
                 }
                 for (name, addresses) in endpoint.names.iter() {
                     let Ok(private) = name.under(&link.private_zone) else { continue };
@@ -95,13 +95,40 @@ impl Listed {
         if names.iter().any(|name| known.has(name)) {
             return;
         }
-        match known.why_mute(&endpoint.name) {
-            Some(why) => {
-                self.unproven.push(format!("{private}: its names are not in the files; {why}"));
-            }
+        match known.why_lacking(private, &endpoint.name) {
+            Some(why) => self.unproven.push(format!("{private}: the files do not tell; {why}")),
             None => {
                 strangers.insert(private.clone(), names);
             }
+        }
+    }
+
+    /// Notes an endpoint's own addresses.
+    fn note_wildcard(
+        &mut self,
+        link: &PrivateLink,
+        endpoint: &Endpoint,
+        known: &Known,
+        wildcards: &mut BTreeMap<WildcardKey, Wildcard>,
+    ) {
+        let any = "*".parse::<Name>().ok();
+        let Some(private) = any.and_then(|any| any.under(&link.private_zone).ok()) else { return };
+        let is_proven = endpoint.addresses.iter().all(|ip| known.owner(*ip).is_some());
+        let why = known.why_lacking(&private, &endpoint.name);
+        if let Some(why) = why.filter(|_| !is_proven) {
+            self.unproven.push(format!("{private}: the files do not tell; {why}"));
+            return;
+        }
+        let listing = Listing::new(endpoint, &endpoint.addresses);
+        let key = (link.private_zone.clone(), listing.endpoint.clone(), listing.addresses.clone());
+        let sites = endpoint.sites.clone();
+        let new = || Wildcard { names: vec![private.to_string()], listing, sites };
+        let wildcard = wildcards.entry(key).or_insert_with(new);
+        // Public zones may share a private one.
+        let public = format!("*.{}", link.public_zone);
+        if !wildcard.names.contains(&public) {
+            let last = wildcard.names.len() - 1;
+            wildcard.names.insert(last, public);
         }
     }
 
@@ -114,24 +141,6 @@ impl Listed {
 
 /// What tells wildcards apart: the private zone, the endpoint, its addresses.
 type WildcardKey = (Name, String, Vec<IpAddr>);
-
-fn note_wildcard(
-    link: &PrivateLink,
-    endpoint: &Endpoint,
-    wildcards: &mut BTreeMap<WildcardKey, Wildcard>,
-) {
-    let listing = Listing::new(endpoint, &endpoint.addresses);
-    let key = (link.private_zone.clone(), listing.endpoint.clone(), listing.addresses.clone());
-    let [public, private] = [&link.public_zone, &link.private_zone].map(|zone| format!("*.{zone}"));
-    let sites = endpoint.sites.clone();
-    let new = || Wildcard { names: vec![private], listing, sites };
-    let wildcard = wildcards.entry(key).or_insert_with(new);
-    // Public zones may share a private one.
-    if !wildcard.names.contains(&public) {
-        let last = wildcard.names.len() - 1;
-        wildcard.names.insert(last, public);
-    }
-}
 
 impl Listing {
     fn new(endpoint: &Endpoint, addresses: &[IpAddr]) -> Self {

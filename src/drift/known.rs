@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use super::pairs::{Names, Pairs};
 use super::report::Expected;
 use crate::azure::{Endpoint, Inventory, Record};
+use crate::catalog::{self, Service};
 use crate::config::PrivateLink;
 use crate::wire::Name;
 
@@ -32,8 +33,13 @@ pub(super) struct Known {
     approved: HashMap<IpAddr, String>,
     /// Addresses of endpoints that are left out, with the reason.
     left_out: HashMap<IpAddr, String>,
-    /// Endpoints that are left out and whose names nobody tells.
+    /// Endpoints that are left out and whose names nobody tells, with the reason.
     mute: HashMap<String, String>,
+    /// The kinds of those that may carry traffic, each with the reason of one: there may be
+    /// thousands of endpoints, and are few kinds.
+    mute_kinds: BTreeMap<Kind, String>,
+    /// Names of which the files say what cannot be true at once.
+    doubtful: HashSet<Name>,
     /// Every name that a name of the files lies in.
     covered: HashSet<Name>,
 }
@@ -48,6 +54,8 @@ impl Known {
             approved: HashMap::new(),
             left_out: HashMap::new(),
             mute: HashMap::new(),
+            mute_kinds: BTreeMap::new(),
+            doubtful: HashSet::new(),
             covered: HashSet::new(),
         };
         let mut subjects: BTreeMap<Name, Subject> = BTreeMap::new();
@@ -80,8 +88,14 @@ impl Known {
                 }
             }
             if endpoint.records.is_empty() {
+                if !left_out.is_unfit {
+                    known.mute_kinds.entry(Kind::of(endpoint)).or_insert_with(|| why.clone());
+                }
                 known.mute.insert(endpoint.name.clone(), why);
             }
+        }
+        for name in inventory.doubtful.iter().filter_map(|name| name.parse().ok()) {
+            known.doubtful.extend(known.pairs.names(&name).iter().cloned());
         }
         known.index(subjects);
         known
@@ -160,9 +174,46 @@ impl Known {
         self.left_out.get(&address).map(String::as_str)
     }
 
-    /// Why an endpoint of this name is left out, of which no name is known.
-    pub(super) fn why_mute(&self, endpoint: &str) -> Option<&str> {
-        self.mute.get(endpoint).map(String::as_str)
+    /// Why the files may lack a private name though Azure has it at an endpoint that the
+    /// configuration calls `endpoint`; `None`: they would have it.
+    pub(super) fn why_lacking(&self, private: &Name, endpoint: &str) -> Option<&str> {
+        if self.doubtful.contains(private) {
+            return Some("they say different things of it, so that its endpoint is not known");
+        }
+        let by_name = self.mute.get(endpoint);
+        let by_kind = || self.mute_kinds.iter().find(|(kind, _)| kind.may_have(private));
+        by_name.or_else(|| by_kind().map(|(_, why)| why)).map(String::as_str)
+    }
+}
+
+/// What tells which names an endpoint may have.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Kind {
+    resource_type: Option<String>,
+    group_ids: Vec<String>,
+}
+
+impl Kind {
+    fn of(endpoint: &Endpoint) -> Self {
+        let Endpoint { resource_type, group_ids, .. } = endpoint.clone();
+        Self { resource_type, group_ids }
+    }
+
+    /// Whether an endpoint of this kind may have the private name.
+    fn may_have(&self, private: &Name) -> bool {
+        let Self { resource_type, group_ids } = self;
+        if resource_type.is_none() && group_ids.is_empty() {
+            return true;
+        }
+        let among = |known: &[&str], one: &str| known.iter().any(|it| it.eq_ignore_ascii_case(one));
+        let is_of = |service: &Service| {
+            let kind = resource_type.as_deref();
+            kind.is_none_or(|kind| among(service.resource_types, kind))
+                && (group_ids.is_empty() || group_ids.iter().any(|id| among(service.group_ids, id)))
+        };
+        // One that the catalogue lacks may have names in any zone.
+        !catalog::services().iter().any(is_of)
+            || catalog::places(&private.to_string()).iter().any(|place| is_of(place.service))
     }
 }
 

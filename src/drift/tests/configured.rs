@@ -213,6 +213,50 @@ fn files_without_a_name_of_a_zone_prove_nothing_of_it() {
 }
 
 #[test]
+fn names_that_an_endpoint_without_names_may_have_are_not_called_extra() {
+    let of_kind = |resource_type: Option<&str>, is_unfit| {
+        let resource_type = resource_type.map(str::to_owned);
+        let endpoint = Endpoint { resource_type, ..azure("spl-pe", &[]) };
+        LeftOut { endpoint, why: "no file has its names".to_owned(), is_unfit }
+    };
+    let files = |name: &str, ip: &str, left_out| Inventory {
+        endpoints: vec![azure("hub-pe", &[(name, &[ip])])],
+        left_out: vec![left_out],
+        ..Inventory::default()
+    };
+    let defender = Some("microsoft.security/PRIVATELINKS");
+    for kind in [defender, None, Some("Microsoft.New/things")] {
+        let report = drifted(&config(|_| {}), &files(API, "10.1.0.5", of_kind(kind, false)));
+        assert!(report.same, "{kind:?}: {:?}", lines(&report));
+        let expected = format!("{DATA_Q}: the files do not tell; endpoint spl-pe: no file has");
+        assert!(report.not_compared[0].starts_with(&expected), "{:?}", report.not_compared);
+        // Nor is a wildcard stale whose address may be that endpoint's.
+        let report = drifted(&config(|_| {}), &files(DATA, "10.1.0.6", of_kind(kind, false)));
+        assert!(report.same, "{kind:?}: {:?}", lines(&report));
+    }
+    // One of another service has no such names, and what carries no traffic must not be served.
+    let unfit = of_kind(defender, true);
+    for left_out in [of_kind(Some("Microsoft.KeyVault/vaults"), false), unfit] {
+        let report = drifted(&config(|_| {}), &files(API, "10.1.0.5", left_out));
+        assert_eq!(report.counts.extra, 1, "{:?}", report.not_compared);
+    }
+}
+
+#[test]
+fn a_name_that_the_files_disagree_about_is_not_called_extra() {
+    for doubtful in [DATA, DATA_Q] {
+        let files = Inventory {
+            endpoints: vec![azure("hub-pe", &[(API, &["10.1.0.5"])])],
+            doubtful: vec![doubtful.to_owned()],
+            ..Inventory::default()
+        };
+        let report = drifted(&config(|_| {}), &files);
+        assert!(report.same, "{:?}", lines(&report));
+        assert!(report.not_compared[0].contains("different things"), "{:?}", report.not_compared);
+    }
+}
+
+#[test]
 fn a_wildcard_of_azures_zone_stands_for_listed_names() {
     let wildcard = "*.privatelink.cloud.defender.microsoft.com";
     let files = inventory(vec![azure("zone", &[(wildcard, &["10.1.0.5"])])]);

@@ -54,7 +54,8 @@ fn hub() -> Endpoint {
 }
 
 fn left_out(endpoint: Endpoint) -> LeftOut {
-    LeftOut { endpoint, why: "its connection is Rejected, not Approved".to_owned() }
+    let why = "its connection is Rejected, not Approved".to_owned();
+    LeftOut { endpoint, why, is_unfit: true }
 }
 
 /// `minimal()` with a rule for everything else, so that what is not served is forwarded.
