@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::{DEFAULT_CONFIG, complain};
 use crate::app::{self, Unfit};
 use crate::config::{self, Config, Diagnostic, LoadError};
+use crate::engine::printable;
 
 /// Check configuration files: syntax, meaning, loops, and their own [[expect]]ations.
 ///
@@ -115,7 +116,8 @@ fn print(findings: &Findings) -> std::io::Result<()> {
     }
     let file = findings.file.display();
     if findings.usable {
-        return super::say(&format!("{file}: OK ({})\n", findings.summary));
+        let line = printable(&format!("{file}: OK ({})", findings.summary));
+        return super::say(&(line + "\n"));
     }
     let errors = findings.diagnostics.iter().filter(|d| d.is_error()).count();
     let errors = errors + findings.errors.len();

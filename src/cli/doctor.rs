@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use super::query::parse_server;
 use super::{ConfigArg, complain};
 use crate::doctor::{self, Finding, Request, Severity};
+use crate::engine::printable;
 
 /// Exit code when there was nothing to look at.
 const COULD_NOT_LOOK: u8 = 2;
@@ -110,9 +111,9 @@ fn in_words(findings: &[&Finding], count: &Count) -> String {
             Severity::Warning => "warning",
             Severity::Fine => "fine   ",
         };
-        text += &format!("{mark}  {about}: {found}\n");
+        text += &format!("{mark}  {}\n", printable(&format!("{about}: {found}")));
         for line in advice {
-            text += &format!("{INDENT}-> {line}\n");
+            text += &format!("{INDENT}-> {}\n", printable(line));
         }
     }
     let Count { problems, warnings, fine } = count;

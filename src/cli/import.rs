@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::complain;
 use crate::azure::{self, Complaint, Extent, Inventory, Severity, SiteSpec};
+use crate::engine::printable;
 
 /// Nothing can be written: a file is unreadable, --sites match nothing, or no name is usable.
 const EXIT_NOTHING: u8 = 2;
@@ -116,5 +117,5 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 fn tell(complaint: &Complaint) {
-    complain(&complaint.to_string());
+    complain(&printable(&complaint.to_string()));
 }

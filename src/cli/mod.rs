@@ -19,6 +19,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::engine::printable;
 use crate::wire::{Name, Rtype};
 
 /// Where the package puts the configuration.
@@ -137,9 +138,11 @@ fn say(text: &str) -> std::io::Result<()> {
     stdout.flush()
 }
 
-/// Writes a line to stderr; where that is closed, nobody listens.
-fn complain(line: &str) {
-    let _closed = writeln!(std::io::stderr(), "{line}");
+/// Writes a line, or several, to stderr; where that is closed, nobody listens. Nothing in it acts on
+/// a terminal: names of files, and what systems and servers say, may hold anything.
+fn complain(text: &str) {
+    let lines: Vec<String> = text.split('\n').map(printable).collect();
+    let _closed = writeln!(std::io::stderr(), "{}", lines.join("\n"));
 }
 
 /// Writes `value` to stdout as JSON.

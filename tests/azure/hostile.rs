@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use crate::command::{Folder, run};
 use privatelinkd::addresses::Class;
 use privatelinkd::azure::{self, Extent, Inventory};
 use privatelinkd::config;
@@ -171,4 +172,17 @@ fn files_with_any_change_do_no_worse_than_complain() {
         }
     }
     assert!(usable > ROUNDS / 10, "only {usable} came to a configuration");
+}
+
+#[test]
+fn names_of_files_do_not_act_on_a_terminal() {
+    let folder = Folder::new();
+    let (left_out, gone) = ("a\u{1b}[31m\nb.json", "gone\u{1b}[31m.json");
+    folder.write(left_out, br#"{ "type": "other" }"#);
+    let pair = ["import", "azure", left_out];
+    for args in [&pair[..], &["import", "azure", gone], &["drift", "--live", "@127.0.0.1", gone]] {
+        let said = run(folder.path(), args, b"");
+        assert!(said.stderr.contains("?[31m") && said.code != 0, "{said:?}");
+        assert!(!(said.stdout + &said.stderr).contains('\u{1b}'), "{args:?}");
+    }
 }
