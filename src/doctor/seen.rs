@@ -34,6 +34,18 @@ pub(super) enum Silence {
     NotAsked,
 }
 
+impl Silence {
+    /// Whether the way there is in doubt: somebody who says no is there.
+    pub(super) fn is_of_the_way(&self) -> bool {
+        match self {
+            Self::Timeout(_) => true,
+            // The words of `io::ErrorKind`: network unreachable, host unreachable, network down.
+            Self::Failed(why) => ["unreachable", "network down"].iter().any(|w| why.contains(w)),
+            Self::Garbled | Self::NotAsked => false,
+        }
+    }
+}
+
 impl fmt::Display for Silence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

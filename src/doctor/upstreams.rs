@@ -141,7 +141,7 @@ impl Observed {
         let found = format!("does not answer: {}", in_words(outcome));
         let finding = self.problem("upstream-unreachable", found);
         let finding = match outcome {
-            Err(Silence::Timeout(_)) => finding.advise(format!(
+            Err(silence) if silence.is_of_the_way() => finding.advise(format!(
                 "look for the way: ip route get {0}; for VPN or ExpressRoute, whether the tunnel is \
                  up and its firewall lets UDP and TCP to it through",
                 self.host

@@ -68,6 +68,12 @@ fn silence_closed_ports_and_one_way_streets_are_told_apart() {
         (check, found.as_str()),
         ("upstream-unreachable", "does not answer: connection refused")
     );
+    // Who says no is there; what says that there is no way is this host or one between.
+    let no_way = || Err(Silence::Failed("network unreachable".to_owned()));
+    for (outcome, advice) in [(closed(), "listen on"), (no_way(), "ip route get")] {
+        let finding = plain(outcome.clone(), outcome.clone(), outcome).findings().remove(0);
+        assert!(finding.advice[0].contains(advice), "{:?}", finding.advice);
+    }
     let (_, check, _) = one(&plain(silence(), silence(), Ok(good())));
     assert_eq!(check, "upstream-udp");
     let (severity, check, found) = one(&plain(Ok(good()), Ok(good()), closed()));
