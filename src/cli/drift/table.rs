@@ -1,5 +1,6 @@
 //! Findings as a table for people.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use crate::azure::{Complaint, Severity};
@@ -12,6 +13,8 @@ const WIDTH: usize = 100;
 const MOST_ADDRESSES: usize = 4;
 /// Classes of clients that the sum names; more are counted.
 const MOST_CLASSES: usize = 4;
+/// Names that one server leaves unanswered and that have a row; more are counted.
+const MOST_UNANSWERED: usize = 8;
 /// Between columns.
 const GAP: &str = "  ";
 /// Widest a column grows for one long cell; the row then stands out by what is more.
@@ -19,7 +22,8 @@ const WIDEST: usize = 36;
 
 /// The whole report: findings under their names, what was not compared, the sum.
 pub(super) fn table(report: &Report, complaints: &[Complaint]) -> String {
-    let rows: Vec<[String; 4]> = report.findings.iter().map(row).collect();
+    let (findings, silences) = shown(&report.findings);
+    let rows: Vec<[String; 4]> = findings.iter().map(|finding| row(finding)).collect();
     let head = ["KIND", "ASKED BY", "AZURE HAS", "ANSWERED"].map(str::to_owned);
     let widths: Vec<usize> = (0..head.len())
         .map(|column| {
@@ -32,13 +36,17 @@ pub(super) fn table(report: &Report, complaints: &[Complaint]) -> String {
     if !rows.is_empty() {
         text += &line(&head, &widths);
     }
-    for (finding, row) in report.findings.iter().zip(&rows) {
+    for (finding, row) in findings.into_iter().zip(&rows) {
         if finding.names != above {
             text += &wrapped(&printable(&finding.names.join(" and ")), "");
             above = &finding.names;
         }
         text += &line(row, &widths);
         text += &wrapped(&details(finding), "      ");
+    }
+    for (asked, count) in silences.iter().filter(|(_, count)| **count > MOST_UNANSWERED) {
+        let more = count - MOST_UNANSWERED;
+        text += &wrapped(&printable(&format!("{more} more unanswered by {asked}: see --json")), "");
     }
     if !rows.is_empty() {
         text.push('\n');
@@ -47,6 +55,21 @@ pub(super) fn table(report: &Report, complaints: &[Complaint]) -> String {
         text += &wrapped(&printable(&format!("not compared: {note}")), "");
     }
     text + &wrapped(&summary(report, complaints), "")
+}
+
+/// What gets a row, and how much each server has left unanswered: of that only the first are shown,
+/// as a dead server says the same of each name.
+fn shown(findings: &[Finding]) -> (Vec<&Finding>, BTreeMap<String, usize>) {
+    let mut silences: BTreeMap<String, usize> = BTreeMap::new();
+    let is_shown = |finding: &&Finding| {
+        if finding.kind != Kind::Unanswered {
+            return true;
+        }
+        let count = silences.entry(finding.asked.join(", ")).or_default();
+        *count += 1;
+        *count <= MOST_UNANSWERED
+    };
+    (findings.iter().filter(is_shown).collect(), silences)
 }
 
 fn row(finding: &Finding) -> [String; 4] {
@@ -134,4 +157,37 @@ fn summary(report: &Report, complaints: &[Complaint]) -> String {
         with.join(", "),
         counts.join(", ")
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::drift::Answered;
+
+    fn unanswered(name: String, server: &str) -> Finding {
+        Finding {
+            kind: Kind::Unanswered,
+            names: vec![name],
+            asked: vec![server.to_owned()],
+            azure: Vec::new(),
+            answered: Answered {
+                outcome: Outcome::Failed("A: no reply".into()),
+                addresses: vec![],
+            },
+            configured: None,
+            why: "A: no reply".to_owned(),
+        }
+    }
+
+    #[test]
+    fn of_a_dead_server_only_the_first_names_have_rows() {
+        for (names, more) in [(MOST_UNANSWERED, 0), (MOST_UNANSWERED + 3, 3)] {
+            let of = |server| (0..names).map(move |n| unanswered(format!("n{n}.example"), server));
+            let findings = of("@192.0.2.1:53").chain(of("@192.0.2.2:53")).collect();
+            let text = table(&Report { findings, ..Report::default() }, &[]);
+            assert_eq!(text.matches("  unanswered  ").count(), 2 * MOST_UNANSWERED, "{text}");
+            let line = format!("{more} more unanswered by @192.0.2.2:53");
+            assert_eq!(text.contains(&line), more > 0, "{text}");
+        }
+    }
 }
