@@ -219,6 +219,31 @@ pub(super) fn address(text: &str, source: &Source, log: &mut Log) -> Option<IpAd
     None
 }
 
+/// All addresses of a name, or nothing where one is unusable: what goes with it is said too.
+pub(super) fn addresses<'t>(
+    name: &str,
+    texts: impl Iterator<Item = (&'t str, &'t Source)>,
+    log: &mut Log,
+) -> Option<Vec<IpAddr>> {
+    let (mut addresses, mut bad) = (Vec::new(), None);
+    for (text, source) in texts {
+        match address(text, source, log) {
+            Some(address) => addresses.push(address),
+            None => bad = bad.or(Some(source)),
+        }
+    }
+    let Some(source) = bad else { return Some(addresses) };
+    if let Some(first) = addresses.first() {
+        let others = match addresses.len() - 1 {
+            0 => first.to_string(),
+            more => format!("{first} and {more} more"),
+        };
+        let why = "a part of a name's addresses would be another answer";
+        log.left_out(source, format!("{}: with it goes {others}, as {why}", shown(name)));
+    }
+    None
+}
+
 /// `West Europe` as Azure's ids have it.
 pub(super) fn region(text: &str) -> Option<String> {
     let region: String = text.to_lowercase().split_whitespace().collect();

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::facts::{Facts, Origin, Said, address, fqdn};
+use super::facts::{Facts, Origin, Said, addresses, fqdn};
 use super::log::{Log, shown};
 use super::model::{Record, Source};
 use super::records::other_type;
@@ -105,10 +105,7 @@ impl Zone<'_> {
     fn said(&self, owner: String, line: usize, texts: &[String], log: &mut Log) -> Option<Said> {
         let source = self.source(line);
         let fqdn = fqdn(&owner, &source, log)?;
-        let mut addresses = Vec::with_capacity(texts.len());
-        for text in texts {
-            addresses.push(address(text, &source, log)?);
-        }
+        let addresses = addresses(&fqdn, texts.iter().map(|text| (text.as_str(), &source)), log)?;
         let place = source.clone();
         let record = Record {
             fqdn,

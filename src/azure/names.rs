@@ -53,7 +53,7 @@ pub fn places(fqdn: &str, hints: Hints<'_>) -> Vec<Place> {
 
 /// Whether the name is a zone of the catalogue, which has no address of its own and only looks like a
 /// name of the zone above it. With a variable for its first label, a public zone may be any name.
-pub(super) fn is_zone(fqdn: &str) -> bool {
+fn is_zone(fqdn: &str) -> bool {
     let at = catalog::zones_at(fqdn);
     at.iter().any(|place| place.role == Role::Private || place.variables.is_empty())
 }
@@ -131,8 +131,17 @@ impl Names {
         place.or_else(|| Some(self.home(fqdn)?.0.private_zone.clone()))
     }
 
-    /// The learnt pair that a name lies in, deepest zone first, and what stands in front of the zone.
+    /// Whether the name is a zone, be it of the catalogue or learnt.
+    pub(super) fn is_zone(&self, fqdn: &str) -> bool {
+        self.pairs.contains_key(fqdn) || is_zone(fqdn)
+    }
+
+    /// The learnt pair that a name lies in, deepest zone first, and what stands in front of the zone;
+    /// nothing of a zone itself.
     pub(super) fn home<'n>(&self, fqdn: &'n str) -> Option<(&ZonePair, &'n str)> {
+        if self.is_zone(fqdn) {
+            return None;
+        }
         fqdn.match_indices('.').find_map(|(dot, _)| {
             let (relative, zone) = (fqdn.get(..dot)?, fqdn.get(dot + 1..)?);
             Some((self.pairs.get(zone)?, relative))
@@ -150,7 +159,7 @@ pub(super) fn is_public(fqdn: &str) -> bool {
 
 /// The zones of a name with Azure's label inside: `x.privatelink.example.com`.
 fn by_label(fqdn: &str) -> Option<ZonePair> {
-    let (_, public) = fqdn.split_once(&format!(".{PRIVATE_LABEL}."))?;
+    let (_, public) = fqdn.rsplit_once(&format!(".{PRIVATE_LABEL}."))?;
     pair(public, &format!("{PRIVATE_LABEL}.{public}"))
 }
 

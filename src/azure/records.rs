@@ -1,6 +1,6 @@
 //! Names with addresses: entries of lists, and record sets of private DNS zones.
 
-use super::facts::{Facts, Origin, ResourceId, Said, address, fqdn};
+use super::facts::{Facts, Origin, ResourceId, Said, addresses, fqdn};
 use super::json::Node;
 use super::log::{Log, shown};
 use super::model::Record;
@@ -58,10 +58,9 @@ pub(super) fn listing(node: &Node<'_>, how: &Listing<'_>, log: &mut Log) -> Opti
         }
     };
     let texts = node.list("ipAddresses", log);
-    let mut addresses = Vec::with_capacity(texts.len());
-    for text in &texts {
-        addresses.push(address(text.as_text(log)?, text.source(), log)?);
-    }
+    let read = texts.iter().map(|text| Some((text.as_text(log)?, text.source())));
+    let read: Vec<_> = read.collect::<Option<_>>()?;
+    let addresses = addresses(&fqdn, read.into_iter(), log)?;
     if addresses.is_empty() {
         log.left_out(node.source(), format!("{}: ipAddresses is empty", shown(&fqdn)));
         return None;
@@ -104,17 +103,19 @@ pub(super) fn record_set(node: &Node<'_>, facts: &mut Facts, log: &mut Log) {
     let zone = zone.as_ref().and_then(|id| id.segment("privatednszones"));
     let zone = zone.and_then(|zone| fqdn(zone, node.source(), log));
     let Some(name) = owner(node, zone.as_deref(), log) else { return };
-    let mut addresses = Vec::new();
-    for (list, key) in &lists {
-        for entry in list.items() {
-            let Some(text) = entry.text(key, log) else {
-                log.left_out(entry.source(), format!("{}: no {key} here", shown(&name)));
-                return;
-            };
-            let Some(address) = address(text, entry.source(), log) else { return };
-            addresses.push(address);
-        }
+    let entries: Vec<_> = lists
+        .iter()
+        .flat_map(|(list, key)| list.items().into_iter().map(move |entry| (entry, *key)))
+        .collect();
+    let mut texts = Vec::with_capacity(entries.len());
+    for (entry, key) in &entries {
+        let Some(text) = entry.text(key, log) else {
+            log.left_out(entry.source(), format!("{}: no {key} here", shown(&name)));
+            return;
+        };
+        texts.push((text, entry.source()));
     }
+    let Some(addresses) = addresses(&name, texts.into_iter(), log) else { return };
     if addresses.is_empty() {
         log.left_out(
             node.source(),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Entry, Listed};
 use crate::azure::log::{Log, shown};
 use crate::azure::model::{Endpoint, Inventory, Record};
-use crate::azure::names::{Hints, Names, is_zone, places};
+use crate::azure::names::{Hints, Names, places};
 use crate::catalog::{self, Place};
 use crate::config::limits::MAX_ADDRESSES;
 use crate::wire::Name;
@@ -156,7 +156,7 @@ fn place(
         }
         (None, None) => {
             let Some((pair, relative)) = names.home(&record.fqdn) else {
-                return Err(unknown(&record.fqdn));
+                return Err(unknown(&record.fqdn, names));
             };
             let (public_zone, private_zone) = (&pair.public_zone, &pair.private_zone);
             let entry = Entry::Zones {
@@ -167,6 +167,7 @@ fn place(
         }
     };
     check_relative(relative, &entry)?;
+    check_ending(relative, [public_zone, private_zone], names)?;
     for zone in [public_zone, private_zone] {
         format!("{relative}.{zone}").parse::<Name>().map_err(|e| format!("below {zone}: {e}"))?;
     }
@@ -197,8 +198,24 @@ fn check_relative(relative: &str, entry: &Entry) -> Result<(), String> {
     Ok(())
 }
 
-fn unknown(fqdn: &str) -> String {
-    if is_zone(fqdn) {
+/// Whether a name in front of its zone ends in a zone once more: nobody's name does, and the
+/// configuration takes it for one that should have been relative.
+fn check_ending(relative: &str, zones: [&str; 2], names: &Names) -> Result<(), String> {
+    let [public, private] = zones;
+    let inner = private.strip_suffix(public).and_then(|front| front.strip_suffix('.'));
+    let mut starts = std::iter::once(0).chain(relative.match_indices('.').map(|(dot, _)| dot + 1));
+    let end = starts.find_map(|start| {
+        let end = relative.get(start..)?;
+        (inner == Some(end) || zones.contains(&end) || names.is_zone(end)).then_some(end)
+    });
+    match end {
+        Some(end) => Err(format!("{} twice; a slip in the record's name?", shown(end))),
+        None => Ok(()),
+    }
+}
+
+fn unknown(fqdn: &str, names: &Names) -> String {
+    if names.is_zone(fqdn) {
         return "the zone itself, which has no address at an endpoint".to_owned();
     }
     "in no zone of the catalogue (see `privatelinkd services`), and its private form is not in the \

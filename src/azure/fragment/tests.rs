@@ -108,3 +108,27 @@ fn nothing_comes_of_nothing() {
     assert_eq!(of(&[]).text, "");
     assert_eq!(of(&[("f", endpoint("pe", "r", "g", &[("www.example.com", 1)]))]).text, "");
 }
+
+#[test]
+fn zones_are_no_names_in_themselves() {
+    for zone in ["blob.core.windows.net", "example.com"] {
+        let (good, private) = (format!("a.{zone}"), format!("privatelink.{zone}"));
+        let good_private = format!("a.{private}");
+        for bad in [
+            private.clone(),
+            format!("privatelink.{private}"),
+            format!("a.privatelink.{private}"),
+            format!("a.{zone}.{private}"),
+            format!("a.{private}.{private}"),
+            format!("a.vault.azure.net.{private}"),
+        ] {
+            let names = [(good.as_str(), 1), (good_private.as_str(), 1), (bad.as_str(), 2)];
+            let fragment = of(&[("f", endpoint("pe", "r", "g", &names))]);
+            let report = config::read(&fragment.text);
+            assert!(report.diagnostics.is_empty(), "{:?}\n{}", report.diagnostics, fragment.text);
+            assert!(fragment.text.contains("\"a\" = "), "{}", fragment.text);
+            let said = fragment.complaints.iter().filter(|c| c.text.starts_with(&bad)).count();
+            assert_eq!(said, 1, "{bad}: {:?}", fragment.complaints);
+        }
+    }
+}
