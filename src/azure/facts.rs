@@ -176,7 +176,9 @@ pub(super) fn fqdn(text: &str, source: &Source, log: &mut Log) -> Option<String>
     match text.trim().parse::<Name>() {
         Ok(name) if name.label_count() > 1 => {
             let name = name.to_string();
-            if name.contains(|c: char| !c.is_ascii_alphanumeric() && !"-_.*".contains(c)) {
+            // A wildcard is a whole label, and the first one (RFC 4592 §2.1.1).
+            let plain = name.strip_prefix("*.").unwrap_or(&name);
+            if plain.contains(|c: char| !c.is_ascii_alphanumeric() && !"-_.".contains(c)) {
                 let text = "has a character that no name of Azure's has; a placeholder?";
                 log.left_out(source, format!("\"{}\" {text}", shown(&name)));
                 return None;

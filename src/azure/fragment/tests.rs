@@ -132,3 +132,16 @@ fn zones_are_no_names_in_themselves() {
         }
     }
 }
+
+#[test]
+fn an_asterisk_inside_a_name_is_no_wildcard() {
+    for bad in ["c.hcp.westeu*rope.azmk8s.io", "c.hcp.*.azmk8s.io", "a*.vault.azure.net", "*a.b.c"]
+    {
+        let fragment = of(&[("f", endpoint("pe", "r", "g", &[("kv.vault.azure.net", 1)]))]);
+        let with_bad = endpoint("pe", "r", "g", &[("kv.vault.azure.net", 1), (bad, 1)]);
+        let inventory = read(&[("f".to_owned(), with_bad)]);
+        assert_eq!(super::fragment(&inventory, &[], Extent::Whole), Ok(fragment));
+        let said = inventory.complaints.iter().filter(|c| c.text.contains(bad)).count();
+        assert_eq!(said, 1, "{bad}: {:?}", inventory.complaints);
+    }
+}
