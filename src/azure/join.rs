@@ -9,7 +9,7 @@ use super::facts::{
 };
 use super::log::{Log, shown};
 use super::members::complain_of_missing_members;
-use super::model::{Endpoint, Inventory, LeftOut, Record, Source};
+use super::model::{Endpoint, Inventory, LeftOut, Record, Source, called};
 use super::names::{Hints, Names};
 
 /// Most names of an endpoint that a complaint repeats.
@@ -276,7 +276,7 @@ impl Joined {
              list the name; delete the record in Azure if it is stale, or list the name by hand",
             shown(&said.record.fqdn),
             addresses.join(", "),
-            shown(&assembly.name),
+            shown(called(&assembly.name)),
             assembly.source,
         );
         log.left_out(&said.record.source, text);
@@ -309,7 +309,7 @@ impl Joined {
             let is_own = |address: &&IpAddr| assembly.addresses.contains(address);
             let own: Vec<IpAddr> = said.record.addresses.iter().filter(is_own).copied().collect();
             if own.is_empty() {
-                others.push(format!("{} ({})", shown(&assembly.name), assembly.source));
+                others.push(format!("{} ({})", shown(called(&assembly.name)), assembly.source));
                 continue;
             }
             left.retain(|address| !own.contains(address));
@@ -352,10 +352,7 @@ fn finish(
     log: &mut Log,
 ) -> Option<Endpoint> {
     let Inventory { left_out, doubtful, .. } = inventory;
-    let name = match assembly.name.as_str() {
-        "" => "(unnamed)".to_owned(),
-        name => shown(name),
-    };
+    let name = shown(called(&assembly.name));
     if !assembly.unfit.is_empty() {
         let listed = some_names(&assembly.said);
         for (source, why) in &assembly.unfit {

@@ -52,7 +52,7 @@ pub(super) fn complain_of_missing_members(
         format!(
             "private endpoint {}: no name for {}, which {whose} requires; each member has an \
              address of its own: give the output of az network nic show for its network interface",
-            shown(&endpoint.name),
+            shown(endpoint.title()),
             missing.join(" and "),
         ),
     );

@@ -50,6 +50,18 @@ pub struct Endpoint {
     pub source: Source,
 }
 
+impl Endpoint {
+    /// What to call it in messages, unchecked like its name: what was cut out of its object has none.
+    pub fn title(&self) -> &str {
+        called(&self.name)
+    }
+}
+
+/// A name, or a word where there is none.
+pub(super) fn called(name: &str) -> &str {
+    if name.trim().is_empty() { "(unnamed)" } else { name }
+}
+
 /// An endpoint that must not be served.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]

@@ -70,14 +70,14 @@ impl Known {
                     subject.azure.push(expected);
                 }
                 for address in &record.addresses {
-                    let whose = format!("{} for {}", endpoint.name, record.fqdn);
+                    let whose = format!("{} for {}", endpoint.title(), record.fqdn);
                     known.approved.entry(*address).or_insert(whose);
                 }
             }
         }
         for left_out in &inventory.left_out {
             let (endpoint, why) = (&left_out.endpoint, &left_out.why);
-            let why = format!("endpoint {}: {why}", endpoint.name);
+            let why = format!("endpoint {}: {why}", endpoint.title());
             for record in &endpoint.records {
                 let Some(subject) = known.subject(&mut subjects, record) else { continue };
                 if !subject.left_out.contains(&why) {
@@ -221,5 +221,5 @@ fn expected(endpoint: &Endpoint, record: &Record) -> Expected {
     let mut addresses = record.addresses.clone();
     addresses.sort_unstable();
     addresses.dedup();
-    Expected { endpoint: endpoint.name.clone(), addresses, source: record.source.clone() }
+    Expected { endpoint: endpoint.title().to_owned(), addresses, source: record.source.clone() }
 }

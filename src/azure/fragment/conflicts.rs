@@ -67,7 +67,7 @@ fn complain(name: &str, all: &[Listed], inventory: &Inventory, log: &mut Log) {
     let mut endpoints: Vec<String> = Vec::new();
     for listed in all.iter().take(MAX_SHOWN) {
         let endpoint = inventory.endpoints.get(listed.endpoint);
-        let called = endpoint.map_or(String::new(), |endpoint| shown(&endpoint.name));
+        let called = endpoint.map_or(String::new(), |endpoint| shown(endpoint.title()));
         let addresses: Vec<_> = listed.addresses.iter().map(ToString::to_string).collect();
         let source = listed.sources.first().map(ToString::to_string).unwrap_or_default();
         endpoints.push(format!("{} at {called} ({source})", addresses.join(", ")));

@@ -120,7 +120,7 @@ fn endpoint(
     text: &mut String,
 ) {
     *text += "\n[[private-link.endpoint]]\n";
-    let mut what: Vec<String> = vec![shown(&found.name)];
+    let mut what: Vec<String> = vec![shown(found.title())];
     what.extend(found.resource_type.as_deref().map(shown));
     what.extend(found.group_ids.iter().take(MAX_SOURCES).map(|group| shown(group)));
     what.extend(found.region.as_deref().map(shown));
