@@ -29,7 +29,7 @@ const EXIT_NOTHING: u8 = 2;
   az network nic list -o json > nic.json
   privatelinkd import azure pe.json nic.json > endpoints.toml
   az network private-endpoint list -o json | privatelinkd import azure --whole - > privatelinkd.toml
-  privatelinkd import azure pe.json --sites westeurope=10.1.0.0/16 --sites pe-us=10.2.0.0/16,fd00:2::/48
+  privatelinkd import azure pe.json --sites westeurope=10.1.0.0/16 --sites pe-us=10.2.0.0/16
 
 docs/AZURE.md says which az command prints what, and what is refused.")]
 pub(super) struct Args {

@@ -7,6 +7,7 @@ mod doctor;
 mod drift;
 mod explain;
 mod import;
+mod man;
 mod query;
 mod run;
 mod services;
@@ -89,7 +90,9 @@ pub fn main() -> ExitCode {
             clap_complete::generate(shell, &mut command, "privatelinkd", &mut script);
             say(&String::from_utf8_lossy(&script)).map(|()| ExitCode::SUCCESS).map_err(Into::into)
         }
-        Command::Man => man(),
+        Command::Man => {
+            man::page().and_then(|page| say(&page)).map(|()| ExitCode::SUCCESS).map_err(Into::into)
+        }
     };
     outcome.unwrap_or_else(|error| {
         complain_of(&error);
@@ -105,21 +108,6 @@ fn complain_of(error: &anyhow::Error) {
     {
         complain(&format!("privatelinkd: {error:#}"));
     }
-}
-
-fn man() -> anyhow::Result<ExitCode> {
-    let mut page = Vec::new();
-    clap_mangen::Man::new(Cli::command()).render(&mut page)?;
-    for command in Cli::command().get_subcommands().filter(|c| c.get_name() != "help") {
-        let man = clap_mangen::Man::new(command.clone());
-        let title = format!(".SH COMMAND: {}\n", command.get_name().to_uppercase());
-        page.extend_from_slice(title.as_bytes());
-        man.render_synopsis_section(&mut page)?;
-        man.render_description_section(&mut page)?;
-        man.render_options_section(&mut page)?;
-    }
-    say(&String::from_utf8_lossy(&page))?;
-    Ok(ExitCode::SUCCESS)
 }
 
 /// The address under which a listening address can be asked from this host.
