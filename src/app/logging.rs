@@ -1,6 +1,7 @@
 //! Log lines on stderr, as `[log]` wants them.
 
 use std::io::{self, IsTerminal};
+use std::path::Path;
 
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt;
@@ -10,11 +11,15 @@ use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, filter::LevelFilter};
 
-use crate::config::{Log, LogFormat, LogLevel};
+use crate::config::{Diagnostic, Log, LogFormat, LogLevel};
 
 /// They warn of each connection that ends badly. An upstream's state and last error say the same,
 /// once.
 const LIBRARIES_OF_CONNECTIONS: [&str; 5] = ["h2", "h3", "hickory_net", "quinn", "rustls"];
+
+/// Most warnings about a configuration file in the log, each time it is read: whoever reads a log
+/// looks for something else, and `check` has them all.
+const MAX_WARNINGS: usize = 20;
 
 /// Handle on the running log.
 pub(super) struct Logging {
@@ -74,4 +79,45 @@ fn targets(level: LogLevel) -> Targets {
         // A warning for whatever strangers sign badly; ours are counted, one a minute.
         .with_target("hickory_net::dnssec", LevelFilter::OFF)
         .with_target("query", LevelFilter::INFO)
+}
+
+/// Logs what there is to be said about a configuration file that is used all the same.
+pub(super) fn warn_of(warnings: &[Diagnostic], path: &Path) {
+    for line in lines(warnings, path) {
+        tracing::warn!("{line}");
+    }
+}
+
+fn lines(warnings: &[Diagnostic], path: &Path) -> Vec<String> {
+    let (first, more) = warnings.split_at(warnings.len().min(MAX_WARNINGS));
+    let mut lines: Vec<String> =
+        first.iter().map(|warning| warning.in_file(path).to_string()).collect();
+    if !more.is_empty() {
+        let (path, more) = (path.display(), more.len());
+        lines.push(format!("{path}: {more} more warnings: `privatelinkd check {path}` shows all"));
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_has_only_so_many_warnings_and_says_how_many_more() {
+        let report = crate::config::read("[log]\nlevel = 'loud'");
+        let one = report.diagnostics.first().expect("a finding");
+        for (count, logged) in [(0, 0), (1, 1), (20, 20), (21, 21), (1_000, 21)] {
+            let lines = lines(&vec![one.clone(); count], Path::new("f.toml"));
+            assert_eq!(lines.len(), logged, "{count}");
+            let says_more = lines.last().is_some_and(|line| {
+                *line
+                    == format!(
+                        "f.toml: {} more warnings: `privatelinkd check f.toml` shows all",
+                        count.saturating_sub(20)
+                    )
+            });
+            assert_eq!(says_more, count > 20);
+        }
+    }
 }

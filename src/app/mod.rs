@@ -86,9 +86,7 @@ pub fn run(path: &Path, ready: impl FnOnce(&Running<'_>)) -> Result<(), RunError
     let loaded = crate::config::load(path)?;
     let config = loaded.config;
     let logging = Logging::start(config.log);
-    for warning in &loaded.warnings {
-        warn!("{}", warning.in_file(path));
-    }
+    logging::warn_of(&loaded.warnings, path);
     let unfit = |why| RunError::Unfit { path: path.to_owned(), why };
     let snapshot = build(&config, &config.listen.dns, None).map_err(unfit)?;
     prove(&config, &snapshot).map_err(unfit)?;
@@ -291,9 +289,7 @@ impl Daemon {
             .map_err(in_file)?;
         prove(&config, &snapshot).map_err(in_file)?;
         snapshot.go_on_from(&old);
-        for warning in &loaded.warnings {
-            warn!("{}", warning.in_file(&self.path));
-        }
+        logging::warn_of(&loaded.warnings, &self.path);
         for key in state::needs_restart(&self.started, &config) {
             warn!("{}: {key} has changed; that takes a restart", self.path.display());
         }

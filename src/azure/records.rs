@@ -103,10 +103,8 @@ pub(super) fn record_set(node: &Node<'_>, facts: &mut Facts, log: &mut Log) {
     let zone = zone.as_ref().and_then(|id| id.segment("privatednszones"));
     let zone = zone.and_then(|zone| fqdn(zone, node.source(), log));
     let Some(name) = owner(node, zone.as_deref(), log) else { return };
-    let entries: Vec<_> = lists
-        .iter()
-        .flat_map(|(list, key)| list.items().into_iter().map(move |entry| (entry, *key)))
-        .collect();
+    let entries: Vec<_> =
+        lists.iter().flat_map(|(list, key)| list.items().map(move |entry| (entry, *key))).collect();
     let mut texts = Vec::with_capacity(entries.len());
     for (entry, key) in &entries {
         let Some(text) = entry.text(key, log) else {
