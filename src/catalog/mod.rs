@@ -83,6 +83,8 @@ pub struct Service {
     pub name: &'static str,
     /// What `cloud = "…"` says.
     pub cloud: Cloud,
+    /// What people call it besides: words to find it by, no names.
+    pub aliases: &'static [&'static str],
     /// Azure's resource types.
     pub resource_types: &'static [&'static str],
     /// Azure's group ids (also called subresources).

@@ -11,6 +11,8 @@ pub(super) const ZONES: &str = include_str!("data/azure-zones.tsv");
 pub(super) const NAMES: &str = include_str!("data/services.tsv");
 /// The pairs that the rows do not say plainly.
 pub(super) const PAIRS: &str = include_str!("data/pairs.tsv");
+/// Other words for services.
+pub(super) const ALIASES: &str = include_str!("data/aliases.tsv");
 
 /// What nearly all private zones begin with.
 pub(super) const PREFIX: &str = "privatelink.";
@@ -96,9 +98,12 @@ fn spell_out(drafts: &mut BTreeMap<(Text, Cloud), Draft>) {
 }
 
 fn service(name: Text, cloud: Cloud, draft: Draft) -> Service {
+    let aliases = lines(ALIASES).filter_map(|line| line.split_once('\t'));
+    let aliases = aliases.filter(|(of, _)| *of == name).flat_map(|(_, words)| words.split(','));
     Service {
         name,
         cloud,
+        aliases: aliases.collect::<Vec<_>>().leak(),
         // Once in the life of a process, and as long as it lives.
         resource_types: draft.resource_types.leak(),
         group_ids: draft.group_ids.leak(),

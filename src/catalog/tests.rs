@@ -1,6 +1,6 @@
 use std::collections::{BTreeSet, HashSet};
 
-use super::table::{NAMES, PAIRS, PREFIX, ZONES, lines, plain_pairs, rows};
+use super::table::{ALIASES, NAMES, PAIRS, PREFIX, ZONES, lines, plain_pairs, rows};
 use super::*;
 use crate::wire::Name;
 
@@ -53,6 +53,22 @@ fn every_line_of_every_table_is_read() {
         };
         assert!(known, "{line}");
     }
+}
+
+#[test]
+fn every_alias_is_a_services_and_no_name() {
+    let all: BTreeSet<_> = services().iter().map(|service| service.name).collect();
+    for line in lines(ALIASES) {
+        let (name, words) = line.split_once('\t').unwrap_or_else(|| panic!("{line}"));
+        let of = services().iter().filter(|service| service.name == name);
+        let words: Vec<_> = words.split(',').collect();
+        assert!(of.clone().count() > 0 && of.clone().all(|s| s.aliases == words), "{line}");
+        let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        for word in words {
+            assert!(!word.is_empty() && word.chars().all(fits) && !all.contains(word), "{line}");
+        }
+    }
+    assert_eq!(commercial("container-registry").aliases, ["acr"]);
 }
 
 /// Whether `zone` is one of `zones` or lies in one, where a variable is as good as a label.

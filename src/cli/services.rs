@@ -9,8 +9,8 @@ use crate::catalog::{self, Cloud, Pair, Role, Service};
 
 /// List and search the built-in catalogue of Private Link services.
 ///
-/// All words must stand somewhere in a service's name, cloud, resource types, group ids or zones,
-/// in either case. Few matches are shown in full, and the service whose name is one of the words
+/// All words must stand somewhere in a service's name, other words for it, its cloud, resource types,
+/// group ids or zones, in either case. Few matches are shown in full, and the service whose name is one of the words
 /// with what to write into the configuration. Exits 1 when nothing matches.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
@@ -70,7 +70,7 @@ fn parse_cloud(word: &str) -> Result<Cloud, String> {
 fn matches(service: &Service, words: &[String]) -> bool {
     let zones = service.pairs.iter().flat_map(|pair| [pair.public, pair.private]);
     let texts = [service.name, service.cloud.word()].into_iter().chain(zones);
-    let listed = [service.resource_types, service.group_ids, service.also_public];
+    let listed = [service.aliases, service.resource_types, service.group_ids, service.also_public];
     let texts = texts.chain(listed.into_iter().flatten().copied());
     let text = texts.collect::<Vec<_>>().join("\n").to_ascii_lowercase();
     words.iter().all(|word| text.contains(word.as_str()))
@@ -130,9 +130,13 @@ fn table(services: &[&Service]) -> String {
 }
 
 fn details(service: &Service) -> String {
-    let Service { name, cloud, resource_types, group_ids, also_public, members, .. } = service;
+    let Service { name, cloud, aliases, resource_types, group_ids, also_public, members, .. } =
+        service;
     let mut text = format!("{name} ({cloud})\n");
     let mut row = |title: &str, value: &str| text += &format!("  {title:<14}{value}\n");
+    if !aliases.is_empty() {
+        row("also called", &aliases.join(", "));
+    }
     for (place, resource_type) in resource_types.iter().enumerate() {
         row(if place == 0 { "resource type" } else { "" }, resource_type);
     }

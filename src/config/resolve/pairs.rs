@@ -169,16 +169,16 @@ fn no_such_service(name: &str, cloud: Cloud) -> Problem {
         "not in the catalogue; write one of the names that `privatelinkd services` lists, or \
          public-zone and private-zone",
     );
-    let names = || {
-        let here = catalog::services().iter().filter(move |service| service.cloud == cloud);
-        here.map(|service| service.name)
-    };
     let word = name.to_ascii_lowercase();
-    let near = did_you_mean(&word, names()).or_else(|| {
-        let holds = |known: &&str| word.len() >= MIN_WORD_OCTETS && known.contains(&word);
-        let holding: Vec<_> = names().filter(holds).take(MAX_SUGGESTED).collect();
-        (!holding.is_empty()).then(|| format!("did you mean {}?", any_of(holding)))
-    });
+    let here = || catalog::services().iter().filter(move |service| service.cloud == cloud);
+    let some = |fits: &dyn Fn(&Service) -> bool| {
+        let fitting = here().filter(|service| fits(service)).map(|service| service.name);
+        let names: Vec<_> = fitting.take(MAX_SUGGESTED).collect();
+        (!names.is_empty()).then(|| format!("did you mean {}?", any_of(names)))
+    };
+    let near = some(&|service| service.aliases.contains(&word.as_str()))
+        .or_else(|| did_you_mean(&word, here().map(|service| service.name)))
+        .or_else(|| some(&|known| word.len() >= MIN_WORD_OCTETS && known.name.contains(&word)));
     near.into_iter().fold(problem, Problem::help)
 }
 

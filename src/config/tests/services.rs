@@ -22,6 +22,7 @@ fn a_service_is_known_in_its_clouds() {
         named("service = 'storage-blob'", &[]),
         named("service = 'storage-blob'\ncloud = 'china'", &[]),
         named("service = 'blob'", &[(E, 7, SERVICE, "did you mean \"storage-blob\"?")]),
+        named("service = 'ACR'", &[(E, 7, SERVICE, "did you mean \"container-registry\"?")]),
         named("service = 'keyvault'", &[(E, 7, SERVICE, "did you mean \"key-vault\"?")]),
         named("service = 'zz'", &[(E, 7, SERVICE, "`privatelinkd services` lists")]),
         named(
