@@ -9,6 +9,10 @@
 mod daemon;
 #[path = "../tests/hostile/load.rs"]
 mod load;
+#[path = "../tests/common/process.rs"]
+mod process;
+#[path = "../tests/common/temporary.rs"]
+mod temporary;
 
 use std::hint::black_box;
 use std::net::Ipv4Addr;
@@ -17,8 +21,9 @@ use std::time::{Duration, Instant};
 use criterion::Criterion;
 use privatelinkd::{app, config};
 
-use daemon::{Daemon, PRIVATE, config_of_names, until};
+use daemon::{Daemon, PRIVATE, config_of_names};
 use load::Load;
+use process::until;
 
 /// Listed names of a large configuration.
 const MANY: usize = 100_000;

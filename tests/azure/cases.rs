@@ -11,7 +11,8 @@ use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 
-use crate::command::{Folder, Said, run};
+use crate::command::{Said, run};
+use crate::temporary::Folder;
 
 /// What a fragment lacks.
 const REST: &str = "\n[listen]\ndns = [\"127.0.0.1:5300\"]\n\n[[forward]]\nzones = [\".\"]\n\

@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use crate::command::{Folder, run};
+use crate::command::run;
+use crate::temporary::Folder;
 use privatelinkd::addresses::Class;
 use privatelinkd::azure::{self, Extent, Inventory};
 use privatelinkd::config;

@@ -6,3 +6,5 @@ mod command;
 mod hostile;
 mod property;
 mod shapes;
+#[path = "../common/temporary.rs"]
+mod temporary;

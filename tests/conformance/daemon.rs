@@ -1,9 +1,11 @@
-//! The real binary, started on a free port and ended with the test.
+//! The real binary on a free port, and what one asks it.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
+
+use super::process::{self, Process};
+use super::temporary::File;
 
 /// How long a reply may take before it counts as silence.
 const SILENCE: Duration = Duration::from_millis(2_500);
@@ -12,28 +14,17 @@ pub(crate) const EXPECTED_SILENCE: Duration = Duration::from_millis(150);
 
 /// A running daemon.
 pub(crate) struct Daemon {
-    child: Child,
+    _process: Process,
+    _config: File,
     address: SocketAddr,
-    config: std::path::PathBuf,
 }
 
 impl Daemon {
     /// Starts the daemon with this configuration, which listens on one address.
     pub(crate) fn start(config: &str) -> Self {
-        let path = std::env::temp_dir()
-            .join(format!("privatelinkd-conformance-{}.toml", std::process::id()));
-        std::fs::write(&path, config).expect("a temporary file");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_privatelinkd"))
-            .args(["run", "--config"])
-            .arg(&path)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the daemon starts");
-        let mut line = String::new();
-        let stdout = child.stdout.take().expect("stdout");
-        BufReader::new(stdout).read_line(&mut line).expect("the daemon says where it listens");
-        let address = line.split(' ').nth(2).expect("an address").parse().expect("an address");
-        Self { child, address, config: path }
+        let config = File::new(config);
+        let mut process = Process::start(&mut process::run(config.path()));
+        Self { address: process.address(), _process: process, _config: config }
     }
 
     /// The reply to a datagram from `client`; `None` for silence.
@@ -69,12 +60,4 @@ impl Daemon {
 /// Responses and scraps get silence; all else must be answered, within the upstream's budget.
 fn patience(query: &[u8]) -> Duration {
     if query.len() < 12 || query[2] & 0x80 != 0 { EXPECTED_SILENCE } else { SILENCE }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _gone = self.child.kill();
-        let _gone = self.child.wait();
-        let _gone = std::fs::remove_file(&self.config);
-    }
 }

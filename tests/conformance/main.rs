@@ -3,6 +3,10 @@
 
 mod case;
 mod daemon;
+#[path = "../common/process.rs"]
+mod process;
+#[path = "../common/temporary.rs"]
+mod temporary;
 mod upstream;
 
 use std::fs;

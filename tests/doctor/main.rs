@@ -2,16 +2,21 @@
 //! and network namespaces for what needs port 53.
 
 mod patient;
+#[path = "../common/process.rs"]
+mod process;
 mod servers;
 mod space;
+#[path = "../common/temporary.rs"]
+mod temporary;
 mod upstreams;
 mod vias;
 
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
-use patient::{Daemon, File, Told, config, doctor, free};
+use patient::{Told, config, daemon, doctor, free};
 use servers::{Said, internet, serve};
+use temporary::File;
 
 /// What the whole may take, whoever is silent.
 const WHOLE: Duration = Duration::from_secs(15);
@@ -109,7 +114,7 @@ fn the_daemon_is_known_and_one_that_says_something_else_is_too() {
     let address = free();
     let text = config(&address.to_string(), serve(internet));
     let file = File::new(&text);
-    let daemon = Daemon::start(&file);
+    let daemon = daemon(&file);
     let told = Told::by(&file, &[]);
     assert_eq!(told.problems(), Vec::<&str>::new(), "{:#?}", told.findings);
     let words = told.words("port");

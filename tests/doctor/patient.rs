@@ -1,42 +1,13 @@
 //! The real binary: the doctor, and the daemon that is looked at.
 
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::Value;
 
-pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_privatelinkd");
-
-/// A configuration file that goes with the test.
-pub(crate) struct File(PathBuf);
-
-impl File {
-    pub(crate) fn new(text: &str) -> Self {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("privatelinkd-doctor-{}-{number}.toml", std::process::id());
-        let file = Self(std::env::temp_dir().join(name));
-        file.write(text);
-        file
-    }
-
-    pub(crate) fn write(&self, text: &str) {
-        std::fs::write(&self.0, text).expect("a temporary file");
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for File {
-    fn drop(&mut self) {
-        let _gone = std::fs::remove_file(&self.0);
-    }
-}
+use super::process::{self, PROGRAM, Process};
+use super::temporary::File;
 
 /// Defender's zone, and everything else to `upstream`.
 pub(crate) fn config(listen: &str, upstream: SocketAddr) -> String {
@@ -98,37 +69,11 @@ pub(crate) fn doctor(file: &File, args: &[&str]) -> Output {
     command.output().expect("it runs")
 }
 
-/// A running daemon; ended with the test.
-pub(crate) struct Daemon(Child);
-
-impl Daemon {
-    /// Returns when it listens.
-    pub(crate) fn start(file: &File) -> Self {
-        let mut child = Command::new(PROGRAM)
-            .arg("run")
-            .arg("--config")
-            .arg(file.path())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the daemon starts");
-        let mut lines = BufReader::new(child.stdout.take().expect("stdout")).lines();
-        let first = lines.next().expect("it says where it listens").expect("text");
-        assert!(first.starts_with("listening on"), "{first}");
-        std::thread::spawn(move || lines.for_each(drop));
-        Self(child)
-    }
-
-    pub(crate) fn id(&self) -> u32 {
-        self.0.id()
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _gone = self.0.kill();
-        let _gone = self.0.wait();
-    }
+/// Returns when it listens.
+pub(crate) fn daemon(file: &File) -> Process {
+    let mut daemon = Process::start(&mut process::run(file.path()));
+    daemon.address();
+    daemon
 }
 
 /// An address that nobody has: below the ports that the kernel gives to who names none, so that no

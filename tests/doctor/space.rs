@@ -5,7 +5,9 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::{Command, Output};
 
-use super::patient::{File, PROGRAM, Told, config, free};
+use super::patient::{Told, config, free};
+use super::process::PROGRAM;
+use super::temporary::File;
 
 /// What keeps root from ports below 1024.
 const WITHOUT_RIGHT: &str =

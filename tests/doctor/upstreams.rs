@@ -3,19 +3,17 @@
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
 
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ServerConfig, ServerConnection};
 
-use super::patient::{Daemon, File, Told, config, free};
+use super::patient::{Told, config, daemon, free};
+use super::process::until;
 use super::servers::{
     A, AAAA, Asked, DS, NXDOMAIN, REFUSED, Said, address, internet, record, relay, serve,
     serve_without_tcp, through,
 };
-
-/// How long the daemon may take to find a loop.
-const PATIENCE: Duration = Duration::from_secs(20);
+use super::temporary::File;
 
 fn told_of(upstream: SocketAddr) -> Told {
     Told::by(&File::new(&config("127.0.0.1:0", upstream)), &[])
@@ -192,13 +190,9 @@ fn the_running_daemon_is_asked_for_loops() {
     let text =
         text.replacen("[[private-link]]", &format!("admin = '{admin}'\n[[private-link]]"), 1);
     let file = File::new(&text);
-    let _daemon = Daemon::start(&file);
-    let begun = Instant::now();
+    let _daemon = daemon(&file);
     // It looks for loops when it starts, and needs a moment for that.
-    while !Told::by(&file, &[]).problems().contains(&"loop") {
-        assert!(begun.elapsed() < PATIENCE, "never found");
-        thread::sleep(Duration::from_millis(50));
-    }
+    until("the loop is found", || Told::by(&file, &[]).problems().contains(&"loop").then_some(()));
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Resolvers that clients ask, with one fault each.
 
-use super::patient::{File, Told, config};
+use super::patient::{Told, config};
 use super::servers::{A, Asked, NXDOMAIN, SERVFAIL, Said, address, internet, serve, through};
+use super::temporary::File;
 
 const PRIVATE: &str = "10.1.0.5";
 const PUBLIC: &str = "20.1.0.5";

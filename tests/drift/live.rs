@@ -1,8 +1,7 @@
 //! `drift --live`.
 
-use super::world::{
-    API, DATA, Daemon, Folder, Outcome, endpoint, hub, list, reply, truncating, udp,
-};
+use super::temporary::Folder;
+use super::world::{API, DATA, Daemon, Outcome, endpoint, hub, list, reply, truncating, udp};
 use super::{CONFIG, WIDTH};
 
 /// NOERROR; recursion desired and available.

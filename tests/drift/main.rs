@@ -1,12 +1,17 @@
 //! `drift`, from files and towards servers: the real binary throughout.
 
 mod live;
+#[path = "../common/process.rs"]
+mod process;
 mod property;
+#[path = "../common/temporary.rs"]
+mod temporary;
 mod world;
 
 use serde_json::json;
 
-use world::{API, Folder, Outcome, endpoint, hub, list};
+use temporary::Folder;
+use world::{API, Outcome, endpoint, hub, list};
 
 const CONFIG: &str = include_str!("daemon.toml");
 /// Columns that a report keeps within.

@@ -1,50 +1,26 @@
-//! The real binary, its files, Azure's JSON, and servers on loopback.
+//! The real binary, Azure's JSON, and servers on loopback.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::process::{Command, Output};
 use std::thread;
 
 use serde_json::{Value, json};
 
+use super::process::{self, PROGRAM, Process};
+use super::temporary::{File, Folder};
+
 pub(crate) const API: &str = "api.cloud.defender.microsoft.com";
 pub(crate) const DATA: &str = "data.westeurope.cloud.defender.microsoft.com";
 
-/// A directory that goes with the test.
-pub(crate) struct Folder(PathBuf);
-
 impl Folder {
-    pub(crate) fn new() -> Self {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("privatelinkd-drift-{}-{number}", std::process::id());
-        let folder = Self(std::env::temp_dir().join(name));
-        std::fs::create_dir_all(&folder.0).expect("a temporary directory");
-        folder
-    }
-
-    /// Writes a file; gives its name.
-    pub(crate) fn write(&self, name: &str, text: &str) -> &Path {
-        std::fs::write(self.0.join(name), text).expect("a temporary file");
-        &self.0
-    }
-
     /// Runs `drift` with these arguments in here, so that files are named without their directory.
     pub(crate) fn drift(&self, args: &[&str]) -> Outcome {
         Outcome::of(&self.run(&[&["drift"], args].concat()))
     }
 
     pub(crate) fn run(&self, args: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_privatelinkd"));
-        command.args(args).current_dir(&self.0).output().expect("it runs")
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _gone = std::fs::remove_dir_all(&self.0);
+        Command::new(PROGRAM).args(args).current_dir(self.path()).output().expect("it runs")
     }
 }
 
@@ -100,32 +76,16 @@ pub(crate) fn list(endpoints: &[Value]) -> String {
 
 /// A running daemon; ended with the test.
 pub(crate) struct Daemon {
-    child: Child,
+    _process: Process,
+    _config: File,
     pub(crate) dns: SocketAddr,
-    _folder: Folder,
 }
 
 impl Daemon {
     pub(crate) fn start(config: &str) -> Self {
-        let folder = Folder::new();
-        let file = folder.write("privatelinkd.toml", config).join("privatelinkd.toml");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_privatelinkd"))
-            .args(["run", "--config"])
-            .arg(file)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the daemon starts");
-        let mut lines = BufReader::new(child.stdout.take().expect("stdout")).lines();
-        let line = lines.next().expect("the daemon says where it listens").expect("text");
-        let dns = line.split(' ').nth(2).expect("an address").parse().expect("an address");
-        Self { child, dns, _folder: folder }
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _gone = self.child.kill();
-        let _gone = self.child.wait();
+        let config = File::new(config);
+        let mut process = Process::start(&mut process::run(config.path()));
+        Self { dns: process.address(), _process: process, _config: config }
     }
 }
 

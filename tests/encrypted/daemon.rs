@@ -1,41 +1,25 @@
 //! The real binary before each kind of encrypted server.
 
-use std::fs;
-use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-
+use super::process::{self, Process};
+use super::temporary::File;
 use super::*;
 
-/// Ends with this, and its configuration file too.
 struct Daemon {
-    child: Child,
-    config: PathBuf,
+    _process: Process,
+    _config: File,
     address: SocketAddr,
 }
 
 impl Daemon {
     /// With these forward rules.
     fn start(rules: &str) -> Self {
-        let file = format!("privatelinkd-encrypted-{}.toml", std::process::id());
-        let config = std::env::temp_dir().join(file);
-        let text = format!(
+        let config = File::new(&format!(
             "[listen]\ndns = ['127.0.0.1:0']\n[[private-link]]\n\
              service = 'defender-for-containers'\n[[private-link.endpoint]]\nname = 'hub'\n\
              addresses = ['10.1.0.5']\n{rules}"
-        );
-        fs::write(&config, text).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_privatelinkd"))
-            .args(["run", "--config"])
-            .arg(&config)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let first = lines.next().expect("the daemon says where it listens").unwrap();
-        let address = first.split(' ').nth(2).unwrap().parse().unwrap();
-        Self { child, config, address }
+        ));
+        let mut process = Process::start(&mut process::run(config.path()));
+        Self { address: process.address(), _process: process, _config: config }
     }
 
     /// The reply to a question for www.example A.
@@ -47,14 +31,6 @@ impl Daemon {
         socket.send(query).await.unwrap();
         let octets = socket.recv(&mut buffer).await.unwrap();
         buffer[..octets].to_vec()
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ended = self.child.kill();
-        let _status = self.child.wait();
-        let _gone = fs::remove_file(&self.config);
     }
 }
 

@@ -3,8 +3,12 @@
 
 mod daemon;
 mod identity;
+#[path = "../common/process.rs"]
+mod process;
 mod relay;
 mod server;
+#[path = "../common/temporary.rs"]
+mod temporary;
 mod trust;
 
 use std::collections::HashMap;
@@ -22,12 +26,11 @@ use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{Instant, timeout};
 
 use identity::{Authority, Identity};
+use process::PATIENCE;
 use relay::Relay;
 use server::{Answering, PATH};
 
 const SCHEMES: [Scheme; 4] = [Scheme::Tls, Scheme::Https, Scheme::Quic, Scheme::H3];
-/// Far more than any test needs: one that fails says so instead of hanging.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 fn anywhere() -> SocketAddr {
     "127.0.0.1:0".parse().unwrap()

@@ -5,6 +5,10 @@
 
 mod client;
 mod daemon;
+#[path = "../common/namespaces.rs"]
+mod namespaces;
+#[path = "../common/process.rs"]
+mod process;
 mod space;
 mod tls;
 
@@ -13,7 +17,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use client::{Load, Said, ask};
-use daemon::{Daemon, until};
+use daemon::Daemon;
+use process::until;
 use space::Space;
 use tls::Identities;
 
@@ -50,9 +55,9 @@ fn hub_and_spare(space: &Space) -> Daemon {
 }
 
 /// Waits until clients get `address`, and gives how long that took.
-fn until_clients_get(load: &Load, address: Ipv4Addr, daemon: &Daemon) -> Duration {
+fn until_clients_get(load: &Load, address: Ipv4Addr) -> Duration {
     let begin = Instant::now();
-    until(&format!("{address} is answered"), daemon, || load.all_get(address).then_some(()));
+    until(&format!("{address} is answered"), || load.all_get(address).then_some(()));
     begin.elapsed()
 }
 
@@ -62,9 +67,9 @@ fn answers_follow_an_endpoint_that_goes_and_comes_back() {
         let (hub, _spare) = (listen(HUB), listen(SPARE));
         let daemon = hub_and_spare(space);
         let load = Load::start(NAME);
-        until_clients_get(&load, HUB, &daemon);
+        until_clients_get(&load, HUB);
         drop(hub);
-        let took = until_clients_get(&load, SPARE, &daemon);
+        let took = until_clients_get(&load, SPARE);
         assert!(took <= MOVED_WITHIN, "{took:?}\n{}", daemon.log());
         daemon.wait_for_log(&format!(
             "WARN privatelinkd::probes::news: endpoint hub of cloud.defender.microsoft.com: {HUB} is \
@@ -89,22 +94,22 @@ fn answers_follow_an_endpoint_that_goes_and_comes_back() {
         }
 
         // A reload is no reason to believe in it again.
-        daemon.signal("HUP");
+        daemon.signal("-HUP");
         daemon.wait_for_log("reloaded ");
         let moves = load.moves();
         sleep(Duration::from_millis(500));
         assert_eq!(load.moves(), moves, "{}", daemon.log());
 
         let hub = listen(HUB);
-        let took = until_clients_get(&load, HUB, &daemon);
+        let took = until_clients_get(&load, HUB);
         assert!(took <= MOVED_WITHIN, "{took:?}\n{}", daemon.log());
         daemon.wait_for_log(&format!("{HUB} is up again after "));
 
         // Again, soon after: now it must prove itself for twice as long.
         drop(hub);
-        until_clients_get(&load, SPARE, &daemon);
+        until_clients_get(&load, SPARE);
         let _hub = listen(HUB);
-        let took = until_clients_get(&load, HUB, &daemon);
+        let took = until_clients_get(&load, HUB);
         assert!(took >= SHORTEST_WAIT * 3, "{took:?}\n{}", daemon.log());
         load.stop_and_find_no_fault();
     });
@@ -116,13 +121,13 @@ fn answers_follow_an_endpoint_that_says_nothing() {
         let (_hub, _spare) = (listen(HUB), listen(SPARE));
         let daemon = hub_and_spare(space);
         let load = Load::start(NAME);
-        until_clients_get(&load, HUB, &daemon);
+        until_clients_get(&load, HUB);
         space.take_away(HUB);
-        let took = until_clients_get(&load, SPARE, &daemon);
+        let took = until_clients_get(&load, SPARE);
         assert!(took <= MOVED_WITHIN, "{took:?}\n{}", daemon.log());
         daemon.wait_for_log(&format!("{HUB} is down (tcp:{PORT}: no reply in time, 2 in a row)"));
         space.give_back(HUB);
-        let took = until_clients_get(&load, HUB, &daemon);
+        let took = until_clients_get(&load, HUB);
         assert!(took <= MOVED_WITHIN, "{took:?}\n{}", daemon.log());
         load.stop_and_find_no_fault();
     });
@@ -134,7 +139,7 @@ fn a_host_without_a_route_judges_nobody() {
         let (_hub, _spare) = (listen(HUB), listen(SPARE));
         let daemon = hub_and_spare(space);
         let load = Load::start(NAME);
-        until_clients_get(&load, HUB, &daemon);
+        until_clients_get(&load, HUB);
         space.lose_routes();
         space.take_away(HUB);
         daemon.wait_for_log(&format!(
@@ -154,9 +159,9 @@ fn a_gateway_without_a_route_speaks_of_the_endpoint() {
         space.send_through_a_lost_gateway();
         let daemon = hub_and_spare(space);
         let load = Load::start(NAME);
-        until_clients_get(&load, HUB, &daemon);
+        until_clients_get(&load, HUB);
         space.take_away(HUB);
-        let took = until_clients_get(&load, SPARE, &daemon);
+        let took = until_clients_get(&load, SPARE);
         assert!(took <= MOVED_WITHIN, "{took:?}\n{}", daemon.log());
         // Gateways do not say it to everybody every time.
         daemon.wait_for_log(&format!("{HUB} is down (tcp:{PORT}: "));
@@ -170,7 +175,7 @@ fn flapping_does_not_flap_the_answers() {
         let _spare = listen(SPARE);
         let daemon = hub_and_spare(space);
         let load = Load::start(NAME);
-        until_clients_get(&load, HUB, &daemon);
+        until_clients_get(&load, HUB);
         let begin = Instant::now();
         let mut flaps = 0;
         while begin.elapsed() < Duration::from_secs(12) {
@@ -224,7 +229,7 @@ fn when_all_is_down_each_zone_does_what_it_says() {
         assert!(all_private());
         assert_eq!(ask("alias.example"), hub_s, "a chain into the zone is cut");
         drop(hub);
-        until("SERVFAIL", &daemon, || (mine(vault) == Said::Failure).then_some(()));
+        until("SERVFAIL", || (mine(vault) == Said::Failure).then_some(()));
         assert_eq!(mine(vaultcore), Said::Failure);
         assert_eq!([mine(sql), mine(private_sql)], [hub_s, hub_s]);
         assert_eq!([mine(blob), mine(private_blob)], [public, public]);
@@ -232,7 +237,7 @@ fn when_all_is_down_each_zone_does_what_it_says() {
         let explained = daemon.explain(&format!("mine.{blob}"));
         assert!(explained.contains("down at every endpoint: all-down = \"public\""), "{explained}");
         let _hub = listen(HUB);
-        until("an address", &daemon, || (mine(vault) == hub_s).then_some(()));
+        until("an address", || (mine(vault) == hub_s).then_some(()));
         assert!(all_private(), "at once, whatever is kept");
         assert_eq!(ask("alias.example"), hub_s);
     });

@@ -1,20 +1,12 @@
 //! A network namespace with probed addresses on its loopback, each of which can be taken away: what
 //! is sent there then goes out on a link that nobody listens on.
-//!
-//! A test runs itself again inside new namespaces, for the network and for processes: whatever
-//! becomes of it, nothing of them stays.
 
-use std::env;
 use std::fs;
-use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-/// Set inside; a folder of the test's own.
-const INSIDE: &str = "PRIVATELINKD_ENDPOINTS_INSIDE";
-/// As `tests/network` has them.
-const UNSHARE: [&str; 6] = ["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"];
+use super::namespaces::{self, ip};
 
 pub(crate) struct Space {
     folder: PathBuf,
@@ -22,47 +14,12 @@ pub(crate) struct Space {
 
 /// Runs `test` inside namespaces of its own. `name` is unique.
 pub(crate) fn within(name: &str, test: impl FnOnce(&Space)) {
-    if let Some(folder) = env::var_os(INSIDE) {
-        let space = Space { folder: folder.into() };
+    let needs = "ip link set lo up && ip link add void type veth peer name end";
+    namespaces::within(name, needs, |folder| {
+        let space = Space { folder };
         space.furnish();
         test(&space);
-        return;
-    }
-    if let Some(reason) = not_permitted() {
-        // Past the capture of the test runner, which shows nothing of a test that passes.
-        let _lost = writeln!(std::io::stderr(), "endpoints: {name} is skipped: {reason}");
-        return;
-    }
-    let folder =
-        env::temp_dir().join(format!("privatelinkd-endpoints-{}-{name}", std::process::id()));
-    fs::create_dir_all(&folder).expect("a folder");
-    let thread = std::thread::current();
-    let this = thread.name().expect("the runner names threads after tests");
-    let output = Command::new("unshare")
-        .args(UNSHARE)
-        .arg(env::current_exe().expect("this program"))
-        .args(["--exact", this, "--nocapture", "--test-threads=1"])
-        .env(INSIDE, &folder)
-        .stdin(Stdio::null())
-        .output()
-        .expect("unshare runs");
-    fs::remove_dir_all(&folder).expect("removed");
-    let said =
-        [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned());
-    assert!(output.status.success(), "{}\n{}", said[0], said[1]);
-    // A name that is not this test's runs nothing, and that is a success too.
-    assert!(said[0].contains("1 passed"), "{}\n{}", said[0], said[1]);
-}
-
-/// Why there are no namespaces for us, if so.
-fn not_permitted() -> Option<String> {
-    let script = "ip link set lo up && ip link add void type veth peer name end";
-    let tried = Command::new("unshare").args(UNSHARE).args(["sh", "-c", script]).output();
-    match tried {
-        Ok(output) if output.status.success() => None,
-        Ok(output) => Some(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
-        Err(error) => Some(format!("unshare: {error}")),
-    }
+    });
 }
 
 impl Space {
@@ -122,10 +79,4 @@ impl Space {
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
-}
-
-fn ip(line: &str) {
-    let output = Command::new("ip").args(line.split(' ')).output().expect("ip runs");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "ip {line}: {said}");
 }

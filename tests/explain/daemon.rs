@@ -1,48 +1,17 @@
-//! The real binary on free ports, its file, and plain HTTP towards it.
+//! The real binary on free ports, and plain HTTP towards it.
 
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::process::{Command, Output};
 use std::thread;
-use std::time::{Duration, Instant};
 
-/// How long the daemon may take for what it should do at once.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A configuration file that goes with the test.
-pub(crate) struct File(PathBuf);
-
-impl File {
-    pub(crate) fn new(text: &str) -> Self {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("privatelinkd-explain-{}-{number}.toml", std::process::id());
-        let file = Self(std::env::temp_dir().join(name));
-        file.write(text);
-        file
-    }
-
-    pub(crate) fn write(&self, text: &str) {
-        std::fs::write(&self.0, text).expect("a temporary file");
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for File {
-    fn drop(&mut self) {
-        let _gone = std::fs::remove_file(&self.0);
-    }
-}
+use super::process::{self, PATIENCE, PROGRAM, Process};
+use super::temporary::File;
 
 /// A running daemon; ended with the test.
 pub(crate) struct Daemon {
-    child: Child,
+    process: Process,
     pub(crate) dns: SocketAddr,
     pub(crate) admin: SocketAddr,
     pub(crate) file: File,
@@ -51,19 +20,9 @@ pub(crate) struct Daemon {
 impl Daemon {
     pub(crate) fn start(config: &str) -> Self {
         let file = File::new(config);
-        let mut child = Command::new(env!("CARGO_BIN_EXE_privatelinkd"))
-            .args(["run", "--config"])
-            .arg(file.path())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the daemon starts");
-        let mut lines = BufReader::new(child.stdout.take().expect("stdout")).lines();
-        let mut address = || {
-            let line = lines.next().expect("the daemon says where it listens").expect("text");
-            line.split(' ').nth(2).expect("an address").parse().expect("an address")
-        };
-        let (dns, admin) = (address(), address());
-        Self { child, dns, admin, file }
+        let mut process = Process::start(&mut process::run(file.path()));
+        let (dns, admin) = (process.address(), process.address());
+        Self { process, dns, admin, file }
     }
 
     /// Asks over UDP and waits for the reply.
@@ -73,9 +32,7 @@ impl Daemon {
     }
 
     pub(crate) fn hang_up(&self) {
-        let id = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-HUP", &id]).status().expect("kill runs");
-        assert!(sent.success());
+        self.process.signal("-HUP");
     }
 
     /// `explain … --live`, as text.
@@ -99,16 +56,9 @@ impl Daemon {
     }
 }
 
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _gone = self.child.kill();
-        let _gone = self.child.wait();
-    }
-}
-
 /// Runs the binary to its end.
 pub(crate) fn privatelinkd(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_privatelinkd")).args(args).output().expect("it runs")
+    Command::new(PROGRAM).args(args).output().expect("it runs")
 }
 
 /// What it says when all is well.
@@ -123,18 +73,6 @@ pub(crate) fn stderr(args: &[&str]) -> String {
     let output = privatelinkd(args);
     assert_eq!(output.status.code(), Some(1), "{args:?}: {output:?}");
     String::from_utf8(output.stderr).expect("text")
-}
-
-/// Tries until `done` gives something.
-pub(crate) fn until<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
-    let begin = Instant::now();
-    loop {
-        if let Some(found) = done() {
-            return found;
-        }
-        assert!(begin.elapsed() < PATIENCE, "never: {what}");
-        thread::sleep(Duration::from_millis(20));
-    }
 }
 
 /// An upstream that answers every question of type A with 192.0.2.80, TTL 300, and no other.

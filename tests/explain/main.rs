@@ -2,13 +2,19 @@
 //! for it: the real binary throughout.
 
 mod daemon;
+#[path = "../common/process.rs"]
+mod process;
+#[path = "../common/temporary.rs"]
+mod temporary;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
-use daemon::{Daemon, File, config, privatelinkd, stderr, stdout, until, upstream};
+use daemon::{Daemon, config, privatelinkd, stderr, stdout, upstream};
+use process::until;
 use serde_json::Value;
+use temporary::File;
 
 const API: &str = "api.cloud.defender.microsoft.com";
 /// A server that nobody is.

@@ -4,7 +4,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::time::Duration;
 
-use super::daemon::{Daemon, PRIVATE, PRIVATE_ADDRESS, config, until};
+use super::daemon::{Daemon, PRIVATE, PRIVATE_ADDRESS, config};
+use super::process::until;
 use super::upstream;
 
 const OPENED: usize = 300;

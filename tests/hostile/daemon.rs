@@ -1,22 +1,16 @@
 //! The real binary on a free port, and what one asks it.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
-use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::ExitStatus;
+use std::time::Duration;
 
 use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{Name, RData, RecordType};
 
-/// The bound of a wait that should take microseconds to some seconds, on a machine that does other
-/// things too.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
-/// Between two looks.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+use super::process::{self, PATIENCE, Process};
+use super::temporary::File;
+
 /// The public zone of [`config`].
 pub(crate) const PUBLIC_ZONE: &str = "cloud.defender.microsoft.com.";
 /// A private name of [`config`], and its address.
@@ -42,53 +36,17 @@ pub(crate) fn config_of_names(upstream: &str, names: usize, last: u8) -> String 
     config.replace("] }", &format!("]{listed} }}"))
 }
 
-/// A file of its own for every caller.
-pub(crate) fn scratch(suffix: &str) -> PathBuf {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    let next = NEXT.fetch_add(1, Ordering::Relaxed);
-    std::env::temp_dir().join(format!("privatelinkd-hostile-{}-{next}{suffix}", std::process::id()))
-}
-
-/// Waits until `look` gives something.
-pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(seen) = look() {
-            return seen;
-        }
-        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
-        thread::sleep(LOOK_EVERY);
-    }
-}
-
 pub(crate) struct Daemon {
-    child: Child,
+    process: Process,
     address: SocketAddr,
-    config: PathBuf,
-    stderr: Arc<Mutex<String>>,
+    config: File,
 }
 
 impl Daemon {
     pub(crate) fn start(config: &str) -> Self {
-        let path = scratch(".toml");
-        std::fs::write(&path, config).expect("a temporary file");
-        let mut child = command(&path).spawn().expect("the daemon starts");
-        let stderr = Arc::new(Mutex::new(String::new()));
-        let (log, pipe) = (Arc::clone(&stderr), child.stderr.take().expect("stderr"));
-        thread::spawn(move || {
-            for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-                let mut log = log.lock().expect("the log");
-                log.push_str(&line);
-                log.push('\n');
-            }
-        });
-        let mut lines = BufReader::new(child.stdout.take().expect("stdout")).lines();
-        let first = lines.next().expect("the daemon says where it listens").expect("text");
-        thread::spawn(move || lines.for_each(drop));
-        let words: Vec<_> = first.split(' ').collect();
-        assert_eq!((words[0], words[1]), ("listening", "on"), "{first}");
-        let address = words[2].parse().expect("an address");
-        Self { child, address, config: path, stderr }
+        let config = File::new(config);
+        let mut process = Process::start(&mut process::run(config.path()));
+        Self { address: process.address(), process, config }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -96,37 +54,34 @@ impl Daemon {
     }
 
     pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+        self.process.id()
     }
 
     /// What it has written to stderr so far.
     pub(crate) fn log(&self) -> String {
-        self.stderr.lock().expect("the log").clone()
+        self.process.log()
     }
 
     pub(crate) fn wait_for_log(&self, text: &str) {
-        until(text, || self.log().contains(text).then_some(()));
+        self.process.wait_for_log(text);
     }
 
     /// Puts another file in the place of its own.
     pub(crate) fn write_config(&self, config: &str) {
-        std::fs::write(&self.config, config).expect("a temporary file");
+        self.config.write(config);
     }
 
-    /// Sends a signal. Who says that it listens hears signals too, so nothing is waited for.
     pub(crate) fn signal(&self, signal: &str) {
-        let status = Command::new("kill").arg(signal).arg(self.pid().to_string()).status();
-        assert!(status.expect("kill runs").success());
+        self.process.signal(signal);
     }
 
     pub(crate) fn wait(&mut self) -> ExitStatus {
-        let child = &mut self.child;
-        until("the daemon ends", || child.try_wait().expect("a child"))
+        self.process.wait()
     }
 
     /// It lives, it answers, and no thread of it has panicked.
     pub(crate) fn assert_well(&mut self) {
-        assert!(self.child.try_wait().expect("a child").is_none(), "gone: {}", self.log());
+        assert!(self.process.ended().is_none(), "gone: {}", self.log());
         assert_eq!(self.ask_udp(PRIVATE).expect("a reply").address(), Some(PRIVATE_ADDRESS));
         assert_eq!(self.ask_tcp(PRIVATE).expect("a reply").address(), Some(PRIVATE_ADDRESS));
         assert!(!self.log().contains("panic"), "{}", self.log());
@@ -185,22 +140,6 @@ impl Daemon {
         stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
         stream
     }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _gone = self.child.kill();
-        let _gone = self.child.wait();
-        let _gone = std::fs::remove_file(&self.config);
-    }
-}
-
-/// `run` with this file.
-pub(crate) fn command(config: &std::path::Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_privatelinkd"));
-    command.args(["run", "--config"]).arg(config);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
 }
 
 /// A query for the name's A, with RD.

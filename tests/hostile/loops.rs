@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::{Name, RecordType};
 
-use super::daemon::{Daemon, PUBLIC_ZONE, config, until};
+use super::daemon::{Daemon, PUBLIC_ZONE, config};
+use super::process::until;
 use super::upstream;
 
 const ASKED: usize = 20;

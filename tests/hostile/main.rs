@@ -6,7 +6,11 @@ mod daemon;
 mod floods;
 mod load;
 mod loops;
+#[path = "../common/process.rs"]
+mod process;
 mod reloads;
 mod restarts;
 mod starts;
+#[path = "../common/temporary.rs"]
+mod temporary;
 mod upstream;

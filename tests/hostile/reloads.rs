@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use hickory_proto::op::ResponseCode;
 
-use super::daemon::{
-    Daemon, PATIENCE, PRIVATE, config, config_of_names, query, receive, scratch, until,
-};
+use super::daemon::{Daemon, PRIVATE, config, config_of_names, query, receive};
 use super::load::Load;
+use super::process::{PATIENCE, until};
+use super::temporary::File;
 use super::upstream;
 
 /// Listed names of a large configuration.
@@ -91,21 +91,18 @@ fn a_resolv_conf_that_changes_is_followed() {
         let answer = Ipv4Addr::new(203, 0, 113, last);
         receivers.push(upstream::answering(socket, answer, Duration::ZERO));
     }
-    let file = scratch(".resolv.conf");
-    let name_server = |address: Ipv4Addr| {
-        std::fs::write(&file, format!("nameserver {address}\n")).expect("a temporary file");
-    };
-    name_server(addresses[0]);
-    let upstream = format!("resolv.conf:{}", file.display());
+    let name_server = |address: Ipv4Addr| format!("nameserver {address}\n");
+    let file = File::new(&name_server(addresses[0]));
+    let upstream = format!("resolv.conf:{}", file.path().display());
     let mut daemon = Daemon::start(&config(&upstream, "2s"));
     let address = |daemon: &Daemon| daemon.ask_udp("www.example.").expect("a reply").address();
     assert_eq!(address(&daemon), Some(Ipv4Addr::new(203, 0, 113, 0)));
-    name_server(addresses[1]);
+    file.write(&name_server(addresses[1]));
     until("the second name server's answer", || {
         (address(&daemon) == Some(Ipv4Addr::new(203, 0, 113, 1))).then_some(())
     });
     // A file that is gone changes nothing, across a reload either.
-    std::fs::remove_file(&file).expect("removed");
+    std::fs::remove_file(file.path()).expect("removed");
     daemon.signal("-HUP");
     daemon.wait_for_log("reloaded");
     let reply = daemon.ask_udp("other.example.").expect("a reply");

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use hickory_proto::op::ResponseCode;
 
-use crate::daemon::{Daemon, config, scratch};
+use crate::daemon::{Daemon, config};
+use crate::temporary::Folder;
 use crate::upstream::{self, Keeping};
 
 const NAME: &str = "kept.example.";
@@ -15,7 +16,7 @@ const PUBLIC: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 7);
 
 /// A daemon's state directory, and its upstream until the tunnel goes down.
 struct House {
-    directory: PathBuf,
+    directory: Folder,
     config: String,
     upstream: Option<Keeping>,
 }
@@ -23,10 +24,9 @@ struct House {
 impl House {
     /// Runs a daemon that asks for the name once, and stops it.
     fn after_a_run() -> Self {
-        let directory = scratch(".state");
-        fs::create_dir(&directory).expect("a temporary directory");
+        let directory = Folder::new();
         let upstream = Keeping::start(PUBLIC);
-        let config = with_file(&upstream.address().to_string(), &directory.join("cache"));
+        let config = with_file(&upstream.address().to_string(), &directory.path().join("cache"));
         let mut daemon = Daemon::start(&config);
         let reply = daemon.ask_udp(NAME).expect("a reply");
         assert_eq!(reply.address(), Some(PUBLIC));
@@ -35,18 +35,12 @@ impl House {
     }
 
     fn file(&self) -> PathBuf {
-        self.directory.join("cache")
+        self.directory.path().join("cache")
     }
 
     /// From now on nobody answers.
     fn lose_tunnel(&mut self) {
         self.upstream = None;
-    }
-}
-
-impl Drop for House {
-    fn drop(&mut self) {
-        let _gone = fs::remove_dir_all(&self.directory);
     }
 }
 
@@ -110,7 +104,8 @@ fn answers_of_other_upstreams_are_left_aside() {
 #[test]
 fn a_directory_that_is_not_there_costs_the_file_alone() {
     let upstream = Keeping::start(PUBLIC);
-    let nowhere = scratch(".none").join("cache");
+    let folder = Folder::new();
+    let nowhere = folder.path().join("none/cache");
     let mut daemon = Daemon::start(&with_file(&upstream.address().to_string(), &nowhere));
     assert_eq!(daemon.ask_udp(NAME).expect("a reply").address(), Some(PUBLIC));
     daemon.assert_well();

@@ -3,13 +3,14 @@
 use std::net::TcpListener;
 use std::path::Path;
 
-use super::daemon::{PRIVATE, command, config, scratch};
-use super::upstream;
+use super::daemon::{PRIVATE, config};
+use super::temporary::{File, Folder};
+use super::{process, upstream};
 
 /// What stderr says when `run` ends by itself with a failure.
 fn refused(path: &Path) -> String {
     // Ends by itself; the test runner's own bound is the last resort.
-    let output = command(path).output().expect("the daemon runs");
+    let output = process::run(path).output().expect("the daemon runs");
     let stderr = String::from_utf8(output.stderr).expect("text");
     assert!(output.status.code().is_some_and(|code| code != 0), "{:?} {stderr}", output.status);
     assert!(!stderr.contains("panicked"), "{stderr}");
@@ -19,11 +20,7 @@ fn refused(path: &Path) -> String {
 }
 
 fn refused_text(config: &str) -> String {
-    let path = scratch(".toml");
-    std::fs::write(&path, config).expect("a temporary file");
-    let stderr = refused(&path);
-    std::fs::remove_file(&path).expect("removed");
-    stderr
+    refused(File::new(config).path())
 }
 
 fn good() -> String {
@@ -40,7 +37,8 @@ fn a_port_that_is_taken() {
 
 #[test]
 fn a_file_that_is_not_there() {
-    let path = scratch(".absent");
+    let folder = Folder::new();
+    let path = folder.path().join("absent");
     let stderr = refused(&path);
     assert!(stderr.contains(&path.display().to_string()), "{stderr}");
 }

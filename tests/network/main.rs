@@ -4,6 +4,10 @@
 //! Needs root; says so and does nothing without.
 
 mod daemon;
+#[path = "../common/namespaces.rs"]
+mod namespaces;
+#[path = "../common/process.rs"]
+mod process;
 mod space;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -1,11 +1,7 @@
 //! Two network namespaces with a cable between them: near is the daemon's, far the upstream's.
-//!
-//! A test runs itself again inside new namespaces, for the network, for mounts and for processes:
-//! whatever becomes of it, nothing of them stays.
 
 use std::env;
 use std::fs;
-use std::io::Write as _;
 use std::net::{IpAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -14,23 +10,12 @@ use hickory_proto::op::{Message, MessageType};
 use hickory_proto::rr::rdata::{A, AAAA};
 use hickory_proto::rr::{RData, Record};
 
+use super::namespaces::{self, ip, run};
+use super::process::until;
 use super::{FIRST, FIRST_V6, UPSTREAM, UPSTREAM_V6};
 
-/// Set inside; a folder of the test's own.
-const INSIDE: &str = "PRIVATELINKD_NETWORK_INSIDE";
 /// Set for the upstream.
 const SERVE: &str = "PRIVATELINKD_NETWORK_SERVE";
-/// As `tests/interop` has them.
-const UNSHARE: [&str; 8] = [
-    "--net",
-    "--mount",
-    "--pid",
-    "--fork",
-    "--kill-child",
-    "--mount-proc",
-    "--propagation",
-    "private",
-];
 
 /// The two namespaces, seen from the near one.
 pub(crate) struct Space {
@@ -39,49 +24,14 @@ pub(crate) struct Space {
 
 /// Runs `test` inside namespaces of its own, with an upstream that answers. `name` is unique.
 pub(crate) fn within(name: &str, test: impl FnOnce(&Space)) {
-    if let Some(folder) = env::var_os(INSIDE) {
-        let space = Space { folder: folder.into() };
+    let needs = "mount -t tmpfs tmpfs /run && ip netns add far && \
+        ip link add near type veth peer name far0 netns far";
+    namespaces::within(name, needs, |folder| {
+        let space = Space { folder };
         space.furnish();
         let _upstream = space.start_upstream();
         test(&space);
-        return;
-    }
-    if let Some(reason) = not_permitted() {
-        // Past the capture of the test runner, which shows nothing of a test that passes.
-        let _lost = writeln!(std::io::stderr(), "network: {name} is skipped: {reason}");
-        return;
-    }
-    let folder =
-        env::temp_dir().join(format!("privatelinkd-network-{}-{name}", std::process::id()));
-    fs::create_dir_all(&folder).expect("a folder");
-    let thread = std::thread::current();
-    let this = thread.name().expect("the runner names threads after tests");
-    let output = Command::new("unshare")
-        .args(UNSHARE)
-        .arg(env::current_exe().expect("this program"))
-        .args(["--exact", this, "--nocapture", "--test-threads=1"])
-        .env(INSIDE, &folder)
-        .stdin(Stdio::null())
-        .output()
-        .expect("unshare runs");
-    fs::remove_dir_all(&folder).expect("removed");
-    let said =
-        [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned());
-    assert!(output.status.success(), "{}\n{}", said[0], said[1]);
-    // A name that is not this test's runs nothing, and that is a success too.
-    assert!(said[0].contains("1 passed"), "{}\n{}", said[0], said[1]);
-}
-
-/// Why there are no namespaces for us, if so.
-fn not_permitted() -> Option<String> {
-    let script = "mount -t tmpfs tmpfs /run && ip netns add far && \
-        ip link add near type veth peer name far0 netns far";
-    let tried = Command::new("unshare").args(UNSHARE).args(["sh", "-c", script]).output();
-    match tried {
-        Ok(output) if output.status.success() => None,
-        Ok(output) => Some(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
-        Err(error) => Some(format!("unshare: {error}")),
-    }
+    });
 }
 
 impl Space {
@@ -113,7 +63,7 @@ impl Space {
 
     /// Runs `ip` on the daemon's side.
     pub(crate) fn near(&self, line: &str) {
-        run(Command::new("ip").args(line.split(' ')));
+        ip(line);
     }
 
     /// The same with many lines.
@@ -146,7 +96,7 @@ impl Space {
             .spawn()
             .expect("ip runs");
         let upstream = Upstream(upstream);
-        super::daemon::until("the upstream listens", || ready.exists().then_some(()));
+        until("the upstream listens", || ready.exists().then_some(()));
         upstream
     }
 }
@@ -190,10 +140,4 @@ fn serve(socket: &UdpSocket) {
         // There may be no way back: that is what the tests are about.
         let _lost = socket.send_to(&message.to_vec().expect("encodable"), peer);
     }
-}
-
-fn run(command: &mut Command) {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {said}");
 }

@@ -5,11 +5,14 @@
 
 mod corefile;
 mod powershell;
+#[path = "../common/temporary.rs"]
+mod temporary;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::Value;
+use temporary::File;
 
 /// Set to `record`, the expected texts are written instead of compared.
 const MODE: &str = "SNIPPETS";
@@ -36,7 +39,7 @@ fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/snippets")
 }
 
-fn run(config: &str, arguments: &str) -> Output {
+fn run(config: impl AsRef<Path>, arguments: &str) -> Output {
     Command::new(env!("CARGO_BIN_EXE_privatelinkd"))
         .arg("snippet")
         .args(arguments.split(' '))
@@ -53,32 +56,10 @@ fn text(arguments: &str) -> String {
 }
 
 /// What is complained of, without a success.
-fn complaint(config: &str, arguments: &str) -> String {
+fn complaint(config: impl AsRef<Path>, arguments: &str) -> String {
     let output = run(config, arguments);
     assert!(!output.status.success() && output.stdout.is_empty(), "{arguments}: {output:?}");
     String::from_utf8(output.stderr).expect("UTF-8")
-}
-
-/// A configuration of the test's own, gone with it.
-struct File(PathBuf);
-
-impl File {
-    fn new(name: &str, text: &str) -> Self {
-        let name = format!("privatelinkd-snippets-{}-{name}.toml", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        std::fs::write(&path, text).expect("a temporary file");
-        Self(path)
-    }
-
-    fn path(&self) -> &str {
-        self.0.to_str().expect("a path in text")
-    }
-}
-
-impl Drop for File {
-    fn drop(&mut self) {
-        let _gone = std::fs::remove_file(&self.0);
-    }
 }
 
 #[test]
@@ -178,7 +159,6 @@ fn what_a_target_cannot_carry_is_an_error_that_says_what_to_do() {
 #[test]
 fn a_zone_that_a_syntax_could_misread_is_refused_by_name() {
     let file = File::new(
-        "odd",
         r#"
         listen = { dns = ["10.0.0.4:53"] }
         access = { allow = ["private"] }
@@ -211,7 +191,7 @@ fn zones_from_which_azure_leads_into_ours_are_forwarded_too() {
         )
     };
     let forward = "[[forward]]\nzones = [\".\"]\nupstreams = [\"168.63.129.16\"]";
-    let file = File::new("aliases", &config(forward));
+    let file = File::new(&config(forward));
     let output = run(file.path(), "bind");
     assert!(output.stderr.is_empty(), "{output:?}");
     let text = String::from_utf8_lossy(&output.stdout);
@@ -226,7 +206,7 @@ fn zones_from_which_azure_leads_into_ours_are_forwarded_too() {
         assert!(text.contains(private), "{private}\n{text}");
     }
     // Without an upstream for them, nobody follows the alias.
-    let file = File::new("no-upstream", &config(""));
+    let file = File::new(&config(""));
     let said = String::from_utf8(run(file.path(), "bind").stderr).expect("UTF-8");
     assert!(said.contains(&format!("no [[forward]] covers {alias}")), "{said}");
 }
@@ -234,7 +214,6 @@ fn zones_from_which_azure_leads_into_ours_are_forwarded_too() {
 #[test]
 fn a_daemon_for_this_host_alone_is_named_as_such() {
     let file = File::new(
-        "loopback",
         r#"
         listen = { dns = ["127.0.0.1:5300"] }
         access = { allow = ["10.0.0.0/8"] }
