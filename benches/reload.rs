@@ -9,9 +9,9 @@
 mod daemon;
 #[path = "../tests/hostile/load.rs"]
 mod load;
-#[path = "../tests/common/process.rs"]
+#[path = "../tests/harness/process.rs"]
 mod process;
-#[path = "../tests/common/temporary.rs"]
+#[path = "../tests/harness/temporary.rs"]
 mod temporary;
 
 use std::hint::black_box;

@@ -1,8 +1,8 @@
 //! What systemd hears: ready, reloading, stopping (sd_notify(3)), as Type=notify wants it.
 
-#[path = "common/process.rs"]
+#[path = "harness/process.rs"]
 mod process;
-#[path = "common/temporary.rs"]
+#[path = "harness/temporary.rs"]
 mod temporary;
 
 use std::os::unix::net::UnixDatagram;

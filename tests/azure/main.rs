@@ -6,5 +6,5 @@ mod command;
 mod hostile;
 mod property;
 mod shapes;
-#[path = "../common/temporary.rs"]
+#[path = "../harness/temporary.rs"]
 mod temporary;

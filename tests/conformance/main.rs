@@ -3,9 +3,9 @@
 
 mod case;
 mod daemon;
-#[path = "../common/process.rs"]
+#[path = "../harness/process.rs"]
 mod process;
-#[path = "../common/temporary.rs"]
+#[path = "../harness/temporary.rs"]
 mod temporary;
 mod upstream;
 

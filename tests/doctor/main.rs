@@ -2,11 +2,11 @@
 //! and network namespaces for what needs port 53.
 
 mod patient;
-#[path = "../common/process.rs"]
+#[path = "../harness/process.rs"]
 mod process;
 mod servers;
 mod space;
-#[path = "../common/temporary.rs"]
+#[path = "../harness/temporary.rs"]
 mod temporary;
 mod upstreams;
 mod vias;

@@ -1,10 +1,10 @@
 //! `drift`, from files and towards servers: the real binary throughout.
 
 mod live;
-#[path = "../common/process.rs"]
+#[path = "../harness/process.rs"]
 mod process;
 mod property;
-#[path = "../common/temporary.rs"]
+#[path = "../harness/temporary.rs"]
 mod temporary;
 mod world;
 

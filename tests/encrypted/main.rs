@@ -3,11 +3,11 @@
 
 mod daemon;
 mod identity;
-#[path = "../common/process.rs"]
+#[path = "../harness/process.rs"]
 mod process;
 mod relay;
 mod server;
-#[path = "../common/temporary.rs"]
+#[path = "../harness/temporary.rs"]
 mod temporary;
 mod trust;
 

@@ -5,9 +5,9 @@
 
 mod client;
 mod daemon;
-#[path = "../common/namespaces.rs"]
+#[path = "../harness/namespaces.rs"]
 mod namespaces;
-#[path = "../common/process.rs"]
+#[path = "../harness/process.rs"]
 mod process;
 mod space;
 mod tls;

@@ -2,9 +2,9 @@
 //! for it: the real binary throughout.
 
 mod daemon;
-#[path = "../common/process.rs"]
+#[path = "../harness/process.rs"]
 mod process;
-#[path = "../common/temporary.rs"]
+#[path = "../harness/temporary.rs"]
 mod temporary;
 
 use std::io::{ErrorKind, Read, Write};

@@ -6,11 +6,11 @@ mod daemon;
 mod floods;
 mod load;
 mod loops;
-#[path = "../common/process.rs"]
+#[path = "../harness/process.rs"]
 mod process;
 mod reloads;
 mod restarts;
 mod starts;
-#[path = "../common/temporary.rs"]
+#[path = "../harness/temporary.rs"]
 mod temporary;
 mod upstream;

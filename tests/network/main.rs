@@ -4,9 +4,9 @@
 //! Needs root; says so and does nothing without.
 
 mod daemon;
-#[path = "../common/namespaces.rs"]
+#[path = "../harness/namespaces.rs"]
 mod namespaces;
-#[path = "../common/process.rs"]
+#[path = "../harness/process.rs"]
 mod process;
 mod space;
 

@@ -5,7 +5,7 @@
 
 mod corefile;
 mod powershell;
-#[path = "../common/temporary.rs"]
+#[path = "../harness/temporary.rs"]
 mod temporary;
 
 use std::path::{Path, PathBuf};
