@@ -11,11 +11,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// The kind of an address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Class {
-    /// Of a network of somebody's own (RFC 1918, RFC 6598, RFC 4193).
+    /// For the networks of one site or company (RFC 1918, RFC 6598, RFC 4193).
     Private,
     /// This host.
     Loopback,
-    /// Nobody's: for examples (RFC 5737, RFC 3849, RFC 9637).
+    /// For examples only (RFC 5737, RFC 3849, RFC 9637).
     Documentation,
     /// This link only (RFC 3927, RFC 4291 §2.5.6).
     LinkLocal,
@@ -23,62 +23,114 @@ pub enum Class {
     Multicast,
     /// No address; hosts take it for themselves.
     Unspecified,
+    /// Not routed on the Internet, and not meant for private networks: "this network" (0.0.0.0/8, RFC 791
+    /// §3.2), benchmarks (198.18.0.0/15, RFC 2544), class E (240.0.0.0/4, RFC 1112 §4), site-local
+    /// (fec0::/10, RFC 3879). Some networks route them inside all the same.
+    Reserved,
     /// All others.
     Public,
 }
 
 impl Class {
-    /// The kind of `address` as it is written; see [`reached`] for what lies inside it.
+    /// Returns the kind of `address` as it is written; see [`reached`] for what lies inside it.
     pub fn of(address: IpAddr) -> Self {
-        let (documentation, private, link_local) = match address {
-            IpAddr::V4(v4) => {
-                // 100.64.0.0/10 is carrier-grade NAT (RFC 6598), which Azure networks may use.
-                let [first, second, ..] = v4.octets();
-                let shared = first == 100 && second & 0xc0 == 64;
-                (v4.is_documentation(), v4.is_private() || shared, v4.is_link_local())
+        if address.is_unspecified() {
+            Self::Unspecified
+        } else if address.is_loopback() {
+            Self::Loopback
+        } else if address.is_multicast() || address == Ipv4Addr::BROADCAST {
+            Self::Multicast
+        } else {
+            match address {
+                IpAddr::V4(v4) => Self::of_v4_unicast(v4),
+                IpAddr::V6(v6) => Self::of_v6_unicast(v6),
             }
-            IpAddr::V6(v6) => {
-                let [first, second, ..] = v6.segments();
-                let documentation =
-                    (first, second) == (0x2001, 0xdb8) || (first, second & 0xf000) == (0x3fff, 0);
-                (documentation, v6.is_unique_local(), v6.is_unicast_link_local())
-            }
-        };
-        match () {
-            () if private => Self::Private,
-            () if address.is_loopback() => Self::Loopback,
-            () if documentation => Self::Documentation,
-            () if link_local => Self::LinkLocal,
-            () if address.is_multicast() || address == Ipv4Addr::BROADCAST => Self::Multicast,
-            () if address.is_unspecified() => Self::Unspecified,
-            () => Self::Public,
+        }
+    }
+
+    fn of_v4_unicast(address: Ipv4Addr) -> Self {
+        match address.octets() {
+            // 100.64.0.0/10 is carrier-grade NAT (RFC 6598), which Azure networks may use.
+            [100, 64..=127, ..] => Self::Private,
+            [0, ..] | [198, 18 | 19, ..] | [240..=255, ..] => Self::Reserved,
+            _ if address.is_private() => Self::Private,
+            _ if address.is_documentation() => Self::Documentation,
+            _ if address.is_link_local() => Self::LinkLocal,
+            _ => Self::Public,
+        }
+    }
+
+    fn of_v6_unicast(address: Ipv6Addr) -> Self {
+        match address.segments() {
+            [0x2001, 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] => Self::Documentation,
+            [0xfec0..=0xfeff, ..] => Self::Reserved,
+            _ if address.is_unique_local() => Self::Private,
+            _ if address.is_unicast_link_local() => Self::LinkLocal,
+            _ => Self::Public,
         }
     }
 }
 
-/// The address that traffic to `address` reaches in the end: the IPv4 address inside an IPv6 one of
-/// a form that hosts, NAT64 or 6to4 routers take apart, else itself. `::ffff:0:0/96` (RFC 4291
-/// §2.5.5.2), `64:ff9b::/96` (RFC 6052 §2.1) and `64:ff9b:1::/48` with the address in its last octets
-/// (RFC 8215), `2002::/16` (RFC 3056 §2).
+/// Returns the addresses that traffic to `address` may reach in the end.
+///
+/// Some IPv6 addresses hold an IPv4 address that hosts, NAT64 or tunnel routers take out:
+///
+/// - in the address's place: IPv4-mapped `::ffff:0:0/96` (RFC 4291 §2.5.5.2), IPv4-compatible `::/96`
+///   (RFC 4291 §2.5.5.1), IPv4-translated `::ffff:0:0:0/96` (RFC 2765 §2.1), NAT64 `64:ff9b::/96` (RFC
+///   6052 §2.1) and `64:ff9b:1::/48` with the address in its last octets (RFC 8215), 6to4 `2002::/16`
+///   (RFC 3056 §2), and Teredo `2001::/32`, which holds the server and the client (RFC 4380 §4);
+/// - beside the address, because its prefix is routed too: ISATAP (RFC 5214 §6.1).
 ///
 /// ```
 /// use privatelinkd::addresses::reached;
-/// assert_eq!(reached("64:ff9b::a01:203".parse().unwrap()).to_string(), "10.1.2.3");
+/// let nat64 = "64:ff9b::a01:203".parse().unwrap();
+/// assert!(reached(nat64).eq(["10.1.2.3".parse::<std::net::IpAddr>().unwrap()]));
 /// ```
-pub fn reached(address: IpAddr) -> IpAddr {
-    let IpAddr::V6(v6) = address else { return address };
-    embedded(v6).map_or(address, IpAddr::V4)
+pub fn reached(address: IpAddr) -> impl Iterator<Item = IpAddr> {
+    let (itself, inside) = match address {
+        IpAddr::V4(_) => (Some(address), [None; 2]),
+        IpAddr::V6(v6) => match embedded(v6) {
+            [None, None] => (Some(address), isatap(v6)),
+            inside => (None, inside),
+        },
+    };
+    itself.into_iter().chain(inside.into_iter().flatten().map(IpAddr::V4))
 }
 
-fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
-    let join = |high: u16, low: u16| Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low));
+/// Whether traffic to `address` may reach an address of one of these kinds.
+pub fn reaches(address: IpAddr, fits: impl Fn(Class) -> bool) -> bool {
+    reached(address).any(|reached| fits(Class::of(reached)))
+}
+
+/// The IPv4 addresses that replace `address` on the way.
+fn embedded(address: Ipv6Addr) -> [Option<Ipv4Addr>; 2] {
     match address.segments() {
-        [0, 0, 0, 0, 0, 0xffff, high, low]
+        // The unspecified address and the loopback address are themselves.
+        [0, 0, 0, 0, 0, 0, 0, 0 | 1] => [None; 2],
+        [0, 0, 0, 0, 0, 0 | 0xffff, high, low]
+        | [0, 0, 0, 0, 0xffff, 0, high, low]
         | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
         | [0x64, 0xff9b, 1, _, _, _, high, low]
-        | [0x2002, high, low, ..] => Some(join(high, low)),
-        _ => None,
+        | [0x2002, high, low, ..] => [Some(v4(high, low)), None],
+        // Teredo writes the client's address with all bits inverted.
+        [0x2001, 0, high, low, _, _, client_high, client_low] => {
+            [Some(v4(high, low)), Some(v4(!client_high, !client_low))]
+        }
+        _ => [None; 2],
     }
+}
+
+/// The IPv4 address in an ISATAP interface identifier, whatever the prefix.
+fn isatap(address: Ipv6Addr) -> [Option<Ipv4Addr>; 2] {
+    match address.segments() {
+        // The second form has the universal bit set: the IPv4 address is unique (RFC 5214 §6.1).
+        [.., 0 | 0x200, 0x5efe, high, low] => [Some(v4(high, low)), None],
+        _ => [None; 2],
+    }
+}
+
+fn v4(high: u16, low: u16) -> Ipv4Addr {
+    Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low))
 }
 
 #[cfg(test)]
@@ -96,6 +148,9 @@ mod tests {
             (&["203.0.113.9", "2001:db8::1", "3fff:fff::1"], Class::Documentation),
             (&["224.0.0.1", "255.255.255.255", "ff02::1"], Class::Multicast),
             (&["0.0.0.0", "::"], Class::Unspecified),
+            (&["0.1.2.3", "198.18.0.0", "198.19.255.255", "240.0.0.1"], Class::Reserved),
+            (&["fec0::1", "feff:ffff::1"], Class::Reserved),
+            (&["198.17.255.255", "198.20.0.0", "1.0.0.0"], Class::Public),
             (&["20.1.2.3", "2603:1030::1", "64:ff9b::a01:203"], Class::Public),
         ] {
             for text in texts {
@@ -105,15 +160,38 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_inside_an_address_is_found() {
-        let reached = |text: &str| reached(text.parse().expect("an address")).to_string();
-        for text in
-            ["::ffff:10.1.2.3", "64:ff9b::10.1.2.3", "64:ff9b:1::10.1.2.3", "2002:a01:203::9"]
-        {
-            assert_eq!(reached(text), "10.1.2.3", "{text}");
+    fn an_address_inside_another_is_found() {
+        let reached = |text: &str| -> Vec<String> {
+            let address = text.parse().expect("an address");
+            super::reached(address).map(|reached| reached.to_string()).collect()
+        };
+        for text in [
+            "::ffff:10.1.2.3",
+            "::10.1.2.3",
+            "::ffff:0:10.1.2.3",
+            "64:ff9b::10.1.2.3",
+            "64:ff9b:1::10.1.2.3",
+            "2002:a01:203::9",
+        ] {
+            assert_eq!(reached(text), ["10.1.2.3"], "{text}");
         }
-        for text in ["10.1.2.3", "64:ff9b:2::1", "fd00::a01:203", "::1"] {
-            assert_eq!(reached(text), text);
+        // 10.1.2.3 inverted is f5fe:fdfc.
+        assert_eq!(reached("2001:0:1401:203::f5fe:fdfc"), ["20.1.2.3", "10.1.2.3"]);
+        for isatap in ["2603:1030::5efe:a01:203", "fe80::200:5efe:a01:203"] {
+            assert_eq!(reached(isatap), [isatap, "10.1.2.3"]);
+        }
+        for text in ["10.1.2.3", "64:ff9b:2::1", "fd00::a01:203", "::", "::1", "2001:1::1"] {
+            assert_eq!(reached(text), [text]);
+        }
+    }
+
+    #[test]
+    fn one_address_of_the_kind_is_enough() {
+        let is_private = |class| class == Class::Private;
+        for (text, expected) in
+            [("2603:1030::5efe:a01:203", true), ("2603:1030::5efe:1401:203", false)]
+        {
+            assert_eq!(reaches(text.parse().expect("an address"), is_private), expected, "{text}");
         }
     }
 }

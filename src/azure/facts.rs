@@ -209,6 +209,7 @@ pub(super) fn address(text: &str, source: &Source, log: &mut Log) -> Option<IpAd
         Class::LinkLocal => "a link-local",
         Class::Multicast => "a multicast",
         Class::Unspecified => "the unspecified",
+        Class::Reserved => "a reserved",
         Class::Public => "a public",
     };
     log.left_out(

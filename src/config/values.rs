@@ -114,6 +114,7 @@ pub(super) fn endpoint_address(text: &str) -> Result<IpAddr, Problem> {
         Class::LinkLocal => "a link-local address",
         Class::Multicast => "a multicast or broadcast address",
         Class::Unspecified => "the unspecified address",
+        Class::Reserved => "a reserved address (0.0.0.0/8, 198.18.0.0/15, 240.0.0.0/4, fec0::/10)",
         Class::Public => "a public address",
     };
     Err(Problem::new(format!(

@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::addresses::{Class, reached};
+use crate::addresses::{Class, reaches};
 use crate::wire::{
     Answer, AnswerRef, Ede, HEADER_OCTETS, Header, Name, Question, Rcode, Records, Rtype, Section,
     flags, skip_name, u16_at, u32_at,
@@ -161,12 +161,12 @@ impl Seen {
 
     /// Whether any address leads to a public network.
     pub(super) fn is_public(&self) -> bool {
-        self.addresses.iter().any(|address| Class::of(reached(*address)) == Class::Public)
+        self.addresses.iter().any(|address| reaches(*address, |class| class == Class::Public))
     }
 
     /// Whether there is an address, and all of them lead to networks of somebody's own.
     pub(super) fn is_private(&self) -> bool {
-        let is_own = |address: &IpAddr| Class::of(reached(*address)) == Class::Private;
+        let is_own = |address: &IpAddr| reaches(*address, |class| class == Class::Private);
         !self.addresses.is_empty() && self.addresses.iter().all(is_own)
     }
 

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::answered::{Answered, Outcome};
 use super::known::{Known, Subject};
 use super::report::{Expected, Kind};
-use crate::addresses::{Class, reached};
+use crate::addresses::{Class, reaches};
 
 /// What an answer is held against.
 #[derive(Clone, Copy)]
@@ -27,7 +27,7 @@ impl Case<'_> {
         if addresses.is_empty() {
             return (!azure.is_empty()).then(|| self.unanswered(&answered.outcome));
         }
-        let is_public = |ip: &IpAddr| Class::of(reached(*ip)) == Class::Public;
+        let is_public = |ip: &IpAddr| reaches(*ip, |class| class == Class::Public);
         if azure.is_empty() && addresses.iter().all(is_public) {
             // The public service, where nothing private is to be had.
             return None;
@@ -74,7 +74,7 @@ impl Case<'_> {
     ) -> (Kind, String) {
         let theirs = |ip: &IpAddr| azure.iter().any(|one| one.addresses.contains(ip));
         let others: Vec<IpAddr> = addresses.iter().copied().filter(|ip| !theirs(ip)).collect();
-        if others.iter().any(|ip| Class::of(reached(*ip)) == Class::Public) {
+        if others.iter().any(|ip| reaches(*ip, |class| class == Class::Public)) {
             return (Kind::Public, "traffic goes around the private link".to_owned());
         }
         if let Some(first) = strangers.first() {

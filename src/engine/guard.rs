@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use super::recorder::Step;
-use crate::addresses::{Class, reached};
+use crate::addresses::{Class, reaches};
 use crate::config::{Dnssec, PrivateLink};
 use crate::forward::{Rule, Unwanted};
 use crate::wire::{AnswerRef, Name, NameMap, QName, Rtype, Section, skip_name, u16_at};
@@ -70,13 +70,18 @@ impl Guard {
         for record in in_answer {
             let mut refusal = None;
             each_address(record.rtype, record.rdata, |address| {
-                let zone = match kind(address) {
-                    Unwanted::Public(_) => private.as_ref(),
-                    Unwanted::Private(_) => rebind,
+                let refused = match (&private, rebind) {
+                    _ if refusal.is_some() => None,
+                    (Some(zone), _) if is_public(address) => {
+                        Some((zone, Unwanted::Public(address)))
+                    }
+                    (_, Some(zone)) if is_inside(address) => {
+                        Some((zone, Unwanted::Private(address)))
+                    }
+                    _ => None,
                 };
-                let refused = zone.filter(|_| refusal.is_none());
-                if let Some(zone) = refused {
-                    refusal = Some(Refusal { zone: zone.clone(), unwanted: kind(address) });
+                if let Some((zone, unwanted)) = refused {
+                    refusal = Some(Refusal { zone: zone.clone(), unwanted });
                 }
             });
             refusal.map_or(Ok(()), Err)?;
@@ -117,15 +122,26 @@ fn rebind_zone<'a>(rule: &'a Rule, qname: &Name) -> Option<&'a Name> {
     rule.zone_of(qname).filter(|_| !excepted)
 }
 
-/// Documentation and multicast addresses are public here: whoever must have a private address has
-/// none of those.
-fn kind(address: IpAddr) -> Unwanted {
-    match Class::of(reached(address)) {
-        Class::Private | Class::Loopback | Class::LinkLocal | Class::Unspecified => {
-            Unwanted::Private(address)
-        }
-        Class::Public | Class::Documentation | Class::Multicast => Unwanted::Public(address),
-    }
+/// Whether traffic to `address` may leave the private network. Addresses that no host should have
+/// (documentation, multicast, reserved) count too: a name that must be private has none of them.
+fn is_public(address: IpAddr) -> bool {
+    reaches(address, |class| match class {
+        Class::Private | Class::Loopback | Class::LinkLocal | Class::Unspecified => false,
+        Class::Public | Class::Documentation | Class::Multicast | Class::Reserved => true,
+    })
+}
+
+/// Whether traffic to `address` may reach a host of the private network. Reserved addresses count,
+/// because some networks route them inside.
+fn is_inside(address: IpAddr) -> bool {
+    reaches(address, |class| match class {
+        Class::Private
+        | Class::Loopback
+        | Class::LinkLocal
+        | Class::Unspecified
+        | Class::Reserved => true,
+        Class::Public | Class::Documentation | Class::Multicast => false,
+    })
 }
 
 /// Gives `visit` the addresses that a record holds. What breaks the form of its type holds none:

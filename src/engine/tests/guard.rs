@@ -71,7 +71,7 @@ fn admits_address(snapshot: &Snapshot, text: &str) -> bool {
     admits(snapshot, "www.example", line.1, &[line])
 }
 
-const PUBLIC: [&str; 8] = [
+const PUBLIC: [&str; 10] = [
     "20.1.2.3",
     "203.0.113.9",
     "224.0.0.1",
@@ -80,8 +80,10 @@ const PUBLIC: [&str; 8] = [
     "64:ff9b::20.1.2.3",
     "64:ff9b:1::20.1.2.3",
     "2002:1401:203::1",
+    "2001:0:1401:203::ebfe:fdfc",
+    "2603:1030::5efe:20.1.2.3",
 ];
-const PRIVATE: [&str; 11] = [
+const PRIVATE: [&str; 14] = [
     "10.1.2.3",
     "100.64.0.1",
     "127.0.0.1",
@@ -93,6 +95,22 @@ const PRIVATE: [&str; 11] = [
     "fe80::1",
     "::ffff:10.1.2.3",
     "64:ff9b::10.1.2.3",
+    "::10.1.2.3",
+    "::ffff:0:10.1.2.3",
+    "fd00::5efe:10.1.2.3",
+];
+/// Neither an address of the Internet nor one that a private name should have: reserved ranges, and
+/// tunnels whose routers take a private address out of a public one.
+const NEITHER: [&str; 8] = [
+    "0.1.2.3",
+    "198.18.0.1",
+    "240.0.0.1",
+    "fec0::1",
+    "::0.1.2.3",
+    "2603:1030::5efe:10.1.2.3",
+    "2603:1030::200:5efe:10.1.2.3",
+    // Teredo by the server 20.1.2.3 to the client 10.1.2.3, whose bits are inverted.
+    "2001:0:1401:203::f5fe:fdfc",
 ];
 
 #[test]
@@ -108,6 +126,11 @@ fn a_rule_lets_through_all_addresses_or_those_of_one_kind() {
     for text in PRIVATE {
         assert!(admits_address(&all, text), "{text}");
         assert!(admits_address(&private, text), "{text}");
+        assert!(!admits_address(&public, text), "{text}");
+    }
+    for text in NEITHER {
+        assert!(admits_address(&all, text), "{text}");
+        assert!(!admits_address(&private, text), "{text}");
         assert!(!admits_address(&public, text), "{text}");
     }
 }
