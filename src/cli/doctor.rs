@@ -4,6 +4,8 @@ use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
+use anyhow::anyhow;
+
 use super::query::parse_server;
 use super::{ConfigArg, complain};
 use crate::doctor::{self, Finding, Request, Severity};
@@ -49,8 +51,8 @@ const MAX_VIAS: usize = 4;
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if args.via.len() > MAX_VIAS {
-        complain(&format!("privatelinkd: --via: at most {MAX_VIAS} at a time"));
-        return Ok(ExitCode::from(COULD_NOT_LOOK));
+        let error = anyhow!("--via: at most {MAX_VIAS} at a time");
+        return Ok(super::fail(&error, COULD_NOT_LOOK, args.json));
     }
     let is_watched = std::io::stderr().is_terminal();
     let progress = |what: &str| {
@@ -62,8 +64,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let findings = match doctor::examine(&request, &progress) {
         Ok(findings) => findings,
         Err(error) => {
-            complain(&format!("privatelinkd: {error}; name another file with --config"));
-            return Ok(ExitCode::from(COULD_NOT_LOOK));
+            let error = anyhow!("{error}; name another file with --config");
+            return Ok(super::fail(&error, COULD_NOT_LOOK, args.json));
         }
     };
     let shown: Vec<_> = findings

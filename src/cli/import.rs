@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::anyhow;
 use clap::ValueEnum;
 use serde::Serialize;
 
@@ -68,23 +69,19 @@ struct Report<'r> {
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let From::Azure = args.from;
-    let nothing = Ok(ExitCode::from(EXIT_NOTHING));
+    let nothing = |error: anyhow::Error| Ok(super::fail(&error, EXIT_NOTHING, args.json));
     if args.files.iter().filter(|file| file.as_os_str() == "-").count() > 1 {
-        complain("privatelinkd: standard input can be read once; give - once");
-        return nothing;
+        return nothing(anyhow!("standard input can be read once; give - once"));
     }
-    let (mut files, mut readable) = (Vec::new(), true);
+    let (mut files, mut unreadable) = (Vec::new(), Vec::new());
     for file in &args.files {
         match azure::load(file) {
             Ok(file) => files.push(file),
-            Err(error) => {
-                complain(&format!("privatelinkd: {error}"));
-                readable = false;
-            }
+            Err(error) => unreadable.push(error.to_string()),
         }
     }
-    if !readable {
-        return nothing;
+    if !unreadable.is_empty() {
+        return nothing(anyhow!(unreadable.join("\n")));
     }
     let mut inventory = azure::read(&files);
     let extent = if args.whole { Extent::Whole } else { Extent::Fragment };
@@ -93,8 +90,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Ok(fragment) => (fragment.text, fragment.complaints),
         Err(error) => {
             inventory.complaints.iter().for_each(tell);
-            complain(&format!("privatelinkd: {error}"));
-            return nothing;
+            return nothing(error.into());
         }
     };
     inventory.complaints.extend(more);
@@ -110,7 +106,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     let taken = inventory.complaints.iter().all(|c| c.severity == Severity::Noted);
     match (text.is_empty(), taken) {
-        (true, _) => nothing,
+        (true, _) => Ok(ExitCode::from(EXIT_NOTHING)),
         (false, true) => Ok(ExitCode::SUCCESS),
         (false, false) => Ok(ExitCode::FAILURE),
     }

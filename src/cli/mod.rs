@@ -1,6 +1,7 @@
 //! Commands and arguments, and what a person reads.
 //!
-//! The only floor that prints. Answers go to stdout, errors to stderr; `--json` for scripts.
+//! The only floor that prints. Answers go to stdout, errors to stderr. `--json` prints JSON for scripts,
+//! also when the command fails.
 
 mod check;
 mod doctor;
@@ -13,7 +14,8 @@ mod run;
 mod services;
 mod snippet;
 
-use std::io::Write;
+use std::ffi::OsString;
+use std::io::{ErrorKind, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -72,9 +74,36 @@ struct ConfigArg {
     config: PathBuf,
 }
 
+/// Exit code of a command that was typed wrongly, as clap has it.
+const TYPED_WRONGLY: u8 = 2;
+
+/// What `--json` prints when a command fails: an object with this one key.
+#[derive(serde::Serialize)]
+struct Failure<'a> {
+    error: &'a str,
+}
+
+/// An argument that cannot be understood; clap finds the others.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct TypedWrongly(String);
+
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
+    let typed: Vec<OsString> = std::env::args_os().collect();
+    let json = asks_for_json(&typed);
+    let command = match Cli::try_parse_from(&typed) {
+        Ok(cli) => cli.command,
+        Err(error) => return refuse(&error, json),
+    };
+    run_command(command).unwrap_or_else(|error| {
+        let is_typed_wrongly = error.is::<TypedWrongly>();
+        fail(&error, if is_typed_wrongly { TYPED_WRONGLY } else { 1 }, json)
+    })
+}
+
+fn run_command(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Explain(args) => explain::run(&args),
@@ -88,26 +117,48 @@ pub fn main() -> ExitCode {
             let mut command = Cli::command();
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut command, "privatelinkd", &mut script);
-            say(&String::from_utf8_lossy(&script)).map(|()| ExitCode::SUCCESS).map_err(Into::into)
+            say(&String::from_utf8_lossy(&script))?;
+            Ok(ExitCode::SUCCESS)
         }
         Command::Man => {
-            man::page().and_then(|page| say(&page)).map(|()| ExitCode::SUCCESS).map_err(Into::into)
+            say(&man::page()?)?;
+            Ok(ExitCode::SUCCESS)
         }
-    };
-    outcome.unwrap_or_else(|error| {
-        complain_of(&error);
-        ExitCode::FAILURE
-    })
+    }
 }
 
-/// Says why a command could not do its work.
-fn complain_of(error: &anyhow::Error) {
-    // Broken pipes are how `| head` ends a program.
-    if error.downcast_ref::<std::io::Error>().map(std::io::Error::kind)
-        != Some(std::io::ErrorKind::BrokenPipe)
-    {
-        complain(&format!("privatelinkd: {error:#}"));
+/// Whether `--json` stands among the arguments; known even when clap refuses them.
+fn asks_for_json(typed: &[OsString]) -> bool {
+    typed.iter().take_while(|word| *word != "--").any(|word| word == "--json")
+}
+
+/// Shows what clap says: help and the version on stdout, and what is typed wrongly on stderr.
+fn refuse(error: &clap::Error, json: bool) -> ExitCode {
+    // A closed stdout or stderr changes nothing.
+    let _closed = error.print();
+    if json && error.use_stderr() {
+        let text = error.to_string();
+        let text = text.strip_prefix("error: ").unwrap_or(&text);
+        // The usage and the hints that follow are for people.
+        say_failure(text.split("\n\n").next().unwrap_or(text));
     }
+    if error.use_stderr() { ExitCode::from(TYPED_WRONGLY) } else { ExitCode::SUCCESS }
+}
+
+/// Says why a command could not do its work: in words on stderr and, with `--json`, as
+/// `{"error": "…"}` on stdout too. Returns `code`.
+fn fail(error: &anyhow::Error, code: u8, json: bool) -> ExitCode {
+    let text = format!("{error:#}");
+    complain(&format!("privatelinkd: {text}"));
+    if json {
+        say_failure(&text);
+    }
+    ExitCode::from(code)
+}
+
+/// The failure as JSON on stdout. The message on stderr does not depend on it.
+fn say_failure(error: &str) {
+    let _unwritable = say_json(&Failure { error });
 }
 
 /// The address under which a listening address can be asked from this host.
@@ -119,15 +170,18 @@ fn reachable(ip: IpAddr) -> IpAddr {
     }
 }
 
-/// Writes to stdout; `println!` would panic where it is closed.
+/// Writes to stdout; `println!` would panic where it is closed. A reader that has gone, as `| head`
+/// goes, is no error: the exit code stays that of the command's work.
 fn say(text: &str) -> std::io::Result<()> {
     let mut stdout = std::io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
-    stdout.flush()
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
 }
 
-/// Writes a line, or several, to stderr; where that is closed, nobody listens. Nothing in it acts on
-/// a terminal: names of files, and what systems and servers say, may hold anything.
+/// Writes a line, or several, to stderr, if that is open. Nothing in it acts on a terminal: names of
+/// files, and what systems and servers say, may hold anything.
 fn complain(text: &str) {
     let lines: Vec<String> = text.split('\n').map(printable).collect();
     let _closed = writeln!(std::io::stderr(), "{}", lines.join("\n"));

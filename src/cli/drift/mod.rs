@@ -72,10 +72,7 @@ struct Whole<'a> {
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let outcome = report(args);
-    Ok(outcome.unwrap_or_else(|error| {
-        super::complain_of(&error);
-        ExitCode::from(CANNOT)
-    }))
+    Ok(outcome.unwrap_or_else(|error| super::fail(&error, CANNOT, args.json)))
 }
 
 fn report(args: &Args) -> anyhow::Result<ExitCode> {
