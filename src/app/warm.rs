@@ -1,7 +1,9 @@
-//! Kept answers over a restart: read when the daemon comes up, written every few minutes and when it
-//! ends, so that a restart behind a dead tunnel still answers.
+//! Keeps the cache over a restart, so that a restart behind a dead tunnel still answers. The daemon
+//! reads the file after the start, and writes it every five minutes and at the stop.
 //!
-//! Files are read and written on threads of their own: nobody waits for a disk.
+//! While the daemon answers, a thread of its own reads or writes the file, so no query waits for the
+//! disk. The last save is different: the control thread makes it after the workers have stopped, and
+//! the process ends when the file is on the disk. A slow disk delays the end of the process, no answer.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use tracing::{debug, info, warn};
 
-use crate::cache::{Cache, file};
+use crate::cache::Cache;
+use crate::cache::file::{self, SaveError};
 use crate::config::{Config, Dnssec};
 use crate::engine::Snapshot;
 use crate::forward::Rule;
@@ -20,7 +23,7 @@ pub(super) const SAVE_EVERY: Duration = Duration::from_secs(300);
 /// Its name in the directory that systemd gives.
 const NAME: &str = "cache";
 
-/// The file, whose answers it holds, and who is at work on it.
+/// The file, the configuration that its answers belong to, and the thread that reads or writes it.
 #[derive(Default)]
 pub(super) struct WarmCache {
     /// `None` when nothing is kept over a restart.
@@ -49,14 +52,14 @@ impl WarmCache {
         self.origin = format!("{:?} {:?} {zones:?}", config.forwards, config.dnssec);
     }
 
-    /// Reads the file behind the first queries' backs.
+    /// Reads the file on a thread of its own, while the workers answer already.
     pub(super) fn load(&mut self, snapshot: &Snapshot) {
         let Some(place) = self.place(snapshot) else { return };
         let cache = Arc::clone(&snapshot.cache);
         self.begin("cache-load", move || load(&cache, &place));
     }
 
-    /// Writes the file, unless somebody is still at work on it.
+    /// Writes the file on a thread of its own, unless such a thread is still at work.
     pub(super) fn save(&mut self, snapshot: &Snapshot) {
         if self.at_work.as_ref().is_some_and(|thread| !thread.is_finished()) {
             return;
@@ -66,7 +69,9 @@ impl WarmCache {
         self.begin("cache-save", move || save(&cache, &place));
     }
 
-    /// Writes the file and waits for that: the last thing before the end.
+    /// Writes the file on the calling thread and returns when the file is on the disk. First it waits
+    /// for a thread that still reads or writes the file. The daemon calls this after its workers have
+    /// stopped, as the last step of a stop.
     pub(super) fn save_last(mut self, snapshot: &Snapshot) {
         if let Some(thread) = self.at_work.take() {
             // It logs what went wrong itself.
@@ -129,7 +134,10 @@ fn save(cache: &Cache, Place { path, tag }: &Place) {
             path.display(),
             begun.elapsed()
         ),
-        Err(error) => warn!("{error}; a restart would not know what is kept now"),
+        Err(error @ SaveError { replaced: false, .. }) => {
+            warn!("{error}; the file of the save before stays")
+        }
+        Err(error) => warn!("{error}; the new file is in place, but a power cut may lose it"),
     }
 }
 

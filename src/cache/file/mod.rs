@@ -1,9 +1,10 @@
-//! Kept answers in a file, so that a restart while no upstream can be reached still answers.
+//! Keeps the cache in a file, so that a restart while no upstream can be reached still answers.
 //!
-//! A file that is written is whole or not there: it takes the old one's name when it is on the disk.
-//! A file that is read is believed in nothing: it may be cut off, damaged, of another version, of
-//! another configuration, or somebody else's. What a file cannot show is who wrote it, so one that
-//! others own or may write is not read.
+//! [`save`] writes a second file beside the first and renames it when its content is on the disk, so
+//! the file under the first name is always whole: the old one or the new one.
+//! [`load`] trusts nothing in a file: it may be cut off, damaged, of another version, of another
+//! configuration, or another user's. A file cannot show who wrote it, so [`load`] refuses a file that
+//! another user owns or may write.
 
 mod format;
 
@@ -76,12 +77,15 @@ pub struct Loaded {
     pub left_out: u64,
 }
 
-/// Why the file could not be written. The one that was there before is as it was.
+/// Why a save failed. `replaced` says which file has the name now.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {step} {}: {source}", .path.display())]
 pub struct SaveError {
     /// What was tried.
     pub step: &'static str,
+    /// Whether the new file has the name already. `false`: the file of the save before is untouched.
+    /// `true`: only the sync of the directory failed, so the rename may not survive a power cut.
+    pub replaced: bool,
     /// On what.
     pub path: PathBuf,
     /// What the system says.
@@ -154,22 +158,31 @@ pub enum LoadProblem {
     Damaged,
 }
 
-/// Writes what `cache` holds to `path`: to a file beside it (its name and `.new`), which takes its
-/// place when it is on the disk. Blocks as long as the disk does, nobody who uses the cache; a second
-/// save waits for the first.
+/// Writes what `cache` holds to `path`, in three steps: it writes a file beside it (its name and
+/// `.new`) and syncs that to the disk, renames it to `path`, and syncs the directory. It blocks the
+/// calling thread as long as the disk does, but no user of the cache; a second save waits for the
+/// first.
 ///
 /// # Errors
-/// The old file is untouched, and nothing else is left behind.
+/// When a step up to the rename fails, the old file is untouched and the new one is removed. When the
+/// sync of the directory fails, the new file is at `path` already and stays there: it is whole, but
+/// after a power cut the old one may be back. [`SaveError::replaced`] tells the two apart.
 pub fn save(cache: &Cache, path: &Path, tag: &Tag) -> Result<Saved, SaveError> {
-    save_at(cache, path, tag, Moment::now())
+    save_with(cache, path, tag, sync_directory)
 }
 
-fn save_at(cache: &Cache, path: &Path, tag: &Tag, at: Moment) -> Result<Saved, SaveError> {
+/// [`save`], with the step that syncs the directory as an argument: a test makes only that step fail.
+pub(super) fn save_with(
+    cache: &Cache,
+    path: &Path,
+    tag: &Tag,
+    sync: impl FnOnce(&Path) -> io::Result<()>,
+) -> Result<Saved, SaveError> {
     // Nothing is in there that a panic could leave half-way.
     let _one = cache.saving.lock().unwrap_or_else(PoisonError::into_inner);
     let failed = |step, path: &Path| {
         let path = path.to_owned();
-        move |source| SaveError { step, path, source }
+        move |source| SaveError { step, replaced: false, path, source }
     };
     let other = fs::symlink_metadata(path).ok().filter(|there| !there.is_file());
     if let Some(other) = other {
@@ -185,7 +198,7 @@ fn save_at(cache: &Cache, path: &Path, tag: &Tag, at: Moment) -> Result<Saved, S
     let file = options.open(&new).map_err(failed("create", &new))?;
     let put = || {
         let mut to = BufWriter::with_capacity(WRITE_OCTETS, file);
-        let saved = write_to(cache, tag, at, &mut to).map_err(failed("write", &new))?;
+        let saved = write_to(cache, tag, Moment::now(), &mut to).map_err(failed("write", &new))?;
         to.get_ref().sync_all().map_err(failed("write", &new))?;
         fs::rename(&new, path).map_err(failed("replace", path))?;
         Ok(saved)
@@ -196,9 +209,15 @@ fn save_at(cache: &Cache, path: &Path, tag: &Tag, at: Moment) -> Result<Saved, S
     })?;
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let directory = directory.unwrap_or(Path::new("."));
-    let synced = File::open(directory).and_then(|directory| directory.sync_all());
-    synced.map_err(failed("write to the disk", directory))?;
+    sync(directory).map_err(|source| SaveError {
+        replaced: true,
+        ..failed("sync the directory", directory)(source)
+    })?;
     Ok(saved)
+}
+
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
 }
 
 /// Puts into `cache` what [`save`] wrote of one at `path` with the same `tag`, as much older as it

@@ -10,7 +10,8 @@ use std::time::SystemTime;
 use ::ring::digest::{SHA256, digest};
 
 use super::super::file::{
-    LoadProblem, Loaded, Moment, Saved, Tag, believe, load, read_from, save, tag_of, write_to,
+    LoadProblem, Loaded, Moment, Saved, Tag, believe, load, read_from, save, save_with, tag_of,
+    write_to,
 };
 use super::*;
 
@@ -441,6 +442,26 @@ fn what_cannot_be_written_says_what_and_where() {
     fs::create_dir(home.0.join("cache.new")).expect("a directory");
     assert!(said(&home.file()).starts_with(&format!("cannot create {}", home.0.display())));
     assert_eq!(fs::read_to_string(home.file()).expect("untouched"), "precious");
+}
+
+#[test]
+fn a_failed_sync_of_the_directory_leaves_the_new_file_in_place() {
+    let home = Home::new("unsynced");
+    let (full, now) = (cache(), Instant::now());
+    save(&cache(), &home.file(), &TAG).expect("it can be written");
+    keep_addresses(&full, [name(0)].into_iter(), now);
+    let error = save_with(&full, &home.file(), &TAG, |_| Err(io::Error::other("a broken disk")))
+        .expect_err("the sync fails");
+    let expected = format!("cannot sync the directory {}: a broken disk", home.0.display());
+    assert_eq!((error.to_string(), error.replaced), (expected, true));
+    let loaded = load(&cache(), &home.file(), &TAG).expect("the new file is whole");
+    assert_eq!(loaded, Loaded { entries: 1, left_out: 0 });
+    // A save that fails before the rename leaves the file of the save before.
+    fs::create_dir(home.0.join("cache.new")).expect("a directory");
+    let error = save(&cache(), &home.file(), &TAG).expect_err("the name is taken");
+    assert!(!error.replaced, "{error}");
+    let loaded = load(&cache(), &home.file(), &TAG).expect("the file before is whole");
+    assert_eq!(loaded, Loaded { entries: 1, left_out: 0 });
 }
 
 #[test]
