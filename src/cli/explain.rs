@@ -130,6 +130,10 @@ fn step_in_words(step: &Step, live: bool) -> String {
             format!("zone      {public_zone} -> {private_zone}; the name is {place}")
         }
         Step::NoZone => "zone      no private-link zone has this name".to_owned(),
+        Step::NamesBelow { name } => format!(
+            "below     private names lie below {name}: if an upstream says NXDOMAIN for it, the \
+             client gets NODATA"
+        ),
         Step::Endpoint { endpoint, because, wildcard, addresses } => {
             let because = match because {
                 Preference::OwnSite => "of the client's own site",

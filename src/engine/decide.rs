@@ -1,5 +1,6 @@
 //! One query, one verdict.
 
+use super::denial::{self, Denial};
 use super::private::{self, Owner, Want};
 use super::recorder::{Recorder, Silent, Step, UpstreamState};
 use super::reply::{self, Age, Reply};
@@ -10,8 +11,10 @@ use crate::access::{Client, SiteId};
 use crate::cache::Hit;
 use crate::config::Refused;
 use crate::forward::{Rule, Target};
-use crate::wire::{AnswerRef, CLASS_IN, Ede, HEADER_OCTETS, Name, Query, Rcode, Rtype, flags};
-use crate::zones::Found;
+use crate::wire::{
+    AnswerRef, CLASS_IN, Ede, HEADER_OCTETS, Name, QName, Query, Rcode, Rtype, flags,
+};
+use crate::zones::{Found, Zones};
 
 /// Decides what `request` gets under `snapshot`, and appends the reply, if there is one, to `out`.
 ///
@@ -57,6 +60,7 @@ pub fn decide<R: Recorder>(
         found => {
             recorder.note(|| found.map_or(Step::NoZone, |found| private::zone_step(&found)));
             recorder.note_some(|| private::away_step(&found?));
+            recorder.note_some(|| below_step(&snapshot.zones, &query.qname));
         }
     }
     let hit = snapshot.cache.find(&query.as_question(), asked.now);
@@ -72,7 +76,8 @@ pub fn decide<R: Recorder>(
             expired_seconds: None,
         });
         let want = want(client, asked, query);
-        let waiting = Waiting { query, transport: asked.transport, want };
+        let zones = &snapshot.zones;
+        let waiting = Waiting { query, transport: asked.transport, want, zones };
         let age = Age::Seconds(hit.age_seconds);
         let outcome = waiting.answer(&answer, chain.as_ref(), age, out, recorder);
         if snapshot.prefetch && hit.wants_refresh() {
@@ -168,6 +173,7 @@ struct Waiting<'a> {
     query: &'a Query<'a>,
     transport: Transport,
     want: Want,
+    zones: &'a Zones,
 }
 
 impl Waiting<'_> {
@@ -181,10 +187,15 @@ impl Waiting<'_> {
         out: &mut Vec<u8>,
         recorder: &mut R,
     ) -> Option<Outcome> {
-        let Self { query, transport, want } = self;
+        let Self { query, transport, want, zones } = self;
         match chain {
             None | Some(Chain::Elsewhere(_)) => {
-                reply::from_answer(Reply::begin(query, *transport, out), answer, age);
+                let denial = Denial::of(zones, &query.qname, answer);
+                if denial == Denial::AsNodata {
+                    // The question's own name was noted before.
+                    recorder.note_some(|| below_step(zones, &denial::chain_end(answer)?));
+                }
+                reply::from_answer(Reply::begin(query, *transport, out), answer, age, denial);
                 None
             }
             Some(Chain::Ours { links, target, found }) => {
@@ -208,10 +219,16 @@ pub(super) fn answer_late(
 ) -> Outcome {
     let client = snapshot.clients.client(asked.client);
     let want = want(client, asked, query);
-    let waiting = Waiting { query, transport: asked.transport, want };
-    let chain = splice::chain(&snapshot.zones, query.qtype, answer);
+    let zones = &snapshot.zones;
+    let waiting = Waiting { query, transport: asked.transport, want, zones };
+    let chain = splice::chain(zones, query.qtype, answer);
     let otherwise = if age == Age::Stale { Outcome::Stale } else { Outcome::Forwarded };
     waiting.answer(answer, chain.as_ref(), age, out, &mut Silent).unwrap_or(otherwise)
+}
+
+/// What becomes of an upstream's denial of `name`, where a name of ours lies below it.
+fn below_step(zones: &Zones, name: &QName) -> Option<Step> {
+    zones.has_below(name).then(|| Step::NamesBelow { name: name.to_string() })
 }
 
 fn rule_step(rule: &Rule) -> Step {

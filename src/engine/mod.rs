@@ -11,6 +11,7 @@ mod chase;
 mod checks;
 mod complaints;
 mod decide;
+mod denial;
 mod expect;
 mod explain;
 mod fetch;

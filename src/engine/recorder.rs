@@ -64,6 +64,11 @@ pub enum Step {
     },
     /// No private-link zone has the name.
     NoZone,
+    /// A name of ours lies below a name that upstreams answer: their NXDOMAIN becomes NODATA.
+    NamesBelow {
+        /// The upstreams' name.
+        name: String,
+    },
     /// An endpoint was chosen.
     Endpoint {
         /// Its name.

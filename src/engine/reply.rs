@@ -1,6 +1,7 @@
 //! Replies: header, question and OPT around whatever the answer is.
 
 use super::Transport;
+use super::denial::Denial;
 use crate::forward::Failure;
 use crate::wire::{
     AnswerRef, Ede, Fault, Full, Header, MessageWriter, Query, Rcode, UDP_PAYLOAD_OCTETS, flags,
@@ -177,30 +178,42 @@ fn error_flags(header: &Header, rcode: Rcode) -> u16 {
 }
 
 /// Writes an upstream's answer, its TTLs as time has left them.
-pub(super) fn from_answer(mut reply: Reply<'_>, answer: &AnswerRef<'_>, age: Age) {
+pub(super) fn from_answer(mut reply: Reply<'_>, answer: &AnswerRef<'_>, age: Age, denial: Denial) {
     let header = answer.header();
     let asks_ad = reply.query.dnssec_ok() || reply.query.header.has(flags::AD);
-    // What was authentic then may have signatures that have ended since.
-    let may_vouch = asks_ad && age != Age::Stale;
+    // What was authentic then may have signatures that have ended since. And what the upstream
+    // proves is its own NXDOMAIN.
+    let may_vouch = asks_ad && age != Age::Stale && denial == Denial::AsSaid;
     let mut bits = if may_vouch { header.flags & flags::AD } else { 0 };
-    if copy_records(&mut reply, answer, age).is_err() {
+    if copy_records(&mut reply, answer, age, denial).is_err() {
         reply.truncate();
         bits = flags::TC;
     }
-    reply.finish(bits, answer.rcode(), age.why(answer.rcode()), answer.ede_options());
+    let rcode = match denial {
+        Denial::AsSaid => answer.rcode(),
+        Denial::AsNodata => Rcode::NOERROR,
+    };
+    reply.finish(bits, rcode, age.why(rcode), answer.ede_options());
 }
 
 /// Copies the records; without the authority section where that is what does not fit and nobody
 /// needs it (RFC 2181 §9).
-fn copy_records(reply: &mut Reply<'_>, answer: &AnswerRef<'_>, age: Age) -> Result<(), Full> {
+fn copy_records(
+    reply: &mut Reply<'_>,
+    answer: &AnswerRef<'_>,
+    age: Age,
+    denial: Denial,
+) -> Result<(), Full> {
     let message = answer.message();
     let from = answer.question_end();
     let all = message.get(from..).ok_or(Full)?;
     let header = answer.header();
     let spare = header.answers > 0 && answer.rcode() == Rcode::NOERROR && !reply.query.dnssec_ok();
+    // NOERROR with NS records and no SOA is a referral, and no NODATA (RFC 2308 §2.2).
+    let misleads = denial == Denial::AsNodata && answer.negative_ttl().is_none();
     (reply.answers, reply.authorities) = (header.answers, header.authorities);
-    if reply.writer.raw(all).is_err() {
-        if !spare {
+    if misleads || reply.writer.raw(all).is_err() {
+        if !spare && !misleads {
             return Err(Full);
         }
         reply.writer.raw(message.get(from..answer.answers_end()).ok_or(Full)?)?;

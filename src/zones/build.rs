@@ -18,30 +18,33 @@ impl Zones {
     /// names that none of them lists.
     pub fn new(links: &[PrivateLink]) -> Self {
         let mut apexes: NameMap<Apex> = NameMap::with_capacity(2 * links.len());
-        let mut shared: Vec<Vec<usize>> = Vec::new();
+        let mut shared: Vec<Users<'_>> = Vec::new();
         for (zone, link) in links.iter().enumerate() {
             for role in ROLES {
+                let name = apex(link, role);
                 let first = Apex { zone, role, shared: None };
-                let apex = apexes.or_insert(&QName::from(apex(link, role)), first);
+                let apex = apexes.or_insert(&QName::from(name), first);
                 // Pairs of one entry with the same zone have the same names there.
                 if links.get(apex.zone).is_some_and(|first| first.entry != link.entry) {
-                    share(apex, zone, &mut shared);
+                    share(apex, name, zone, &mut shared);
                 }
             }
         }
         let inner = inner_zones(links, &apexes);
+        let inner_of = |zone: &Name| {
+            let at = apexes.get(&QName::from(zone))?;
+            inner.get(place_of_inner(*at))
+        };
         let mut register = Register::default();
         let zones = links.iter().map(|link| {
-            let inner = ROLES.map(|role| {
-                let at = apexes.get(&QName::from(apex(link, role)));
-                at.and_then(|at| inner.get(place_of_inner(*at)))
-            });
-            build_zone(link, inner, &mut register)
+            build_zone(link, ROLES.map(|role| inner_of(apex(link, role))), &mut register)
         });
         let zones = zones.collect();
         let all = Arc::clone(register.all());
-        let shared = shared.iter().map(|users| owners(links, users)).collect();
-        Self { zones, apexes, shared, pulses: register.finish(), all }
+        let shared = shared.iter().map(|users| owners(links, users, inner_of(users.apex)));
+        let shared = shared.collect();
+        let above_zones = above_zones(links);
+        Self { zones, apexes, shared, above_zones, pulses: register.finish(), all }
     }
 
     /// Goes on with what probes have found out under `old`, for what is probed in the same way. Until
@@ -58,34 +61,72 @@ impl Zones {
     }
 }
 
-/// Adds `zone` to those that have this apex.
-fn share(apex: &mut Apex, zone: usize, shared: &mut Vec<Vec<usize>>) {
+/// The pairs with a common zone.
+struct Users<'a> {
+    apex: &'a Name,
+    zones: Vec<usize>,
+}
+
+/// Adds `zone` to those that have the apex `name`.
+fn share<'a>(apex: &mut Apex, name: &'a Name, zone: usize, shared: &mut Vec<Users<'a>>) {
     let place = match apex.shared {
         Some(place) => place.get() as usize,
         None => {
-            shared.push(vec![apex.zone]);
+            shared.push(Users { apex: name, zones: vec![apex.zone] });
             apex.shared = u32::try_from(shared.len()).ok().and_then(NonZeroU32::new);
             shared.len()
         }
     };
     if let Some(users) = shared.get_mut(place - 1) {
-        users.push(zone);
+        users.zones.push(zone);
     }
 }
 
+/// Every name that a zone of ours, or a name in one, lies below: those above private zones, and
+/// those at and above zones that hold a name. Names below a zone's own are [`Node`]s.
+fn above_zones(links: &[PrivateLink]) -> NameMap<()> {
+    let mut above: NameMap<()> = NameMap::default();
+    for link in links {
+        let holds_any = link.unlisted != Unlisted::Forward
+            || link.endpoints.iter().any(|endpoint| !endpoint.names.is_empty());
+        let lowest = if holds_any {
+            [Some(link.public_zone.clone()), Some(link.private_zone.clone())]
+        } else {
+            // The private zone itself is ours whatever it holds.
+            [None, link.private_zone.parent()]
+        };
+        for lowest in lowest {
+            let mut next = lowest;
+            while let Some(name) = next {
+                // Where a name stands already, those above it do too.
+                let known = above.insert(&QName::from(&name), ()).is_some();
+                next = name.parent().filter(|_| !known);
+            }
+        }
+    }
+    above.shrink_to_fit();
+    above
+}
+
 /// Whose each name is of these pairs with a common zone: the one's that lists it, else the first's
-/// that lists one below it.
-fn owners(links: &[PrivateLink], users: &[usize]) -> NameMap<Owner> {
+/// that lists one below it. Names that do not stand in that zone have no part in this.
+fn owners(links: &[PrivateLink], users: &Users<'_>, inner: Option<&Inner>) -> NameMap<Owner> {
     let mut owners: NameMap<Owner> = NameMap::default();
-    let users = users.iter().filter_map(|zone| Some((*zone, links.get(*zone)?)));
-    for (zone, link) in users {
+    let zones = users.zones.iter().filter_map(|zone| Some((*zone, links.get(*zone)?)));
+    for (zone, link) in zones {
         for (name, _) in link.endpoints.iter().flat_map(|endpoint| endpoint.names.iter()) {
-            let owner = owners.or_insert(&QName::from(name), Owner { zone, listed: true });
+            let qname = QName::from(name);
+            if !fits(users.apex, inner, &qname) {
+                continue;
+            }
+            let new = Owner { zone, listed: true, is_above: false };
+            let owner = owners.or_insert(&qname, new);
             if !owner.listed {
-                *owner = Owner { zone, listed: true };
+                *owner = Owner { is_above: owner.is_above, ..new };
             }
             for above in names_above(name) {
-                owners.or_insert(&QName::from(&above), Owner { zone, listed: false });
+                let new = Owner { zone, listed: false, is_above: true };
+                owners.or_insert(&QName::from(&above), new).is_above = true;
             }
         }
     }
@@ -161,18 +202,20 @@ fn build_zone(link: &PrivateLink, inner: [Option<&Inner>; 2], register: &mut Reg
     for (endpoint, config) in link.endpoints.iter().enumerate() {
         for (name, ips) in config.names.iter() {
             let qname = QName::from(name);
-            let [public, private] = fits(link, inner, &qname);
+            let [public, private] = inner;
+            let fits = [
+                fits(&link.public_zone, public, &qname),
+                fits(&link.private_zone, private, &qname),
+            ];
             let node = names.or_insert(&qname, Node::default());
             let before = node.listed.then_some(node.sets);
             node.listed = true;
             // A place in `listings` until all are known.
             node.sets = u32::try_from(listings.len()).unwrap_or(u32::MAX);
-            (node.public, node.private) = (node.public | public, node.private | private);
             listings.push(Listing { endpoint, ips, before });
             // Names between it and the apex exist, and have nothing unless they are listed too.
             for above in names_above(name) {
-                let node = names.or_insert(&QName::from(&above), Node::default());
-                (node.public, node.private) = (node.public | public, node.private | private);
+                names.or_insert(&QName::from(&above), Node::default()).note_below(fits);
             }
         }
     }
@@ -181,7 +224,7 @@ fn build_zone(link: &PrivateLink, inner: [Option<&Inner>; 2], register: &mut Reg
         for (inner, is_public) in inner.into_iter().zip([true, false]) {
             for above in inner.into_iter().flat_map(|inner| &inner.above) {
                 let node = names.or_insert(&QName::from(above), Node::default());
-                (node.public, node.private) = (node.public | is_public, node.private | !is_public);
+                node.note_below([is_public, !is_public]);
             }
         }
     }
@@ -220,14 +263,11 @@ fn build_zone(link: &PrivateLink, inner: [Option<&Inner>; 2], register: &mut Reg
     }
 }
 
-/// In which of the two zones a listed name stands: one that would be too long there, or that
+/// Whether a listed name stands in the zone of `apex`: one that would be too long there, or that
 /// belongs to a deeper zone, does not.
-fn fits(link: &PrivateLink, inner: [Option<&Inner>; 2], relative: &QName) -> [bool; 2] {
-    let [public, private] = inner;
-    [(&link.public_zone, public), (&link.private_zone, private)].map(|(apex, inner)| {
-        relative.as_wire().len() - 1 + apex.as_wire().len() <= MAX_NAME_OCTETS
-            && inner.is_none_or(|inner| inner.apexes.deepest(relative).is_none())
-    })
+fn fits(apex: &Name, inner: Option<&Inner>, relative: &QName) -> bool {
+    relative.as_wire().len() - 1 + apex.as_wire().len() <= MAX_NAME_OCTETS
+        && inner.is_none_or(|inner| inner.apexes.deepest(relative).is_none())
 }
 
 /// Q's labels above P when Q lies below P, so that a CNAME target can point into the question.

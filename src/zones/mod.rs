@@ -36,6 +36,8 @@ pub struct Zones {
     zones: Box<[Zone]>,
     /// For each apex of several pairs, whose the names below it are.
     shared: Box<[NameMap<Owner>]>,
+    /// Names that a zone of ours lies below, and zones that hold a name.
+    above_zones: NameMap<()>,
     /// What is probed, each once, in the file's order.
     pulses: Box<[Arc<Pulse>]>,
     /// What the pulses have in common.
@@ -62,7 +64,7 @@ pub struct Zone {
     /// Whether any address of any zone is down.
     pulses: Arc<Pulses>,
     endpoints: Box<[Endpoint]>,
-    /// Listed names and empty non-terminals, relative to either zone.
+    /// Listed names and the names above them, relative to either zone.
     names: NameMap<Node>,
     /// What [`Candidates`] are read from.
     sets: Box<[[u8; 4]]>,
@@ -103,19 +105,21 @@ struct Owner {
     zone: usize,
     /// It lists the name; otherwise it is the first that lists one below it.
     listed: bool,
+    /// One of the pairs lists a name below it.
+    is_above: bool,
 }
 
-/// A name that exists below the apex.
+/// A listed name, or a name above one.
 #[derive(Clone, Copy, Default, Debug)]
 struct Node {
     /// Where its [`Candidates`] begin, if it is listed.
     sets: u32,
-    /// It is listed, not just above a name that is.
+    /// It is listed. Then it exists wherever a query can name it.
     listed: bool,
-    /// It exists in the public zone.
-    public: bool,
-    /// It exists in the private zone.
-    private: bool,
+    /// In the public zone, a listed name or a zone of ours lies below it.
+    above_public: bool,
+    /// The same in the private zone.
+    above_private: bool,
 }
 
 /// A name that stands in a zone of ours.
@@ -136,13 +140,14 @@ pub struct Found<'a> {
 pub enum Place<'a> {
     /// The zone's own name.
     Apex,
-    /// A name above a listed one: it exists and has no records (RFC 8020, RFC 4592 §2.2.2).
+    /// A name above a listed one, in a zone that forwards nothing: it exists and has no records
+    /// (RFC 8020, RFC 4592 §2.2.2).
     Empty,
     /// A name with addresses, listed or covered by the wildcard: one set for each endpoint.
     Served(Candidates<'a>),
     /// No endpoint lists it, and the zone says NXDOMAIN.
     Missing,
-    /// No endpoint lists it, and the zone says to forward it.
+    /// No endpoint lists it, and the zone says to forward it. A listed name may lie below it.
     Foreign,
     /// Every address of it is down, and the zone says to forward it as long as that is so.
     Away(Candidates<'a>),
@@ -172,7 +177,7 @@ impl Zones {
     pub fn find(&self, qname: &QName) -> Option<Found<'_>> {
         let (labels, apex) = self.apexes.deepest(qname)?;
         let at = match apex.shared {
-            Some(shared) => self.owner(shared, qname, labels).unwrap_or(apex.zone),
+            Some(shared) => self.owner(shared, qname, labels).map_or(apex.zone, |owner| owner.zone),
             None => apex.zone,
         };
         let (zone, role) = (self.zones.get(at)?, apex.role);
@@ -183,9 +188,34 @@ impl Zones {
     /// The pair that has the name of the first `labels` labels; none where all agree what it gets.
     #[cold]
     #[inline(never)]
-    fn owner(&self, shared: NonZeroU32, qname: &QName, labels: usize) -> Option<usize> {
+    fn owner(&self, shared: NonZeroU32, qname: &QName, labels: usize) -> Option<&Owner> {
         let owners = self.shared.get(shared.get() as usize - 1)?;
-        owners.relative(qname, labels).map(|owner| owner.zone)
+        owners.relative(qname, labels)
+    }
+
+    /// Whether a name of ours lies below `qname`, in whatever zone. An upstream's NXDOMAIN for
+    /// `qname` would deny that name too (RFC 8020).
+    ///
+    /// Only denials ask: it costs a query that is answered otherwise nothing.
+    #[cold]
+    #[inline(never)]
+    pub fn has_below(&self, qname: &QName) -> bool {
+        if self.above_zones.get(qname).is_some() {
+            return true;
+        }
+        let Some((labels, apex)) = self.apexes.deepest(qname) else { return false };
+        let Some(zone) = self.zones.get(apex.zone).filter(|_| labels > 0) else { return false };
+        if zone.unlisted == Unlisted::Wildcard {
+            // The wildcard has names below every name.
+            return true;
+        }
+        match apex.shared {
+            Some(shared) => self.owner(shared, qname, labels).is_some_and(|owner| owner.is_above),
+            None => {
+                let node = zone.names.relative(qname, labels);
+                node.is_some_and(|node| node.is_above(apex.role))
+            }
+        }
     }
 
     /// What is probed, each once, in the file's order.
@@ -206,6 +236,22 @@ impl Zones {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.zones.is_empty()
+    }
+}
+
+impl Node {
+    /// Whether a name of ours lies below it in this zone of the pair.
+    fn is_above(&self, role: Role) -> bool {
+        match role {
+            Role::Public => self.above_public,
+            Role::Private => self.above_private,
+        }
+    }
+
+    /// Notes in which of P and Q a name of ours lies below it.
+    fn note_below(&mut self, [public, private]: [bool; 2]) {
+        self.above_public |= public;
+        self.above_private |= private;
     }
 }
 
@@ -232,15 +278,12 @@ impl Zone {
     /// What the name of the first `labels` labels is below P or Q.
     #[inline]
     fn place(&self, role: Role, qname: &QName, labels: usize) -> Place<'_> {
-        let exists = |node: &&Node| match role {
-            Role::Public => node.public,
-            Role::Private => node.private,
-        };
-        match self.names.relative(qname, labels).filter(exists) {
+        match self.names.relative(qname, labels) {
             Some(node) if node.listed => self.served(Candidates::at(&self.sets, node.sets, false)),
-            Some(_) => Place::Empty,
+            // Where upstreams have the other names, they may have this one.
+            Some(node) if self.unlisted != Unlisted::Forward && node.is_above(role) => Place::Empty,
             // Below a listed name too: "every name below the zone" is the wildcard's.
-            None => match self.unlisted {
+            _ => match self.unlisted {
                 Unlisted::Wildcard => self.served(Candidates::at(&self.sets, self.wildcard, true)),
                 Unlisted::Nxdomain => Place::Missing,
                 Unlisted::Forward => Place::Foreign,

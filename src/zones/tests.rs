@@ -57,10 +57,66 @@ fn unlisted_names_do_what_the_zone_says() {
     assert_eq!(place(&missing, &format!("api.{P}")), "Public 1 10.1.0.5");
     let foreign = hub(Unlisted::Forward);
     assert_eq!(place(&foreign, &format!("other.{Q}")), "Private 1 foreign");
-    assert_eq!(place(&foreign, &format!("westeurope.{P}")), "Public 1 empty");
+    // Where the upstream has the other names, it may have one above a listed name.
+    assert_eq!(place(&foreign, &format!("westeurope.{P}")), "Public 1 foreign");
+    assert_eq!(place(&foreign, &format!("westeurope.{Q}")), "Private 1 foreign");
     let ours = |name: &str| foreign.find(&qname(name)).expect("a zone").is_ours();
-    assert!(ours(&format!("api.{P}")) && ours(&format!("westeurope.{P}")) && ours(Q));
-    assert!(!ours(&format!("other.{Q}")) && !ours(P));
+    assert!(ours(&format!("api.{P}")) && ours(&format!("data.westeurope.{Q}")) && ours(Q));
+    assert!(!ours(&format!("other.{Q}")) && !ours(&format!("westeurope.{P}")) && !ours(P));
+}
+
+/// Those of `names` that have a name of ours below them.
+fn above_ours<'n>(zones: &Zones, names: &[&'n str]) -> Vec<&'n str> {
+    names.iter().copied().filter(|name| zones.has_below(&qname(name))).collect()
+}
+
+#[test]
+fn names_that_ours_lie_below_are_known_up_to_the_root() {
+    let pair =
+        |unlisted| PrivateLink { unlisted, ..sharing(0, "p", "q", &[("a.b.c", &["10.9.0.1"])]) };
+    let zones = Zones::new(&[pair(Unlisted::Forward)]);
+    let above = ["b.c.p.example", "c.p.example", "p.example", "example", "."];
+    assert_eq!(above_ours(&zones, &above), above);
+    let above = ["b.c.q.example", "c.q.example", "q.example"];
+    assert_eq!(above_ours(&zones, &above), above);
+    let others = ["a.b.c.p.example", "x.c.p.example", "x.a.b.c.q.example", "c.example", "org"];
+    assert_eq!(above_ours(&zones, &others), [""; 0]);
+    // The wildcard has names below each of these.
+    let zones = Zones::new(&[pair(Unlisted::Wildcard)]);
+    assert_eq!(above_ours(&zones, &others[..3]), others[..3]);
+    let zones = Zones::new(&[pair(Unlisted::Nxdomain)]);
+    assert_eq!(above_ours(&zones, &others), [""; 0]);
+}
+
+/// A pair may stand in the tables with no name. Its private zone is ours all the same.
+#[test]
+fn a_pair_that_lists_nothing_has_names_above_its_private_zone_alone() {
+    let zones = Zones::new(&[sharing(0, "a.p", "b.q", &[])]);
+    let names = ["a.p.example", "p.example", "b.q.example", "q.example", "example"];
+    assert_eq!(above_ours(&zones, &names), ["q.example", "example"]);
+}
+
+#[test]
+fn a_name_that_is_too_long_in_one_zone_has_nothing_above_it_there() {
+    let label = "l".repeat(63);
+    // 3 × 64 octets and the root leave room for 62 octets: for `b.p.example`, not for Q.
+    let (listed, private) = (format!("{label}.{label}.{label}.b"), format!("{}.q", "m".repeat(60)));
+    let zones = Zones::new(&[
+        sharing(0, "p", &private, &[(&listed, &["10.9.0.1"])]),
+        sharing(1, "p", "r", &[("x.b", &["10.9.0.2"]), ("y", &["10.9.0.2"])]),
+    ]);
+    let in_q = format!("b.{private}.example");
+    assert_eq!(
+        above_ours(&zones, &["b.p.example", &in_q, "b.r.example"]),
+        ["b.p.example", "b.r.example"]
+    );
+    assert_eq!(place(&zones, &format!("{listed}.p.example")), "Public 4 10.9.0.1");
+    // The first pair alone lists a name below it that stands in the shared zone.
+    let zones = Zones::new(&[
+        sharing(0, &private, "p", &[(&listed, &["10.9.0.1"])]),
+        sharing(1, &private, "r", &[("y", &["10.9.0.2"])]),
+    ]);
+    assert_eq!(above_ours(&zones, &[&in_q, "b.p.example"]), ["b.p.example"]);
 }
 
 #[test]
@@ -196,7 +252,10 @@ fn pairs_that_share_both_zones_answer_for_each_other() {
         assert_eq!(at("two"), format!("{role} 1 10.9.0.3"));
         assert_eq!(at("x.one"), format!("{role} 2 10.9.0.4"));
         assert_eq!(at("three"), format!("{role} 1 10.9.0.5"));
-        assert_eq!(at("four"), format!("{role} 1 empty"));
+        assert_eq!(at("four"), format!("{role} 1 foreign"));
+        let above = ["one", "two", "three", "four", "other"].map(|name| format!("{name}.{zone}"));
+        let above: Vec<_> = above.iter().map(String::as_str).collect();
+        assert_eq!(above_ours(&zones, &above), [above[0], above[1], above[3]]);
         assert_eq!(at("other"), format!("{role} 1 foreign"));
         assert_eq!(place(&zones, zone), format!("{role} 0 apex"));
     }
@@ -252,8 +311,11 @@ fn a_name_above_a_zone_inside_is_empty_and_never_missing() {
     assert_eq!(place(&zones, "b.privatelink.p.example"), "Private 1 missing");
     assert_eq!(place(&zones, "c.b.p.example"), "Public 2 missing");
     assert_eq!(place(&zones, "x.a.b.p.example"), "Public 1 10.9.0.2");
+    assert_eq!(above_ours(&zones, &["b.p.example", "b.privatelink.p.example"]), ["b.p.example"]);
     let zones = Zones::new(&[outer(Unlisted::Forward), inner]);
     assert_eq!(place(&zones, "b.p.example"), "Public 1 foreign");
+    let names = ["a.b.p.example", "b.p.example", "c.p.example", "b.privatelink.p.example"];
+    assert_eq!(above_ours(&zones, &names), ["a.b.p.example", "b.p.example"]);
 }
 
 /// Zones of up to five entries, by chance: below each other, and with the same public or private
@@ -263,7 +325,7 @@ fn no_name_is_answered_by_an_entry_that_does_not_have_it() {
     use rand::{RngExt, SeedableRng};
     const LABELS: [&str; 3] = ["a", "b", "c"];
     let mut random = rand::rngs::StdRng::seed_from_u64(5);
-    let (mut served, mut empty, mut others) = (0, 0, 0);
+    let (mut served, mut empty, mut others, mut above) = (0, 0, 0, 0);
     for _ in 0..2_000 {
         let unlisted = [Unlisted::Nxdomain, Unlisted::Forward][random.random_range(0..2_usize)];
         let mut below = |apex: &str, most: usize| {
@@ -310,21 +372,44 @@ fn no_name_is_answered_by_an_entry_that_does_not_have_it() {
                 }
             });
             assert_eq!(found, expected, "{name} in {links:#?}");
+            let has_below = has_below(&links, &name.parse().expect("a name"));
+            above += usize::from(has_below && !found.is_some_and(|what| what.contains("10.9.")));
+            assert_eq!(zones.has_below(&qname(&name)), has_below, "{name} in {links:#?}");
         }
     }
-    assert!(served > 2_000 && empty > 2_000 && others > 2_000, "{served} {empty} {others}");
+    assert!(served > 2_000 && empty > 1_000 && others > 2_000, "{served} {empty} {others}");
+    assert!(above > 4_000, "{above}");
+}
+
+/// The deepest zone that `name` stands in.
+fn apex_of<'l>(links: &'l [PrivateLink], name: &Name) -> Option<&'l Name> {
+    let zones = links.iter().flat_map(|link| [&link.public_zone, &link.private_zone]);
+    zones.filter(|zone| name.is_within(zone)).max_by_key(|zone| zone.label_count())
+}
+
+/// Whether a name that we answer lies below `name`: a listed one in its own zone, or a private
+/// zone.
+fn has_below(links: &[PrivateLink], name: &Name) -> bool {
+    let is_below = |other: &Name| other != name && other.is_within(name);
+    links.iter().any(|link| {
+        let listed = link.endpoints[0].names.iter().map(|(listed, _)| listed);
+        is_below(&link.private_zone)
+            || listed.into_iter().any(|listed| {
+                [&link.public_zone, &link.private_zone].into_iter().any(|apex| {
+                    let listed = listed.under(apex).expect("short enough");
+                    is_below(&listed) && apex_of(links, &listed) == Some(apex)
+                })
+            })
+    })
 }
 
 fn expected(links: &[PrivateLink], unlisted: Unlisted, name: &Name) -> Option<String> {
     let zones = || links.iter().flat_map(|link| [&link.public_zone, &link.private_zone]);
-    let apex_of = |name: &Name| {
-        zones().filter(|zone| name.is_within(zone)).max_by_key(|zone| zone.label_count())
-    };
-    let apex = apex_of(name)?;
+    let apex = apex_of(links, name)?;
     if name == apex {
         return Some("apex".to_owned());
     }
-    let mut is_above = unlisted == Unlisted::Nxdomain && zones().any(|zone| zone.is_within(name));
+    let mut is_above = zones().any(|zone| zone.is_within(name));
     for link in links.iter().filter(|link| link.public_zone == *apex || link.private_zone == *apex)
     {
         for (listed, addresses) in link.endpoints[0].names.iter() {
@@ -332,11 +417,11 @@ fn expected(links: &[PrivateLink], unlisted: Unlisted, name: &Name) -> Option<St
             if listed == *name {
                 return Some(format!("{} by way of {}", addresses[0], link.private_zone));
             }
-            is_above |= listed.is_within(name) && apex_of(&listed) == Some(apex);
+            is_above |= listed.is_within(name) && apex_of(links, &listed) == Some(apex);
         }
     }
     Some(match unlisted {
-        _ if is_above => "empty".to_owned(),
+        Unlisted::Nxdomain if is_above => "empty".to_owned(),
         Unlisted::Nxdomain => "missing".to_owned(),
         _ => "foreign".to_owned(),
     })

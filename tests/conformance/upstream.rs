@@ -1,8 +1,9 @@
 //! The upstream of the cases: serves `upstream.zone` on loopback, over UDP and TCP.
 //!
-//! It follows its own CNAMEs, except at names with `!` in front. Some names are special: `flags`
-//! tells what a query looked like, `secure` has AD, `explained` an extended error, `broken` fails,
-//! `broken-chain` fails beside a CNAME.
+//! It follows its own CNAMEs, except at names with `!` in front, and has wildcards. Some names are
+//! special: `flags` tells what a query looked like, `secure` has AD, `explained` an extended error,
+//! `broken` fails, `broken-chain` fails beside a CNAME. Of Fabric's names, `z0a.w.api` is denied
+//! with AD and an extended error, and `z0a.blob` fails.
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -124,14 +125,18 @@ impl Zone {
                 reply.answers.push(Record::from_rdata(asked.name().clone(), 300, cname));
                 reply.metadata.response_code = ResponseCode::ServFail;
             }
-            "broken.test" => reply.metadata.response_code = ResponseCode::ServFail,
+            "broken.test" | "z0a.blob.fabric.microsoft.com" => {
+                reply.metadata.response_code = ResponseCode::ServFail
+            }
             "secure.test" => {
                 reply.metadata.authentic_data = query.metadata.authentic_data;
                 reply.answers.push(address(asked.name(), "203.0.113.90"));
             }
             _ => self.look_up(&owner, asked.query_type(), &mut reply),
         }
-        if owner == "explained.test"
+        let is_vouched_for = owner == "z0a.w.api.fabric.microsoft.com";
+        reply.metadata.authentic_data |= is_vouched_for && query.metadata.authentic_data;
+        if (owner == "explained.test" || is_vouched_for)
             && let Some(edns) = &mut reply.edns
         {
             edns.options_mut().insert(EdnsOption::Unknown(15, b"\x00\x11filtered".to_vec()));
@@ -148,14 +153,20 @@ impl Zone {
     fn look_up(&self, owner: &str, rtype: RecordType, reply: &mut Message) {
         let mut owner = owner.to_owned();
         for _ in 0..MAX_CHAIN {
-            let Some(records) = self.records.get(&owner) else {
+            let wildcard = owner.split_once('.').map(|(_, above)| format!("*.{above}"));
+            let by_wildcard = || self.records.get(&wildcard?);
+            let Some(records) = self.records.get(&owner).or_else(by_wildcard) else {
                 reply.metadata.response_code = ResponseCode::NXDomain;
                 reply.authorities.push(soa());
                 return;
             };
             let found: Vec<_> = records.iter().filter(|r| r.record_type() == rtype).collect();
             if !found.is_empty() {
-                reply.answers.extend(found.into_iter().cloned());
+                for mut record in found.into_iter().cloned() {
+                    // Where it is the wildcard's, as that of the name asked.
+                    record.name = format!("{owner}.").parse().expect("a name");
+                    reply.answers.push(record);
+                }
                 return;
             }
             let Some(cname) = records.iter().find(|r| r.record_type() == RecordType::CNAME) else {

@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// Above `data.westeurope`, in the public zone.
+const WESTEUROPE: &str = "westeurope.cloud.defender.microsoft.com";
+
 #[test]
 fn what_is_served_as_azure_has_it_is_the_same() {
     let report = drifted(&config(|_| {}), &inventory(vec![hub()]));
@@ -35,6 +38,29 @@ fn a_name_without_a_private_answer_is_missing() {
     // Without a rule it is refused, which is no better.
     let report = drifted(&minimal(), &inventory(vec![hub(), storage]));
     assert_eq!(lines(&report), [missing("REFUSED")]);
+}
+
+/// Azure has the name, the configuration only one below it: a client does not get Azure's address,
+/// whether the daemon answers NODATA or an upstream is asked.
+#[test]
+fn a_name_above_a_listed_one_is_missing() {
+    let above = azure("hub-pe", &[(DATA, &["10.1.0.6"]), (WESTEUROPE, &["10.1.0.7"])]);
+    for (unlisted, how, why) in [
+        (Unlisted::Nxdomain, "NODATA", "the name is answered without an address"),
+        (Unlisted::Forward, "forwarded", "the name is not answered here, but forwarded"),
+    ] {
+        let config = config(|config| {
+            let hub = endpoint("hub", &[], &[], &[("data.westeurope", &["10.1.0.6"])]);
+            config.private_links = vec![PrivateLink { unlisted, ..defender(vec![hub]) }];
+        });
+        let report = drifted(&config, &inventory(vec![above.clone()]));
+        let expected = format!(
+            "missing {WESTEUROPE} westeurope.privatelink.cloud.defender.microsoft.com | every \
+             client | hub-pe=[10.1.0.7] | {how}"
+        );
+        assert_eq!(lines(&report), [expected]);
+        assert_eq!(report.findings[0].why, why);
+    }
 }
 
 #[test]

@@ -93,6 +93,15 @@ fn an_empty_answer_is_ours_or_does_not_hold() {
         expect("10.0.0.1", &format!("westeurope.{Q}"), Rtype::A, &[]),
     ];
     assert_eq!(snapshot.unmet(&all), []);
+    let forwarding = with(|config| {
+        config.private_links[0].unlisted = Unlisted::Forward;
+        config.forwards = vec![forward_all()];
+    });
+    for zone in [P, Q] {
+        let above = expect("10.0.0.1", &format!("westeurope.{zone}"), Rtype::A, &[]);
+        let said = words(&forwarding, above);
+        assert!(said.ends_with("it is forwarded, not answered from a private-link zone"), "{said}");
+    }
     // What an upstream says cannot be expected, not even nothing.
     for name in ["www.example", P] {
         let said = words(&snapshot, expect("10.0.0.1", name, Rtype::A, &[]));

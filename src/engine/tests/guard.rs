@@ -368,3 +368,27 @@ fn what_an_upstream_says_behind_the_cut_is_not_kept() {
         },
     );
 }
+
+/// A label above a listed name is forwarded like any other that is not listed, and protected like
+/// them.
+#[test]
+fn a_name_above_a_listed_one_must_be_private_too() {
+    let required = |require_private| {
+        protecting(
+            |_| {},
+            |link| {
+                link.unlisted = Unlisted::Forward;
+                link.require_private = require_private;
+            },
+        )
+    };
+    for zone in [P, Q] {
+        let name = format!("westeurope.{zone}");
+        let public = [address(&name, "20.1.2.3")];
+        assert!(admits(&required(false), &name, Rtype::A, &public));
+        assert!(!admits(&required(true), &name, Rtype::A, &public));
+        assert!(admits(&required(true), &name, Rtype::A, &[address(&name, "10.1.2.3")]));
+        let chain = [cname("www.example", &name), address(&name, "20.1.2.3")];
+        assert!(!admits(&required(true), "www.example", Rtype::A, &chain));
+    }
+}
