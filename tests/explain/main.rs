@@ -1,6 +1,7 @@
 //! `explain`, from the file and from the running daemon, and the bounds of what the daemon serves
 //! for it: the real binary throughout.
 
+mod above;
 mod daemon;
 #[path = "../harness/process.rs"]
 mod process;
