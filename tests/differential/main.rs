@@ -7,14 +7,16 @@ mod packets;
 mod reference;
 mod world;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write;
 use std::net::IpAddr;
 use std::time::Instant;
 
 use hickory_server::proto::op::Message;
 use hickory_server::proto::rr::{Name, Record};
+use hickory_server::proto::serialize::binary::{BinDecodable, BinDecoder};
 use privatelinkd::engine::{Asked, Silent, Snapshot, Transport, Verdict, decide};
+use privatelinkd::wire::{Answer, Query};
 
 use explained::EXPLAINED;
 use packets::Dice;
@@ -22,6 +24,8 @@ use reference::Reference;
 
 /// How many packets; a second of work.
 const PACKETS: usize = 60_000;
+/// How many names an upstream denies; few enough for the cache.
+const DENIALS: usize = 10_000;
 /// Unexplained differences shown before the rest is only counted.
 const SHOWN: usize = 12;
 
@@ -205,6 +209,51 @@ async fn both_implementations_say_the_same() {
         let seen = kinds.get(kind).copied().unwrap_or(0);
         assert!(seen >= 100, "only {seen} of {PACKETS} packets were answered with {kind}");
     }
+}
+
+/// What the upstreams of both say is NXDOMAIN. The two agree for which names a client hears that.
+#[test]
+fn both_let_upstreams_deny_the_same_names() {
+    let (snapshot, reference) = (snapshot(), Reference::new());
+    let mut dice = Dice::new(0x8020);
+    let client = world::OTHER_CLIENT.parse().expect("an address");
+    let (mut denied, mut spared, mut known) = (0, 0, HashSet::new());
+    for _ in 0..DENIALS {
+        let name = packets::name(&mut dice);
+        for rtype in [1, 16, 28] {
+            let question = [&*name, &[0, rtype, 0, 1]].concat();
+            // What was kept for a question answers it the next time.
+            if !known.insert(question.to_ascii_lowercase()) {
+                continue;
+            }
+            let octets = [&[0, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0][..], &question].concat();
+            let packet = Packet { client, tcp: true, octets };
+            if !matches!(ours(&snapshot, &packet), Said::Forward) {
+                continue;
+            }
+            deny(&snapshot, &packet.octets);
+            let heard = Heard::read(&ours(&snapshot, &packet));
+            let name = Name::read(&mut BinDecoder::new(&name)).expect("a name");
+            let rcode = if reference.lets_deny(&name) { 3 } else { 0 };
+            assert_eq!(heard.rcode(), Some(rcode), "{name}");
+            let reply = heard.reply().expect("a reply");
+            assert_eq!((reply.answers.len(), reply.authorities.len()), (0, 1), "{name}");
+            *(if rcode == 0 { &mut spared } else { &mut denied }) += 1;
+        }
+    }
+    assert!(denied > 1_000 && spared >= 3 * 7, "{denied} {spared}");
+}
+
+/// Puts NXDOMAIN with a SOA into the cache.
+fn deny(snapshot: &Snapshot, query: &[u8]) {
+    let mut reply = query.to_vec();
+    reply[2..4].copy_from_slice(&[0x81, 0x83]);
+    reply[9] = 1;
+    reply.extend([0, 0, 6, 0, 1, 0, 0, 0, 60, 0, 22, 0, 0]);
+    reply.extend([[0, 0, 0, 60]; 5].concat());
+    let question = Query::parse(query).expect("a query").to_question();
+    let answer = Answer::parse(&reply, &question).expect("a reply");
+    snapshot.cache.insert(&question, &answer, false, Instant::now()).expect("kept");
 }
 
 fn kind(heard: &Heard) -> String {

@@ -79,7 +79,7 @@ const TYPES: [u16; 21] =
     [1, 2, 5, 6, 12, 15, 16, 28, 33, 35, 39, 41, 43, 46, 48, 64, 65, 251, 252, 255, 257];
 
 /// A name in wire form, in random case.
-fn name(dice: &mut Dice) -> Vec<u8> {
+pub(crate) fn name(dice: &mut Dice) -> Vec<u8> {
     let mut labels: Vec<Vec<u8>> = Vec::new();
     let zone = *dice.pick(&APEXES);
     if dice.once_in(3) {

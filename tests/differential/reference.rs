@@ -102,6 +102,26 @@ impl Reference {
         reply.map_or(Said::Forward, Said::Reply)
     }
 
+    /// Whether an upstream may deny `name`: no name that we answer lies below it.
+    pub(crate) fn lets_deny(&self, name: &Name) -> bool {
+        let ours = self.zones.iter().flat_map(|zone| {
+            let listed = zone.listed().flat_map(|listed| {
+                let zones = [&zone.public, &zone.private].into_iter();
+                zones.filter_map(move |apex| listed.clone().append_domain(apex).ok())
+            });
+            // A private zone exists, and the wildcard answers some name below each in both.
+            let any = Name::from_ascii("any").expect("a name");
+            let wild = zone.unlisted == Unlisted::Wildcard;
+            let below = [&zone.public, &zone.private].map(|apex| {
+                let name = if apex.zone_of(name) { name } else { apex };
+                any.clone().append_domain(name).ok().filter(|_| wild)
+            });
+            listed.chain([zone.private.clone()]).chain(below.into_iter().flatten())
+        });
+        let is_below = |ours: Name| name.zone_of(&ours) && ours != *name;
+        !ours.into_iter().any(is_below)
+    }
+
     /// `None`: somebody else is to be asked.
     fn tell(&self, query: &LowerQuery, client: IpAddr) -> Option<Told> {
         let (name, rtype) = (query.original().name(), query.query_type());
@@ -236,11 +256,10 @@ impl Zone {
         Some(Told { answers, ..Told::default() })
     }
 
-    /// Whether it is ours to say what this name has.
+    /// Whether it is ours to say what this name has. Where unlisted names are an upstream's, so is
+    /// a label above a listed one.
     fn serves(&self, relative: &Name) -> bool {
-        self.unlisted != Unlisted::Forward
-            || self.listed().any(|listed| listed == *relative)
-            || self.is_above_listed(relative)
+        self.unlisted != Unlisted::Forward || self.listed().any(|listed| listed == *relative)
     }
 
     fn listed(&self) -> impl Iterator<Item = Name> {
