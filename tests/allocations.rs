@@ -137,6 +137,54 @@ fn no_answer_allocates_while_endpoints_are_down() {
     }
 }
 
+/// A zone that forwards what is not listed, and a name two labels below it.
+const FORWARDING: &str = r#"
+[listen]
+dns = ["127.0.0.1:5300"]
+[[private-link]]
+service = "storage-blob"
+[[private-link.endpoint]]
+name = "storage"
+names = { "a.d" = ["10.1.0.5"] }
+[[forward]]
+zones = ["."]
+upstreams = ["192.168.0.53"]
+"#;
+
+#[test]
+fn a_denial_that_becomes_nodata_does_not_allocate() {
+    let report = config::read(FORWARDING);
+    let config = report.config.unwrap_or_else(|| panic!("{:?}", report.diagnostics));
+    let snapshot = app::build(&config, &config.listen.dns, None).expect("no upstream is us");
+    let (chain, end) = ("chain.example", "d.blob.core.windows.net");
+    let soa = [(Rtype::SOA, messages::soa())];
+    for (name, answers) in [
+        (end, vec![]),
+        ("windows.net", vec![]),
+        (chain, vec![(Rtype::CNAME, messages::target(end))]),
+    ] {
+        let request = messages::query(name, Rtype::A);
+        let said = messages::Said { rcode: 3, answers: &answers, authorities: &soa };
+        messages::keep(&snapshot, &request, &said, false);
+    }
+    let worker = worker(snapshot);
+    let mut out = Vec::with_capacity(BUFFER_OCTETS);
+    for (name, gets) in [
+        (end, "Cached NOERROR 0 1"),
+        ("windows.net", "Cached NOERROR 0 1"),
+        (chain, "Cached NOERROR 1 1"),
+    ] {
+        let request = messages::query(name, Rtype::A);
+        let client = Ipv4Addr::new(10, 2, 0, 9).into();
+        let kind = Kind { name, request, client, transport: Transport::Udp, gets };
+        out.clear();
+        let verdict =
+            worker.answer(&worker.snapshot(), &kind.asked(Instant::now()), &kind.request, &mut out);
+        assert_eq!(said(verdict, &out), gets, "{name}");
+        assert_eq!(allocations(&worker, &kind, &mut out), (0, 0), "{name}");
+    }
+}
+
 #[test]
 fn an_allocation_would_be_counted() {
     let worker = worker(kinds::snapshot());
