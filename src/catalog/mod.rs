@@ -1,9 +1,9 @@
 //! The Private Link services that we know by name: their zones and what Azure calls them.
 //!
-//! Owns facts about Azure, nothing about this installation. They stand in three tables under
-//! `data`: Azure's own list of zones, kept word for word so that it can be held against a newer
-//! one; which of our services each of its rows is; and the pairs that its columns do not say
-//! plainly.
+//! Owns facts about Azure, nothing about this installation. They stand in tables under `data`:
+//! Azure's own list of zones, kept word for word so that it can be held against a newer one; which
+//! of our services each of its rows is; the pairs that its columns do not say plainly; and the zones
+//! that it does not have.
 
 mod places;
 mod table;
@@ -75,6 +75,28 @@ pub struct Pair {
     pub private: &'static str,
 }
 
+/// How a zone is known that Azure's table of private zones does not have, or not plainly.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Basis {
+    /// A text or an example of Microsoft's has it.
+    Documented,
+    /// It follows from other names of Microsoft's.
+    Inferred,
+}
+
+/// What a pair, or a public zone without a pair, rests on where it is not Azure's table.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Evidence {
+    /// The public zone of the pair, one of the service's.
+    pub public: &'static str,
+    /// Whether it is documented or inferred.
+    pub basis: Basis,
+    /// Where it is documented, or from what it is inferred.
+    pub source: &'static str,
+}
+
 /// One service of the catalogue in one cloud.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -91,9 +113,15 @@ pub struct Service {
     pub group_ids: &'static [&'static str],
     /// At least one.
     pub pairs: &'static [Pair],
+    /// The private zone that relative names belong to: that of the pairs, if they share one. Where
+    /// Azure gave the service a further zone later, it is the first one, so that older
+    /// configurations go on to mean the same. `None`: names are written whole.
+    pub relative_to: Option<&'static str>,
     /// Zones whose names Azure's own CNAMEs lead into the pairs: askers forward these zones too, and
     /// are answered by where the chain ends.
     pub also_public: &'static [&'static str],
+    /// What the zones rest on that Azure's table does not have.
+    pub evidence: &'static [Evidence],
     /// What one private endpoint holds an address for, each its own; empty where that is not known.
     pub members: &'static [&'static str],
     /// Other tenants have names in the zones too, so that what we do not list is not ours.

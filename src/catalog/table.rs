@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Cloud, Pair, Service};
+use super::{Basis, Cloud, Evidence, Pair, Service};
 
 /// Azure's table of private zones ("Azure Private Endpoint private DNS zone values"), and Defender's
 /// row, which is missing there. A header line first; several values are separated by `;`.
@@ -11,6 +11,8 @@ pub(super) const ZONES: &str = include_str!("data/azure-zones.tsv");
 pub(super) const NAMES: &str = include_str!("data/services.tsv");
 /// The pairs that the rows do not say plainly.
 pub(super) const PAIRS: &str = include_str!("data/pairs.tsv");
+/// Zones that Azure's table does not have.
+pub(super) const ADDITIONS: &str = include_str!("data/additions.tsv");
 /// Other words for services.
 pub(super) const ALIASES: &str = include_str!("data/aliases.tsv");
 
@@ -19,7 +21,7 @@ pub(super) const PREFIX: &str = "privatelink.";
 
 type Text = &'static str;
 
-/// A row of Azure's table.
+/// A row of Azure's table, or of the additions to it.
 #[derive(Clone, Copy)]
 pub(super) struct Row {
     pub(super) cloud: Cloud,
@@ -27,6 +29,16 @@ pub(super) struct Row {
     pub(super) subresource: Text,
     pub(super) private: Text,
     pub(super) public: Text,
+    /// `None` in Azure's table.
+    pub(super) added: Option<Added>,
+}
+
+/// What an addition says besides.
+#[derive(Clone, Copy)]
+pub(super) struct Added {
+    pub(super) service: Text,
+    basis: Basis,
+    source: Text,
 }
 
 /// Which service a row is.
@@ -45,9 +57,27 @@ struct Draft {
     resource_types: Vec<Text>,
     group_ids: Vec<Text>,
     pairs: Vec<Pair>,
+    /// The private zone of all pairs before the additions.
+    relative_to: Option<Text>,
     also_public: Vec<Text>,
+    evidence: Vec<Evidence>,
     members: Vec<Text>,
     own_zones: bool,
+}
+
+impl Draft {
+    /// Adds what every row says of its service.
+    fn describe(&mut self, row: &Row) {
+        let types = without_remark(row.resource_type).split(';');
+        types.for_each(|text| add(&mut self.resource_types, text));
+        row.subresource.split(';').for_each(|text| add(&mut self.group_ids, text));
+    }
+
+    /// The private zone of all its pairs.
+    fn one_private(&self) -> Option<Text> {
+        let first = self.pairs.first()?.private;
+        self.pairs.iter().all(|pair| pair.private == first).then_some(first)
+    }
 }
 
 /// All services, sorted by name, then by cloud.
@@ -61,22 +91,38 @@ pub(super) fn read() -> Vec<Service> {
         };
         for naming in namings.iter().filter(is_row) {
             let draft = drafts.entry((naming.name, row.cloud)).or_default();
-            let types = without_remark(row.resource_type).split(';');
-            types.for_each(|text| add(&mut draft.resource_types, text));
-            row.subresource.split(';').for_each(|text| add(&mut draft.group_ids, text));
+            draft.describe(&row);
             plain_pairs(&row).into_iter().for_each(|pair| add(&mut draft.pairs, pair));
             naming.members.iter().for_each(|text| add(&mut draft.members, text));
             draft.own_zones |= naming.own_zones;
         }
     }
     spell_out(&mut drafts);
+    for draft in drafts.values_mut() {
+        draft.relative_to = draft.one_private();
+    }
+    add_on(&mut drafts);
     let whole = drafts.into_iter().filter(|(_, draft)| !draft.pairs.is_empty());
     whole.map(|((name, cloud), draft)| service(name, cloud, draft)).collect()
 }
 
+/// Adds the zones that Azure's table does not have, behind those that it has.
+fn add_on(drafts: &mut BTreeMap<(Text, Cloud), Draft>) {
+    for row in additions() {
+        let Some(Added { service, basis, source }) = row.added else { continue };
+        let draft = drafts.entry((service, row.cloud)).or_default();
+        draft.describe(&row);
+        match row.private {
+            "" => add(&mut draft.also_public, row.public),
+            private => add(&mut draft.pairs, Pair { public: row.public, private }),
+        }
+        draft.evidence.push(Evidence { public: row.public, basis, source });
+    }
+}
+
 /// Puts the pairs that are written out in place of those that the rows say.
 fn spell_out(drafts: &mut BTreeMap<(Text, Cloud), Draft>) {
-    let mut written: BTreeMap<(Text, Cloud), (Vec<Pair>, Vec<Text>)> = BTreeMap::new();
+    let mut written: BTreeMap<(Text, Cloud), Draft> = BTreeMap::new();
     for line in lines(PAIRS) {
         let mut cells = line.split('\t');
         let (Some(name), Some(cloud), Some(public)) =
@@ -84,21 +130,27 @@ fn spell_out(drafts: &mut BTreeMap<(Text, Cloud), Draft>) {
         else {
             continue;
         };
-        let (pairs, also_public) = written.entry((name, cloud)).or_default();
+        let said = written.entry((name, cloud)).or_default();
         match cells.next() {
-            Some(private) => pairs.push(Pair { public, private }),
-            None => also_public.push(public),
+            Some(private) => said.pairs.push(Pair { public, private }),
+            None => said.also_public.push(public),
         }
+        let inferred = |source| Evidence { public, basis: Basis::Inferred, source };
+        said.evidence.extend(cells.next().map(inferred));
     }
-    for (key, (pairs, also_public)) in written {
+    for (key, said) in written {
         if let Some(draft) = drafts.get_mut(&key) {
-            (draft.pairs, draft.also_public) = (pairs, also_public);
+            draft.pairs = said.pairs;
+            draft.also_public = said.also_public;
+            draft.evidence = said.evidence;
         }
     }
 }
 
 fn service(name: Text, cloud: Cloud, draft: Draft) -> Service {
     let aliases = lines(ALIASES).filter_map(|line| line.split_once('\t'));
+    // Additions do not change what names of older configurations are relative to.
+    let relative_to = draft.relative_to.or_else(|| draft.one_private());
     let aliases = aliases.filter(|(of, _)| *of == name).flat_map(|(_, words)| words.split(','));
     Service {
         name,
@@ -107,8 +159,10 @@ fn service(name: Text, cloud: Cloud, draft: Draft) -> Service {
         // Once in the life of a process, and as long as it lives.
         resource_types: draft.resource_types.leak(),
         group_ids: draft.group_ids.leak(),
+        relative_to,
         pairs: draft.pairs.leak(),
         also_public: draft.also_public.leak(),
+        evidence: draft.evidence.leak(),
         members: draft.members.leak(),
         other_tenants: !draft.own_zones,
     }
@@ -127,16 +181,33 @@ pub(super) fn lines(table: Text) -> impl Iterator<Item = Text> {
 
 /// Azure's table.
 pub(super) fn rows() -> impl Iterator<Item = Row> {
-    ZONES.lines().skip(1).filter_map(|line| {
-        let mut cells = line.split('\t');
-        Some(Row {
-            cloud: Cloud::parse(cells.next()?)?,
-            resource_type: cells.next()?,
-            subresource: cells.next()?,
-            private: cells.next()?,
-            public: cells.next()?,
-        })
-    })
+    ZONES.lines().skip(1).filter_map(row)
+}
+
+/// The additions to it.
+pub(super) fn additions() -> impl Iterator<Item = Row> {
+    lines(ADDITIONS).filter_map(row).filter(|row| row.added.is_some())
+}
+
+fn row(line: Text) -> Option<Row> {
+    let mut cells = line.split('\t');
+    let mut row = Row {
+        cloud: Cloud::parse(cells.next()?)?,
+        resource_type: cells.next()?,
+        subresource: cells.next()?,
+        private: cells.next()?,
+        public: cells.next()?,
+        added: None,
+    };
+    if let Some(service) = cells.next() {
+        let basis = match cells.next()? {
+            "documented" => Basis::Documented,
+            "inferred" => Basis::Inferred,
+            _ => return None,
+        };
+        row.added = Some(Added { service, basis, source: cells.next()? });
+    }
+    Some(row)
 }
 
 fn naming(line: Text) -> Option<Naming> {

@@ -1,6 +1,8 @@
 use std::collections::{BTreeSet, HashSet};
 
-use super::table::{ALIASES, NAMES, PAIRS, PREFIX, ZONES, lines, plain_pairs, rows};
+use super::table::{
+    ADDITIONS, ALIASES, NAMES, PAIRS, PREFIX, Row, ZONES, additions, lines, plain_pairs, rows,
+};
 use super::*;
 use crate::wire::Name;
 
@@ -48,10 +50,63 @@ fn every_line_of_every_table_is_read() {
         let service = find(cells[0], cloud).unwrap_or_else(|| panic!("{line}"));
         let known = match cells[2..] {
             [public, private] => service.pairs.contains(&Pair { public, private }),
+            [public, private, source] => {
+                let evidence = Evidence { public, basis: Basis::Inferred, source };
+                service.pairs.contains(&Pair { public, private })
+                    && service.evidence.contains(&evidence)
+            }
             [public] => service.also_public.contains(&public),
             _ => false,
         };
         assert!(known, "{line}");
+    }
+}
+
+#[test]
+fn every_addition_is_new_and_says_how_it_is_known() {
+    assert_eq!(additions().count(), lines(ADDITIONS).count());
+    for row in additions() {
+        let of = row.added.expect("an addition").service;
+        let service = find(of, row.cloud).unwrap_or_else(|| panic!("{of}"));
+        let (public, private) = (row.public, row.private);
+        let has = match private {
+            "" => service.also_public.contains(&public),
+            private => service.pairs.contains(&Pair { public, private }),
+        };
+        assert!(has, "{of} {public}");
+        assert!(service.resource_types.contains(&row.resource_type), "{of}");
+        let evidence: Vec<_> = service.evidence.iter().filter(|e| e.public == public).collect();
+        assert_eq!(evidence.len(), 1, "{of} {public}");
+        assert!(evidence[0].source.len() > 20, "{of} {public}");
+        let in_table = |other: &Row| {
+            other.cloud == row.cloud
+                && other.resource_type == row.resource_type
+                && other.public.split(';').any(|zone| zone == public)
+                && other.private.split(';').any(|zone| private.is_empty() || zone == private)
+        };
+        assert!(!rows().any(|other| in_table(&other)), "the table has {public} now: drop the row");
+    }
+    let zones = services()
+        .iter()
+        .flat_map(|s| s.pairs.iter().map(|p| p.public).chain(s.also_public.iter().copied()));
+    let zones: HashSet<_> = zones.collect();
+    assert!(services().iter().flat_map(|s| s.evidence).all(|e| zones.contains(e.public)));
+}
+
+#[test]
+fn relative_names_keep_their_zone_where_azure_adds_another() {
+    let relative_to = |name: &str| commercial(name).relative_to;
+    assert_eq!(relative_to("event-hubs"), Some("privatelink.servicebus.windows.net"));
+    assert_eq!(relative_to("service-bus"), Some("privatelink.servicebus.windows.net"));
+    assert_eq!(relative_to("key-vault"), Some("privatelink.vaultcore.azure.net"));
+    assert_eq!(relative_to("horizondb"), Some("privatelink.horizondb.azure.com"));
+    for whole in ["monitor", "notification-hubs", "health-data-services", "iot-hub"] {
+        assert_eq!(relative_to(whole), None, "{whole}");
+    }
+    for service in services() {
+        let first = service.pairs[0].private;
+        assert!(service.relative_to.is_none_or(|zone| zone == first), "{}", service.name);
+        assert!(!service.has_one_private_zone() || service.relative_to == Some(first));
     }
 }
 
@@ -220,7 +275,25 @@ fn services_of_several_rows_and_zones() {
     assert_eq!(monitor.also_public, ["services.visualstudio.com", "applicationinsights.azure.com"]);
     assert_eq!(commercial("event-grid").group_ids, ["topic", "domain", "partnernamespace"]);
     assert_eq!(commercial("backup").variables(), ["regionCode"]);
-    let zones = |name: &str| commercial(name).pairs;
-    assert_eq!(zones("event-hubs"), zones("relay"));
-    assert_eq!(zones("event-hubs"), zones("service-bus"));
+    let zones = |name: &str, cloud| {
+        let pairs = find(name, cloud).unwrap_or_else(|| panic!("no {name}")).pairs;
+        pairs.iter().map(|pair| pair.public).collect::<Vec<_>>()
+    };
+    const OLD: &str = "servicebus.windows.net";
+    assert_eq!(zones("relay", Cloud::Commercial), [OLD]);
+    assert_eq!(zones("event-hubs", Cloud::Commercial), [OLD, "eventhubs.azure.net"]);
+    assert_eq!(zones("service-bus", Cloud::Commercial), [OLD, "servicebus.azure.net"]);
+    for cloud in [Cloud::Government, Cloud::China] {
+        assert_eq!(zones("event-hubs", cloud), zones("relay", cloud));
+        assert_eq!(zones("event-hubs", cloud), zones("service-bus", cloud));
+    }
+    assert_eq!(
+        commercial("machine-learning").also_public,
+        [
+            "instances.azureml.ms",
+            "aznbcontent.net",
+            "inference.ml.azure.com",
+            "instances.ml.azure.ms"
+        ]
+    );
 }

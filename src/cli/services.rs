@@ -5,13 +5,14 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use super::complain;
-use crate::catalog::{self, Cloud, Pair, Role, Service};
+use crate::catalog::{self, Basis, Cloud, Evidence, Pair, Role, Service};
 
 /// List and search the built-in catalogue of Private Link services.
 ///
 /// All words must stand somewhere in a service's name, other words for it, its cloud, resource types,
 /// group ids or zones, in either case. Few matches are shown in full, and the service whose name is one of the words
-/// with what to write into the configuration. Exits 1 when nothing matches.
+/// with what to write into the configuration. Zones that Azure's table of private zones lacks are marked as documented
+/// elsewhere or as inferred, with the source. Exits 1 when nothing matches.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   privatelinkd services
@@ -115,7 +116,7 @@ fn in_words(found: &[&'static Service], words: &[String]) -> String {
     text + &table(&rest)
 }
 
-/// A line for each service.
+/// A line for each service; one that has an inferred zone says so.
 fn table(services: &[&Service]) -> String {
     let width = services.iter().map(|service| service.name.len()).max().unwrap_or(0);
     let line = |service: &&Service| {
@@ -124,14 +125,16 @@ fn table(services: &[&Service]) -> String {
             [] => ("", 0),
         };
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        format!("{:width$}  {:10}  {first}{more}\n", service.name, service.cloud.word())
+        let inferred = service.evidence.iter().any(|e| e.basis == Basis::Inferred);
+        let inferred = if inferred { " (inferred)" } else { "" };
+        format!("{:width$}  {:10}  {first}{more}{inferred}\n", service.name, service.cloud.word())
     };
     services.iter().map(line).collect()
 }
 
 fn details(service: &Service) -> String {
-    let Service { name, cloud, aliases, resource_types, group_ids, also_public, members, .. } =
-        service;
+    let Service { name, cloud, aliases, resource_types, group_ids, .. } = service;
+    let Service { also_public, evidence, members, .. } = service;
     let mut text = format!("{name} ({cloud})\n");
     let mut row = |title: &str, value: &str| text += &format!("  {title:<14}{value}\n");
     if !aliases.is_empty() {
@@ -147,6 +150,14 @@ fn details(service: &Service) -> String {
     }
     for (place, zone) in also_public.iter().enumerate() {
         row(if place == 0 { "also forward" } else { "" }, zone);
+    }
+    for Evidence { public, basis, source } in *evidence {
+        let (title, from) = match basis {
+            Basis::Documented => ("documented", "in"),
+            Basis::Inferred => ("inferred", "from"),
+        };
+        row(title, public);
+        row("", &format!("  {from} {source}"));
     }
     if !members.is_empty() {
         row("members", &format!("{}, with an address each", members.join(", ")));
@@ -254,6 +265,43 @@ mod tests {
             let text = text.replace("addresses = [\"10.1.0.4\"]\n", "");
             assert_eq!(config::read(&text).diagnostics, [], "{cloud}");
         }
+    }
+
+    #[test]
+    fn zones_that_the_table_lacks_say_what_they_rest_on() {
+        let shown = |name: &str, cloud| details(catalog::find(name, cloud).expect("a service"));
+        let hubs = shown("event-hubs", Cloud::Commercial);
+        assert!(
+            hubs.contains(
+                "  documented    eventhubs.azure.net\n                  in Microsoft's page on \
+                 partitioned DNS"
+            ),
+            "{hubs}"
+        );
+        assert!(!hubs.contains("inferred"), "{hubs}");
+        let storage = shown("storage-blob-dns-zone", Cloud::Commercial);
+        assert!(
+            storage.contains(
+                "  inferred      blob.storage.azure.net\n                  from the public names"
+            ),
+            "{storage}"
+        );
+        let vault = shown("key-vault", Cloud::China);
+        assert!(vault.contains("  inferred      vault.azure.cn\n"), "{vault}");
+        assert!(!shown("sql", Cloud::Commercial).contains("documented"));
+        let table = table(&all());
+        let inferred = |name: &str| {
+            let line = table.lines().find(|line| line.starts_with(name)).expect("a line");
+            line.ends_with(" (inferred)")
+        };
+        assert!(inferred("chaos-studio ") && inferred("storage-web-dns-zone "), "{table}");
+        assert!(!inferred("event-hubs ") && !inferred("sql "), "{table}");
+        let json = serde_json::to_value(catalog::find("chaos-studio", Cloud::Commercial));
+        let json = json.expect("JSON");
+        let first = json.get("evidence").and_then(|all| all.get(0)).expect("evidence");
+        assert_eq!(first.get("public").and_then(|v| v.as_str()), Some("agents.core.windows.net"));
+        assert_eq!(first.get("basis").and_then(|v| v.as_str()), Some("inferred"));
+        assert!(first.get("source").and_then(|v| v.as_str()).is_some_and(|s| s.len() > 20));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Listed names: relative to the zone where an entry has one private zone, full names where it has
-//! several.
+//! several. A service that got a further zone later takes both forms: a name in one of its zones is a
+//! full one, and every other name is relative to the first private zone.
 
 use std::borrow::Cow;
 
@@ -39,22 +40,71 @@ pub(super) fn into_private_zones(
         return;
     }
     let (top, of) = (path.key("endpoint"), spec.endpoints.len());
+    let first = FirstZone::of(zones);
     for (index, endpoint) in spec.endpoints.iter_mut().enumerate() {
         let path = top.item(index, of);
         let path = path.key("names");
-        endpoint.names.rename(|text, entry| match private_name(&entry.name, zones) {
-            Ok(name) => Some(name),
-            Err(problem) => {
-                findings.error(path.key(text), entry.span, Problem::bare(problem));
-                None
-            }
+        endpoint.names.rename(|text, entry| {
+            let private = match (&first, zones.place(&entry.name)) {
+                (Some(first), None) => first.private_name(entry, text, path, findings),
+                (_, place) => private_name(&entry.name, place, zones),
+            };
+            private
+                .map_err(|problem| {
+                    findings.error(path.key(text), entry.span, Problem::bare(problem));
+                })
+                .ok()
         });
     }
 }
 
-fn private_name(name: &Name, zones: &Zones) -> Result<Name, String> {
+/// The zones that relative names belong to where an entry has others besides.
+struct FirstZone<'z> {
+    public: &'z Name,
+    private: &'z Name,
+    other: &'z Name,
+    relative: Relative,
+}
+
+impl<'z> FirstZone<'z> {
+    fn of(zones: &'z Zones) -> Option<Self> {
+        let private = zones.first_private()?;
+        let other = zones.pairs.iter().find(|pair| pair.private.value != *private)?;
+        let public = &zones.pairs.first()?.public.value;
+        Some(Self { public, private, other: &other.public.value, relative: Relative::to(zones) })
+    }
+
+    /// Several labels may be meant for another zone, so that a name with them gets a warning.
+    fn private_name(
+        &self,
+        NameSpec { name, span, .. }: &NameSpec,
+        text: &str,
+        path: Path<'_>,
+        findings: &mut Findings<'_>,
+    ) -> Result<Name, String> {
+        if let Some(problem) = self.relative.problem(name, text) {
+            return Err(problem);
+        }
+        if name.label_count() > 1 {
+            let problem = format!(
+                "taken for \"{name}.{}\", the zone that relative names belong to; if you mean \
+                 another zone of the service, write the whole name: \"{name}.{}\"",
+                self.public, self.other
+            );
+            findings.warn(path.key(text), *span, Problem::bare(problem));
+        }
+        name.under(self.private).map_err(|_| too_long())
+    }
+}
+
+fn too_long() -> String {
+    format!("in its private zone, the name would be longer than {MAX_NAME_OCTETS} octets")
+}
+
+/// A whole name in its private zone; `place` is its pair and the number of labels before the zone.
+fn private_name(name: &Name, place: Option<(usize, usize)>, zones: &Zones) -> Result<Name, String> {
     let first = zones.pairs.first().map(|pair| pair.public.value.to_string()).unwrap_or_default();
-    let Some((pair, labels)) = zones.place(name) else {
+    let Some((pair, labels)) = place else {
         let of = zones.service.map_or("this entry", |service| service.name);
         return Err(format!(
             "in no zone of {of}, which has several, so that names are written whole, such as \
@@ -70,9 +120,7 @@ fn private_name(name: &Name, zones: &Zones) -> Result<Name, String> {
     }
     let zone = zones.pairs.get(pair).map(|pair| &pair.private.value);
     let private = zone.and_then(|zone| first_labels(name, labels)?.under(zone).ok());
-    private.ok_or_else(|| {
-        format!("in its private zone, the name would be longer than {MAX_NAME_OCTETS} octets")
-    })
+    private.ok_or_else(too_long)
 }
 
 /// Checks names that are relative to the zone, and warns of those that deeper zones have: those of

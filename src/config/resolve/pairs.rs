@@ -44,6 +44,13 @@ impl Zones {
         Self { pairs, service, by_service: false, cloud: Cloud::default(), places }
     }
 
+    /// The private zone that relative names belong to, where the entry has several: the service's
+    /// first one.
+    pub(super) fn first_private(&self) -> Option<&Name> {
+        self.service.filter(|_| self.by_service)?.relative_to?;
+        self.pairs.first().map(|pair| &pair.private.value)
+    }
+
     /// The private zone, where all pairs share it: names are relative to it then, and full ones
     /// otherwise.
     pub(super) fn one_private(&self) -> Option<&Name> {
@@ -172,8 +179,14 @@ fn no_such_service(name: &str, cloud: Cloud) -> Problem {
     let word = name.to_ascii_lowercase();
     let here = || catalog::services().iter().filter(move |service| service.cloud == cloud);
     let some = |fits: &dyn Fn(&Service) -> bool| {
-        let fitting = here().filter(|service| fits(service)).map(|service| service.name);
-        let names: Vec<_> = fitting.take(MAX_SUGGESTED).collect();
+        let fitting = || here().filter(|service| fits(service)).map(|service| service.name);
+        // `storage-blob-dns-zone` is a kind of `storage-blob`.
+        let is_kind = |name: &&str| {
+            let of =
+                |other: &str| name.strip_prefix(other).is_some_and(|rest| rest.starts_with('-'));
+            fitting().any(of)
+        };
+        let names: Vec<_> = fitting().filter(|name| !is_kind(name)).take(MAX_SUGGESTED).collect();
         (!names.is_empty()).then(|| format!("did you mean {}?", any_of(names)))
     };
     let near = some(&|service| service.aliases.contains(&word.as_str()))

@@ -186,6 +186,92 @@ fn names_are_whole_where_there_are_several_private_zones() {
     assert!(error.message.contains("longer than 255 octets"), "{error}");
 }
 
+/// Event Hubs and Service Bus got a second private zone in 2026, and older files have relative names.
+#[test]
+fn a_service_with_a_later_zone_takes_relative_and_whole_names() {
+    let hubs = |name: &str, said: Said| {
+        rest(&entry("service = 'event-hubs'", &format!("names.\"{name}\" = ['10.1.0.5']")), said)
+    };
+    let (shown, _) = links(&[entry(
+        "service = 'event-hubs'",
+        "[private-link.endpoint.names]\none = ['10.1.0.5']\n\
+         'two.servicebus.windows.net' = ['10.1.0.5']\n\
+         'two.z1.eventhubs.azure.net' = ['10.1.0.5']\n\
+         'six.z2.privatelink.eventhubs.azure.net.' = ['10.1.0.5']",
+    )]);
+    assert_eq!(
+        shown,
+        [
+            "servicebus.windows.net privatelink.servicebus.windows.net hub/one hub/two",
+            "eventhubs.azure.net privatelink.eventhubs.azure.net hub/two.z1 hub/six.z2",
+        ]
+    );
+    // A file from before has the one pair that it had.
+    let (shown, _) = links(&[entry("service = 'service-bus'", "names.one = ['10.1.0.5']")]);
+    assert_eq!(shown, ["servicebus.windows.net privatelink.servicebus.windows.net hub/one"]);
+    check([
+        hubs(
+            "one.privatelink",
+            &[(
+                E,
+                10,
+                "private-link.endpoint.names.\"one.privatelink\"",
+                "names are relative to the zone; write \"one\"",
+            )],
+        ),
+        hubs(
+            "one.",
+            &[(
+                E,
+                10,
+                "private-link.endpoint.names.\"one.\"",
+                "write \"one\", without the final dot",
+            )],
+        ),
+        hubs(
+            "eventhubs.azure.net",
+            &[(
+                E,
+                10,
+                "private-link.endpoint.names.\"eventhubs.azure.net\"",
+                "this is the zone itself",
+            )],
+        ),
+        // Azure's old zone has names of one label, so that this one is probably meant for the other.
+        hubs(
+            "one.z12",
+            &[(
+                W,
+                10,
+                "private-link.endpoint.names.\"one.z12\"",
+                "taken for \"one.z12.servicebus.windows.net\", the zone that relative names belong \
+                 to; if you mean another zone of the service, write the whole name: \
+                 \"one.z12.eventhubs.azure.net\"",
+            )],
+        ),
+        rest(
+            &entry(
+                "service = 'event-hubs'",
+                "[private-link.endpoint.names]\none = ['10.1.0.5']\n\
+                 'one.privatelink.servicebus.windows.net' = ['10.1.0.5']",
+            ),
+            &[(
+                E,
+                12,
+                "private-link.endpoint.names.\"one.privatelink.servicebus.windows.net\"",
+                "the same name stands on line 11",
+            )],
+        ),
+        // Another cloud has one private zone, so that names are relative as before.
+        rest(&entry("service = 'event-hubs'\ncloud = 'china'", "names.'a.b' = ['10.1.0.5']"), &[]),
+    ]);
+    let long =
+        format!("{}.{}.{}.{}", "a".repeat(63), "b".repeat(63), "c".repeat(63), "d".repeat(40));
+    let report = super::read(&hubs(&long, &[]).text);
+    let [error] = report.diagnostics.as_slice() else { panic!("{:?}", report.diagnostics) };
+    assert!(error.message.contains("longer than 255 octets"), "{error}");
+}
+
 /// The links of these entries: public zone, private zone, names.
 fn links(entries: &[String]) -> (Vec<String>, Vec<PrivateLink>) {
     let links = config(&rest(&entries.concat(), &[]).text).private_links;
