@@ -21,6 +21,8 @@ pub(super) struct Facts {
     pub(super) connections: Vec<Connection>,
     /// Rows of Resource Graph by how many there are in all.
     pub(super) pages: BTreeMap<u64, Pages>,
+    /// Lists that private endpoints or their interfaces stand in.
+    pub(super) lists: Vec<ListFact>,
 }
 
 impl Facts {
@@ -39,6 +41,27 @@ pub(super) struct Pages {
     /// Rows of the longest page; a question may ask for one resource several times.
     pub(super) most: usize,
     pub(super) source: Source,
+}
+
+/// A list that holds private endpoints, or their network interfaces.
+#[derive(Clone, Debug)]
+pub(super) struct ListFact {
+    pub(super) source: Source,
+    /// How many of its items are private endpoints; where none is, interfaces of such.
+    pub(super) count: usize,
+    pub(super) of_interfaces: bool,
+    pub(super) reach: Reach,
+}
+
+/// How much of Azure's answer a list has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Reach {
+    /// All of it.
+    Whole,
+    /// One page of several.
+    Part,
+    /// One page of so many rows in all: the other files may have the others.
+    OfTotal(u64),
 }
 
 /// Who says that a name has an address.

@@ -14,6 +14,7 @@ mod facts;
 mod fragment;
 mod join;
 mod json;
+mod lists;
 mod load;
 mod log;
 mod master;
@@ -28,7 +29,9 @@ mod tests;
 
 pub use fragment::{Extent, Fragment, SiteSpec, SitesError, fragment};
 pub use load::{LoadError, MAX_FILE_OCTETS, decode, load};
-pub use model::{Complaint, Endpoint, Inventory, LeftOut, Record, Severity, Source, ZonePair};
+pub use model::{
+    Complaint, Endpoint, EndpointList, Inventory, LeftOut, Record, Severity, Source, ZonePair,
+};
 pub use names::{Hints, places};
 
 use facts::Facts;
@@ -59,7 +62,9 @@ pub fn read(files: &[(String, String)]) -> Inventory {
     }
     let mut log = Log::new();
     shapes::missing_pages(&facts, &mut log);
+    let lists = lists::finish(&facts.lists, &facts.pages);
     let mut inventory = join::join(facts, &mut log);
+    inventory.lists = lists;
     complaints.extend(log.into_complaints("all files together"));
     complaints.sort_unstable();
     complaints.dedup();

@@ -20,6 +20,25 @@ pub struct Inventory {
     pub complaints: Vec<Complaint>,
     /// Zones that the catalogue lacks, as the files show them to belong together; sorted.
     pub pairs: Vec<ZonePair>,
+    /// Lists that private endpoints or their interfaces stand in, sorted by place. An object that
+    /// stands alone is in no list: it says nothing about others.
+    pub lists: Vec<EndpointList>,
+}
+
+/// A list of private endpoints, or of network interfaces.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct EndpointList {
+    /// Where it stands.
+    pub source: Source,
+    /// How many private endpoints it has; for a list of interfaces, how many of them are private
+    /// endpoints'.
+    pub count: usize,
+    /// It has network interfaces, and no private endpoint.
+    pub of_interfaces: bool,
+    /// It is all that Azure had to say, not one page of several. Whether Azure was asked for one
+    /// resource group or for all subscriptions, the list does not tell.
+    pub is_complete: bool,
 }
 
 /// A public zone and its private one, which keeps the labels in front.

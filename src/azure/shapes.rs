@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::facts::{Facts, Pages};
+use super::facts::{Facts, ListFact, Pages, Reach};
 use super::json::{Node, kind};
 use super::log::{Log, shown};
-use super::{endpoints, records, resources};
+use super::{endpoints, lists, records, resources};
 
 /// What an object of Azure's is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -60,21 +60,41 @@ const GRAPH: &[&str] =
 /// Reads a value and all that is in it.
 pub(super) fn read(node: &Node<'_>, facts: &mut Facts, log: &mut Log) {
     match node.value() {
-        Value::Array(items) if items.is_empty() => {
-            log.noted(
-                node.source(),
-                "an empty list: Azure has nothing there; look at subscription and resource group",
-            );
-        }
-        Value::Array(_) => node.items().for_each(|item| read(&item, facts, log)),
+        Value::Array(_) => list(node, lists::reach_of_plain(node), facts, log),
         Value::Object(_) => object(node, facts, log),
         other => log.left_out(node.source(), format!("{}: no object of Azure's", kind(other))),
     }
 }
 
+/// Reads the items of a list, and remembers a list of private endpoints or interfaces.
+fn list(node: &Node<'_>, reach: Reach, facts: &mut Facts, log: &mut Log) {
+    if node.items().next().is_none() {
+        log.noted(
+            node.source(),
+            "an empty list: Azure has nothing there; look at subscription and resource group",
+        );
+    }
+    let (mut endpoints, mut interfaces) = (0, 0);
+    for item in node.items() {
+        let before = (facts.endpoints.len(), facts.interfaces.len(), facts.lists.len());
+        read(&item, facts, log);
+        // Lists inside the item count for themselves.
+        if facts.lists.len() == before.2 {
+            endpoints += usize::from(facts.endpoints.len() > before.0);
+            interfaces += usize::from(facts.interfaces.len() > before.1);
+        }
+    }
+    let of_interfaces = endpoints == 0;
+    let count = if of_interfaces { interfaces } else { endpoints };
+    if count > 0 {
+        let source = node.source().clone();
+        facts.lists.push(ListFact { source, count, of_interfaces, reach });
+    }
+}
+
 fn object(node: &Node<'_>, facts: &mut Facts, log: &mut Log) {
     if let Some(rows) = rows(node, facts, log) {
-        return read(&rows, facts, log);
+        return list(&rows, lists::reach_inside(node), facts, log);
     }
     match kind_of(node, log) {
         Ok(Some(Kind::Endpoint)) => endpoints::endpoint(node, facts, log),

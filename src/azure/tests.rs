@@ -139,3 +139,87 @@ fn a_list_without_a_usable_name_is_not_called_empty() {
     assert!(texts.iter().any(|text| text.contains("no usable name")), "{texts:?}");
     assert!(!texts.iter().any(|text| text.contains("is empty")), "{texts:?}");
 }
+
+/// `place count whole|part` of every list; lists of interfaces are marked.
+fn lists_of(files: &[&str]) -> Vec<String> {
+    let files: Vec<_> =
+        files.iter().enumerate().map(|(at, text)| (format!("{at}"), (*text).to_owned())).collect();
+    let line = |list: EndpointList| {
+        let what = if list.of_interfaces { " interfaces" } else { "" };
+        let reach = if list.is_complete { "whole" } else { "part" };
+        format!("{} {}{what} {reach}", list.source, list.count)
+    };
+    read(&files).lists.into_iter().map(line).collect()
+}
+
+/// A private endpoint's object with this id and these further members.
+fn listed(id: usize, more: &str) -> String {
+    format!("{{ \"id\": \"/x/privateEndpoints/{id}\", \"customDnsConfigs\": []{more} }}")
+}
+
+#[test]
+fn lists_of_private_endpoints_are_told_from_single_objects() {
+    let (one, two) = (listed(1, ""), listed(2, ""));
+    let record = r#"{ "fqdn": "a.privatelink.blob.core.windows.net", "aRecords": [] }"#;
+    for (text, lists) in [
+        (format!("[{one}, {two}]"), &["0 2 whole"][..]),
+        (format!("[{one}]"), &["0 1 whole"]),
+        // What `show` prints, once or several times.
+        (one.clone(), &[]),
+        (format!("{one}\n{two}"), &[]),
+        ("[]".to_owned(), &[]),
+        (format!("[{record}]"), &[]),
+        // Only private endpoints count.
+        (format!("[{one}, {record}]"), &["0 1 whole"]),
+        // The lists inside count, not what is around them.
+        (format!("[[{one}], [{two}]]"), &["0: [0] 1 whole", "0: [1] 1 whole"]),
+        (format!("{{ \"mine\": [{one}], \"other\": {two} }}"), &["0: mine 1 whole"]),
+        (format!("[{{ \"mine\": {one} }}, {{ \"mine\": {two} }}]"), &["0 2 whole"]),
+        (format!("[{{ \"mine\": [{one}, {two}] }}]"), &["0: [0].mine 2 whole"]),
+    ] {
+        assert_eq!(lists_of(&[&text]), lists, "{text}");
+    }
+}
+
+#[test]
+fn a_list_of_interfaces_counts_those_of_private_endpoints() {
+    let own = r#"{ "id": "/x/networkInterfaces/a", "ipConfigurations": [],
+        "privateEndpoint": { "id": "/x/privateEndpoints/a" } }"#;
+    let machine = r#"{ "id": "/x/networkInterfaces/b", "ipConfigurations": [] }"#;
+    assert_eq!(lists_of(&[&format!("[{own}, {machine}]")]), ["0 1 interfaces whole"]);
+    assert_eq!(lists_of(&[&format!("[{machine}]")]), [""; 0]);
+    assert_eq!(lists_of(&[own]), [""; 0]);
+    let mixed = format!("[{own}, {}]", listed(1, ""));
+    assert_eq!(lists_of(&[&mixed]), ["0 1 whole"]);
+}
+
+#[test]
+fn a_list_that_is_cut_off_is_not_whole() {
+    let (one, two) = (listed(1, ""), listed(2, ""));
+    let rest = |next: &str| format!("{{ \"value\": [{one}, {two}]{next} }}");
+    assert_eq!(lists_of(&[&rest("")]), ["0: value 2 whole"]);
+    assert_eq!(lists_of(&[&rest(", \"nextLink\": null")]), ["0: value 2 whole"]);
+    assert_eq!(lists_of(&[&rest(", \"nextLink\": \"https://x/?t\"")]), ["0: value 2 part"]);
+    let graph = |more: &str, rows: &str| format!("{{ \"count\": 1{more}, \"data\": [{rows}] }}");
+    assert_eq!(lists_of(&[&graph("", &one)]), ["0: data 1 whole"]);
+    assert_eq!(lists_of(&[&graph(", \"skip_token\": \"t\"", &one)]), ["0: data 1 part"]);
+    let of_two = |row: &str| graph(", \"total_records\": 2, \"skip_token\": \"t\"", row);
+    assert_eq!(lists_of(&[&of_two(&one)]), ["0: data 1 part"]);
+    // One page twice is still one page; both pages are everything.
+    assert_eq!(lists_of(&[&of_two(&one), &of_two(&one)]), ["0: data 1 part", "1: data 1 part"]);
+    assert_eq!(lists_of(&[&of_two(&one), &of_two(&two)]), ["0: data 1 whole", "1: data 1 whole"]);
+}
+
+#[test]
+fn a_plain_list_as_long_as_a_page_of_resource_graph_may_be_one() {
+    let plain = |count: usize, more: &str| {
+        let rows: Vec<_> = (0..count).map(|id| listed(id, more)).collect();
+        lists_of(&[&format!("[{}]", rows.join(","))])
+    };
+    let row = ", \"tenantId\": \"t\"";
+    assert_eq!(plain(100, row), ["0 100 part"]);
+    assert_eq!(plain(1_000, row), ["0 1000 part"]);
+    assert_eq!(plain(99, row), ["0 99 whole"]);
+    // `az network private-endpoint list` prints everything.
+    assert_eq!(plain(100, ""), ["0 100 whole"]);
+}
