@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
+use super::absence::Coverage;
 use super::answered::{Answered, Outcome};
+use super::configured::Listing;
 use super::known::{Known, Subject};
 use super::report::{Expected, Kind};
 use crate::addresses::{Class, reaches};
@@ -13,8 +15,10 @@ pub(super) struct Case<'k> {
     pub known: &'k Known,
     /// What Azure has for the name; `None`: nothing.
     pub subject: Option<&'k Subject>,
-    /// The configuration lists the name.
-    pub listed: bool,
+    /// Where the configuration lists the name.
+    pub listings: &'k [Listing],
+    /// As [`Stranger::gone`](super::configured::Stranger::gone).
+    pub gone: Option<&'k str>,
     /// A server said it, not the configuration: a failure is its own, and no missing name.
     pub live: bool,
 }
@@ -35,20 +39,41 @@ impl Case<'_> {
         let strangers: Vec<IpAddr> =
             addresses.iter().copied().filter(|ip| self.known.owner(*ip).is_none()).collect();
         match self.subject {
-            None => {
-                let mut why = "no endpoint of the files has the name".to_owned();
-                if !strangers.is_empty() {
-                    why += &format!(", and none has {}", listed(&strangers));
-                }
-                Some((Kind::Extra, why))
-            }
+            None => Some(self.lacks(addresses, &strangers)),
             Some(subject) if azure.is_empty() => {
-                let serves = self.listed || !strangers.is_empty();
+                let serves = !self.listings.is_empty() || !strangers.is_empty();
                 serves.then(|| (Kind::Stale, subject.left_out.join("; ")))
             }
             Some(_) if fits(addresses, azure) => None,
+            Some(_) if self.may_be_elsewhere(&strangers, azure) => None,
             Some(_) => Some(self.differs(addresses, &strangers, azure)),
         }
+    }
+
+    /// A name that the files lack has these addresses.
+    fn lacks(&self, addresses: &[IpAddr], strangers: &[IpAddr]) -> (Kind, String) {
+        let Some(gone) = self.gone else {
+            let mut why = "no endpoint of the files has the name".to_owned();
+            if !strangers.is_empty() {
+                why += &format!(", and none has {}", listed(strangers));
+            }
+            return (Kind::Extra, why);
+        };
+        let owner = |ip: &IpAddr| Some(format!("{ip} is of endpoint {}", self.known.owner(*ip)?));
+        let whose = match addresses.iter().find_map(owner) {
+            Some(whose) => whose,
+            None => format!("no approved endpoint has {}", listed(strangers)),
+        };
+        (Kind::Stale, format!("{gone}; {whose}"))
+    }
+
+    /// Whether the addresses may be of an endpoint in a part of Azure that the files do not hold:
+    /// the configuration lists the name at Azure's addresses too.
+    fn may_be_elsewhere(&self, strangers: &[IpAddr], azure: &[Expected]) -> bool {
+        self.known.coverage == Coverage::Part
+            && !strangers.is_empty()
+            && strangers.iter().all(|ip| self.known.why_left_out(*ip).is_none())
+            && self.listings.iter().any(|listing| fits(&listing.addresses, azure))
     }
 
     fn unanswered(&self, outcome: &Outcome) -> (Kind, String) {

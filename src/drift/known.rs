@@ -3,12 +3,18 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 
+use super::absence::{Coverage, Proof};
 use super::pairs::{Names, Pairs};
 use super::report::Expected;
-use crate::azure::{Endpoint, Inventory, Record};
+use crate::azure::{Endpoint, Inventory, LeftOut, Record};
 use crate::catalog::{self, Service};
 use crate::config::PrivateLink;
 use crate::wire::Name;
+
+/// What people publish themselves: Azure has no zone for its endpoints, so they have names in zones
+/// that people made up, or none.
+const WITHOUT_ZONES: [&str; 2] =
+    ["Microsoft.Network/privateLinkServices", "Microsoft.Network/applicationGateways"];
 
 /// A name of Azure's files, its counterparts, and its addresses.
 pub(super) struct Subject {
@@ -28,16 +34,21 @@ pub(super) struct Known {
     /// What stands for a name and is none, in words.
     pub nameless: Vec<String>,
     pub pairs: Pairs,
+    pub coverage: Coverage,
+    /// Of zones in which the files have no name.
+    pub proof: Proof,
     by_name: HashMap<Name, usize>,
     /// Approved addresses, with the endpoint and the name of one that has each.
     approved: HashMap<IpAddr, String>,
     /// Addresses of endpoints that are left out, with the reason.
     left_out: HashMap<IpAddr, String>,
-    /// Endpoints that are left out and whose names nobody tells, with the reason.
+    /// Endpoints that may carry traffic and whose names no file tells, with the reason.
     mute: HashMap<String, String>,
-    /// The kinds of those that may carry traffic, each with the reason of one: there may be
-    /// thousands of endpoints, and are few kinds.
+    /// The kinds of those, each with the reason of one: there may be thousands of endpoints, and are
+    /// few kinds.
     mute_kinds: BTreeMap<Kind, String>,
+    /// Endpoints that carry no traffic and whose names no file tells, with the reason.
+    unfit: HashMap<String, String>,
     /// Names of which the files say what cannot be true at once.
     doubtful: HashSet<Name>,
     /// Every name that a name of the files lies in.
@@ -45,16 +56,19 @@ pub(super) struct Known {
 }
 
 impl Known {
-    pub(super) fn new(inventory: &Inventory, links: &[PrivateLink]) -> Self {
+    pub(super) fn new(inventory: &Inventory, links: &[PrivateLink], coverage: Coverage) -> Self {
         let mut known = Self {
             subjects: Vec::new(),
             nameless: Vec::new(),
             pairs: Pairs::new(links, &inventory.pairs),
+            coverage,
+            proof: Proof::new(&inventory.lists, coverage),
             by_name: HashMap::new(),
             approved: HashMap::new(),
             left_out: HashMap::new(),
             mute: HashMap::new(),
             mute_kinds: BTreeMap::new(),
+            unfit: HashMap::new(),
             doubtful: HashSet::new(),
             covered: HashSet::new(),
         };
@@ -76,29 +90,36 @@ impl Known {
             }
         }
         for left_out in &inventory.left_out {
-            let (endpoint, why) = (&left_out.endpoint, &left_out.why);
-            let why = format!("endpoint {}: {why}", endpoint.title());
-            for record in &endpoint.records {
-                let Some(subject) = known.subject(&mut subjects, record) else { continue };
-                if !subject.left_out.contains(&why) {
-                    subject.left_out.push(why.clone());
-                }
-                for address in &record.addresses {
-                    known.left_out.entry(*address).or_insert_with(|| why.clone());
-                }
-            }
-            if endpoint.records.is_empty() {
-                if !left_out.is_unfit {
-                    known.mute_kinds.entry(Kind::of(endpoint)).or_insert_with(|| why.clone());
-                }
-                known.mute.insert(endpoint.name.clone(), why);
-            }
+            known.leave_out(&mut subjects, left_out);
         }
         for name in inventory.doubtful.iter().filter_map(|name| name.parse().ok()) {
             known.doubtful.extend(known.pairs.names(&name).iter().cloned());
         }
         known.index(subjects);
         known
+    }
+
+    fn leave_out(&mut self, subjects: &mut BTreeMap<Name, Subject>, left_out: &LeftOut) {
+        let LeftOut { endpoint, why, is_unfit } = left_out;
+        let why = format!("endpoint {}: {why}", endpoint.title());
+        for record in &endpoint.records {
+            let Some(subject) = self.subject(subjects, record) else { continue };
+            if !subject.left_out.contains(&why) {
+                subject.left_out.push(why.clone());
+            }
+            for address in &record.addresses {
+                self.left_out.entry(*address).or_insert_with(|| why.clone());
+            }
+        }
+        if !endpoint.records.is_empty() {
+            return;
+        }
+        if *is_unfit {
+            self.unfit.insert(endpoint.name.clone(), why);
+        } else {
+            self.mute_kinds.entry(Kind::of(endpoint)).or_insert_with(|| why.clone());
+            self.mute.insert(endpoint.name.clone(), why);
+        }
     }
 
     /// The subject that a record is about.
@@ -142,9 +163,9 @@ impl Known {
         }
     }
 
-    /// Whether the files have that very name.
-    pub(super) fn has(&self, name: &Name) -> bool {
-        self.by_name.contains_key(name)
+    /// Whether the files have any of these names.
+    pub(super) fn has_any(&self, names: &Names) -> bool {
+        names.iter().any(|name| self.by_name.contains_key(name))
     }
 
     /// What Azure has for `name`: that very name, or the wildcard nearest above it.
@@ -184,6 +205,12 @@ impl Known {
         let by_kind = || self.mute_kinds.iter().find(|(kind, _)| kind.may_have(private));
         by_name.or_else(|| by_kind().map(|(_, why)| why)).map(String::as_str)
     }
+
+    /// Why the endpoint that the configuration calls `endpoint` carries no traffic, where the files
+    /// say it of one of this name without telling its names.
+    pub(super) fn why_unfit(&self, endpoint: &str) -> Option<&str> {
+        self.unfit.get(endpoint).map(String::as_str)
+    }
 }
 
 /// What tells which names an endpoint may have.
@@ -206,6 +233,9 @@ impl Kind {
             return true;
         }
         let among = |known: &[&str], one: &str| known.iter().any(|it| it.eq_ignore_ascii_case(one));
+        if resource_type.as_deref().is_some_and(|kind| among(&WITHOUT_ZONES, kind)) {
+            return catalog::places(&private.to_string()).is_empty();
+        }
         let is_of = |service: &Service| {
             let kind = resource_type.as_deref();
             kind.is_none_or(|kind| among(service.resource_types, kind))

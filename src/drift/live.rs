@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use super::answered::{Answered, Outcome};
-use super::configured::Listed;
+use super::configured::{Listed, Listing, Stranger};
 use super::judge::Case;
 use super::known::{Known, Subject};
 use super::pairs::Names;
@@ -37,17 +37,20 @@ pub struct Live<'a> {
 struct Item<'k> {
     name: &'k Name,
     subject: Option<&'k Subject>,
-    listed: bool,
+    listings: &'k [Listing],
+    gone: Option<&'k str>,
 }
 
 pub(super) fn compare(live: &Live<'_>, known: &Known, listed: &Listed, report: &mut Report) {
     report.compared.servers = live.servers.iter().map(|server| format!("@{server}")).collect();
-    let subjects = known.subjects.iter().map(|subject| (&subject.names, Some(subject)));
+    let subjects = known.subjects.iter().map(|subject| (&subject.names, Some(subject), None));
     let wildcard = |names: &Names| names.iter().find_map(|name| known.find(name));
-    let strangers = listed.strangers.iter().map(|names| (names, wildcard(names)));
+    let strangers = listed.strangers.iter();
+    let strangers =
+        strangers.map(|Stranger { names, gone }| (names, wildcard(names), gone.as_deref()));
     let mut items = Vec::new();
-    for (names, subject) in subjects.chain(strangers) {
-        let listed = !listed.of(names).is_empty();
+    for (names, subject, gone) in subjects.chain(strangers) {
+        let listings = listed.of(names);
         // A public name that nobody says Azure has need not exist.
         let own = subject.filter(|subject| subject.names == *names);
         let said = own.map_or(&[][..], |subject| &subject.said);
@@ -56,11 +59,11 @@ pub(super) fn compare(live: &Live<'_>, known: &Known, listed: &Listed, report: &
         } else {
             said.iter().collect::<Vec<_>>()
         };
-        items.extend(asked.into_iter().map(|name| Item { name, subject, listed }));
+        items.extend(asked.into_iter().map(|name| Item { name, subject, listings, gone }));
     }
     for (item, server, answered) in ask_all(live, &items) {
-        let Item { name, subject, listed } = *item;
-        let case = Case { known, subject, listed, live: true };
+        let Item { name, subject, listings, gone } = *item;
+        let case = Case { known, subject, listings, gone, live: true };
         let Some((kind, why)) = case.judge(&answered) else { continue };
         report.findings.push(Finding {
             kind,

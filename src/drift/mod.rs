@@ -8,6 +8,7 @@
     warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)
 )]
 
+mod absence;
 mod answered;
 mod clients;
 mod configured;
@@ -24,22 +25,26 @@ use crate::azure::Inventory;
 use crate::config::Config;
 use crate::engine::Snapshot;
 
+pub use absence::Coverage;
 pub use answered::{Answered, Outcome};
 pub use live::Live;
 pub use report::{Compared, Counts, Expected, Finding, Kind, Report};
 
 /// Compares what the files say with the configuration, where there is one, and with what servers
-/// answer.
+/// answer. `coverage` says what it means that the files lack something.
 pub fn compare(
     inventory: &Inventory,
+    coverage: Coverage,
     configured: Option<(&Config, &Snapshot)>,
     live: &Live<'_>,
 ) -> Report {
     let links = configured.map_or(&[][..], |(config, _)| &config.private_links);
-    let known = known::Known::new(inventory, links);
+    let known = known::Known::new(inventory, links, coverage);
     let listed = configured::Listed::new(links, &known);
     let mut report = Report::default();
     report.compared.names = known.subjects.len() + listed.strangers.len();
+    report.compared.lists.clone_from(&inventory.lists);
+    report.relies_on_lists = listed.strangers.iter().any(|stranger| stranger.gone.is_some());
     report.not_compared.clone_from(&known.nameless);
     if let Some((config, snapshot)) = configured {
         offline::compare(config, snapshot, &known, &listed, &mut report);

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::answered::{Answered, Outcome};
 use super::clients::{Class, classes};
-use super::configured::{Listed, Listing, Wildcard};
+use super::configured::{Listed, Listing, Stranger, Wildcard};
 use super::judge::{Case, listed};
 use super::known::Known;
 use super::pairs::Names;
@@ -31,14 +31,14 @@ pub(super) fn compare(
     let asking = Asking { snapshot, classes: &classes };
     for subject in &known.subjects {
         let listings = listed.of(&subject.names);
-        let listed = !listings.is_empty();
-        let case = Case { known, subject: Some(subject), listed, live: false };
-        report.findings.extend(asking.compare(&case, &subject.names, listings));
+        let case = Case { known, subject: Some(subject), listings, gone: None, live: false };
+        report.findings.extend(asking.compare(&case, &subject.names));
     }
-    for names in &listed.strangers {
+    for Stranger { names, gone } in &listed.strangers {
         let subject = names.iter().find_map(|name| known.find(name));
-        let case = Case { known, subject, listed: true, live: false };
-        report.findings.extend(asking.compare(&case, names, listed.of(names)));
+        let (listings, gone) = (listed.of(names), gone.as_deref());
+        let case = Case { known, subject, listings, gone, live: false };
+        report.findings.extend(asking.compare(&case, names));
     }
     let stale = listed.wildcards.iter().filter_map(|wildcard| asking.stale(wildcard, known));
     report.findings.extend(stale);
@@ -63,7 +63,7 @@ struct Wrong {
 
 impl Asking<'_> {
     /// Asks for all `names` as every class; what is wrong in the same way is one finding.
-    fn compare(&self, case: &Case<'_>, names: &Names, listings: &[Listing]) -> Vec<Finding> {
+    fn compare(&self, case: &Case<'_>, names: &Names) -> Vec<Finding> {
         let mut wrongs: Vec<(Wrong, Vec<String>)> = Vec::new();
         for name in names.iter() {
             for wrong in self.wrongs(case, name) {
@@ -74,7 +74,7 @@ impl Asking<'_> {
             }
         }
         let azure = case.subject.map_or_else(Vec::new, |subject| subject.azure.clone());
-        let unused = self.unused(case, listings, &wrongs);
+        let unused = self.unused(case, &wrongs);
         let mut findings: Vec<Finding> = wrongs
             .into_iter()
             .map(|(wrong, names)| Finding {
@@ -120,16 +120,15 @@ impl Asking<'_> {
     }
 
     /// Wrong listings that no class is answered from while all endpoints are up.
-    fn unused<'l>(
+    fn unused<'k>(
         &self,
-        case: &Case<'_>,
-        listings: &'l [Listing],
+        case: &Case<'k>,
         wrongs: &[(Wrong, Vec<String>)],
-    ) -> Vec<(&'l Listing, Kind, String)> {
+    ) -> Vec<(&'k Listing, Kind, String)> {
         let used = |listing: &&Listing| {
             wrongs.iter().any(|(wrong, _)| wrong.answered.addresses == listing.addresses)
         };
-        let unused = listings.iter().filter(|listing| !used(listing));
+        let unused = case.listings.iter().filter(|listing| !used(listing));
         let judged = unused.filter_map(|listing| {
             let (kind, why) = case.judge(&Answered::with(listing.addresses.clone()))?;
             Some((listing, kind, why))
@@ -171,14 +170,17 @@ impl Asking<'_> {
 
     /// A wildcard with an address that no approved endpoint has.
     fn stale(&self, wildcard: &Wildcard, known: &Known) -> Option<Finding> {
-        let Wildcard { names, listing, sites } = wildcard;
+        let Wildcard { names, listing, sites, gone } = wildcard;
         let addresses = listing.addresses.iter().copied();
         let strangers: Vec<_> = addresses.filter(|ip| known.owner(*ip).is_none()).collect();
-        let first = strangers.first()?;
-        let why = match known.why_left_out(*first) {
-            Some(why) => format!("{first} is of {why}"),
-            None => format!("no approved endpoint of the files has {}", self::listed(&strangers)),
-        };
+        strangers.first()?;
+        let left_out = |ip: &IpAddr| Some(format!("{ip} is of {}", known.why_left_out(*ip)?));
+        let unowned =
+            || format!("no approved endpoint of the files has {}", self::listed(&strangers));
+        let why = strangers.iter().find_map(left_out).unwrap_or_else(|| match gone {
+            Some(gone) => format!("{gone}; {}", unowned()),
+            None => unowned(),
+        });
         let of_sites = |class: &Class| class.site.is_some_and(|site| sites.contains(&site));
         let classes = self.classes.iter().enumerate();
         let classes = classes.filter(|(_, class)| sites.is_empty() || of_sites(class));

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use super::answered::Answered;
-use crate::azure::Source;
+use crate::azure::{EndpointList, Source};
 
 /// How an answer and Azure part; the order is that of the report.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
@@ -15,7 +15,8 @@ pub enum Kind {
     Missing,
     /// The answer is an address that Azure has for something else, or only a part of them.
     Different,
-    /// An address that no approved endpoint has.
+    /// An address that no approved endpoint has, or a listed name in a zone of which complete lists
+    /// have no endpoint.
     Stale,
     /// A listed name that Azure does not have.
     Extra,
@@ -83,6 +84,9 @@ pub struct Compared {
     pub clients: Vec<String>,
     /// The servers that were asked.
     pub servers: Vec<String>,
+    /// The lists of private endpoints that the files have. Where all of them are complete, they say
+    /// which zones have no endpoint.
+    pub lists: Vec<EndpointList>,
 }
 
 /// Findings of each kind.
@@ -136,6 +140,9 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// What was not compared, and why.
     pub not_compared: Vec<String>,
+    /// Some names count as gone only because no list has an endpoint of their zone.
+    #[serde(skip)]
+    pub relies_on_lists: bool,
 }
 
 impl Report {

@@ -1,5 +1,6 @@
 //! `drift`, from files and towards servers: the real binary throughout.
 
+mod absent;
 mod live;
 #[path = "../harness/process.rs"]
 mod process;
@@ -41,7 +42,15 @@ fn what_azure_has_is_the_same() {
     assert_eq!(outcome.code, Some(0));
     let expected = json!({
         "same": true,
-        "compared": { "names": 2, "clients": ["no site", "site frankfurt"], "servers": [] },
+        "compared": {
+            "names": 2,
+            "clients": ["no site", "site frankfurt"],
+            "servers": [],
+            "lists": [{
+                "source": { "file": "pe.json", "at": "" }, "count": 1,
+                "of-interfaces": false, "is-complete": true
+            }]
+        },
         "counts": {
             "missing": 0, "different": 0, "stale": 0, "extra": 0, "public": 0, "unanswered": 0
         },

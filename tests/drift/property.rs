@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use privatelinkd::azure::{Extent, SiteSpec, fragment, read};
-use privatelinkd::drift::{Kind, Live, Report, compare};
+use privatelinkd::drift::{Coverage, Kind, Live, Report, compare};
 use privatelinkd::upstream::Patience;
 use privatelinkd::{app, config};
 use serde_json::{Value, json};
@@ -142,10 +142,18 @@ fn imported(drawn: &[Drawn]) -> config::Config {
 }
 
 fn drift(config: &config::Config, drawn: &[Drawn]) -> Report {
+    drift_with(config, drawn, Coverage::Whole)
+}
+
+fn partial(config: &config::Config, drawn: &[Drawn]) -> Report {
+    drift_with(config, drawn, Coverage::Part)
+}
+
+fn drift_with(config: &config::Config, drawn: &[Drawn], coverage: Coverage) -> Report {
     let patience = Patience { each: std::time::Duration::from_secs(1), udp_tries: 1 };
     let live = Live { servers: &[], patience, progress: &|_, _| {} };
     let snapshot = app::build(config, &config.listen.dns, None).expect("it fits");
-    compare(&read(&files(drawn)), Some((config, &snapshot)), &live)
+    compare(&read(&files(drawn)), coverage, Some((config, &snapshot)), &live)
 }
 
 #[test]
@@ -172,4 +180,32 @@ fn what_is_imported_has_no_drift_and_any_change_shows() {
         assert_eq!((found.kind, &found.answered.addresses), (Kind::Stale, &vec![old]), "{found:?}");
         assert_eq!(report.findings.len(), 1, "round {round}: {report:#?}");
     }
+}
+
+#[test]
+fn any_endpoint_that_is_gone_from_a_complete_list_is_found() {
+    let mut dice = Dice(7);
+    let mut alone = 0;
+    for round in 0..ROUNDS {
+        let mut drawn = draw(&mut dice);
+        if drawn.len() < 2 {
+            continue;
+        }
+        let config = imported(&drawn);
+        let gone = drawn.remove(dice.index(drawn.len()));
+        let report = drift(&config, &drawn);
+        let is_found = |label: &String| {
+            let name = format!("{label}.{}", ZONES[gone.zone].0);
+            report.findings.iter().any(|found| found.names.contains(&name))
+        };
+        let missed: Vec<_> = gone.names.iter().filter(|(name, _)| !is_found(name)).collect();
+        assert!(!report.same && missed.is_empty(), "round {round}: {missed:?}: {report:#?}");
+        // Nothing else is found fault with.
+        assert_eq!(report.findings.len(), gone.names.len(), "round {round}: {report:#?}");
+        alone += usize::from(drawn.iter().all(|other| other.zone != gone.zone));
+        // The same files prove nothing where they are said to hold only a part of Azure.
+        let report = partial(&config, &drawn);
+        assert!(report.same, "round {round}: {report:#?}");
+    }
+    assert!(alone > 20, "{alone} were the last ones of their zones");
 }

@@ -15,7 +15,7 @@ use super::query::parse_server;
 use super::{DEFAULT_CONFIG, complain};
 use crate::azure::{self, Complaint, Inventory, Severity};
 use crate::config::Config;
-use crate::drift::{Live, Report, compare};
+use crate::drift::{Coverage, Live, Report, compare};
 use crate::engine::{Snapshot, printable};
 use crate::upstream::Patience;
 use crate::{app, config};
@@ -29,14 +29,21 @@ use crate::{app, config};
 ///
 /// The kinds: missing (Azure has the name, and no private address is answered), different (an
 /// address that Azure has for something else, or not all of them), stale (an address that no
-/// approved endpoint has), extra (a listed name that the files do not have, in a zone of which they
-/// have others), public (a server answers with a public address), unanswered (a server gives no
-/// answer). The files must be whole: what they lack counts as gone.
+/// approved endpoint has; or a listed name in a zone of which the files have no endpoint, although
+/// they have complete lists of endpoints), extra (a listed name that the files do not have, in a
+/// zone of which they have others), public (a server answers with a public address), unanswered (a
+/// server gives no answer).
+///
+/// What the files lack counts as gone, so give the lists of every subscription that the
+/// configuration serves, or say --partial. A list is what az network private-endpoint list or az
+/// network nic list prints, or all pages of an answer of Resource Graph. The output of a single show
+/// says nothing of other endpoints, nor does a list that is cut off.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   az network private-endpoint list > pe.json
   privatelinkd drift --config privatelinkd.toml pe.json
   privatelinkd drift --json pe.json zone-groups.json | jq '.counts'
+  privatelinkd drift --partial pe-of-one-subscription.json
   privatelinkd drift pe.json --live @168.63.129.16
   privatelinkd drift --config privatelinkd.toml pe.json --live @127.0.0.1 --live @10.0.0.4")]
 pub(super) struct Args {
@@ -49,7 +56,11 @@ pub(super) struct Args {
     /// Ask this server for each public name (ip, ip:port or [ipv6]:port); may be repeated.
     #[arg(long, value_name = "@SERVER")]
     live: Vec<String>,
-    /// Print one JSON object on stdout.
+    /// The files hold only a part of what the configuration serves, such as one subscription of
+    /// several: what they lack does not count as gone.
+    #[arg(long)]
+    partial: bool,
+    /// Print one JSON object on stdout; one with error where nothing could be compared.
     #[arg(long)]
     json: bool,
 }
@@ -92,7 +103,8 @@ fn report(args: &Args) -> anyhow::Result<ExitCode> {
         }
     };
     let live = Live { servers: &servers, patience: PATIENCE, progress: &progress };
-    let report = compare(&inventory, configured, &live);
+    let coverage = if args.partial { Coverage::Part } else { Coverage::Whole };
+    let report = compare(&inventory, coverage, configured, &live);
     if watched {
         draw("\r\x1b[K");
     }

@@ -20,6 +20,10 @@ const GAP: &str = "  ";
 /// Widest a column grows for one long cell; the row then stands out by what is more.
 const WIDEST: usize = 36;
 
+/// What to do where an endpoint is not gone, but in a part of Azure that no file holds.
+const ELSEWHERE: &str = "If an endpoint is not gone but in another subscription or resource group, \
+                         give that list too, or say --partial.";
+
 /// The whole report: findings under their names, what was not compared, the sum.
 pub(super) fn table(report: &Report, complaints: &[Complaint]) -> String {
     let (findings, silences) = shown(&report.findings);
@@ -50,6 +54,9 @@ pub(super) fn table(report: &Report, complaints: &[Complaint]) -> String {
     }
     if !rows.is_empty() {
         text.push('\n');
+    }
+    if report.relies_on_lists {
+        text += &wrapped(ELSEWHERE, "");
     }
     for note in &report.not_compared {
         text += &wrapped(&printable(&format!("not compared: {note}")), "");
@@ -126,7 +133,7 @@ fn wrapped(text: &str, indent: &str) -> String {
 }
 
 fn summary(report: &Report, complaints: &[Complaint]) -> String {
-    let Compared { names, clients, servers } = &report.compared;
+    let Compared { names, clients, servers, .. } = &report.compared;
     let count = |number: usize, one: &str, many: &str| {
         format!("{number} {}", if number == 1 { one } else { many })
     };

@@ -227,7 +227,7 @@ fn files_without_a_name_of_a_zone_prove_nothing_of_it() {
     let zones = "zone cloud.defender.microsoft.com -> privatelink.cloud.defender.microsoft.com";
     assert!(report.not_compared[0].starts_with(zones), "{:?}", report.not_compared);
     // Nor does an endpoint whose names nobody tells.
-    let mute = left_out(azure("hub", &[]));
+    let mute = LeftOut { is_unfit: false, ..left_out(azure("hub", &[])) };
     let inventory = Inventory {
         endpoints: vec![azure("hub-pe", &[(API, &["10.1.0.5"])])],
         left_out: vec![mute],

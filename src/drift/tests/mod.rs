@@ -1,5 +1,6 @@
 //! Findings of each kind, from inventories and configurations made here.
 
+mod absent;
 mod configured;
 mod served;
 
@@ -7,7 +8,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::*;
-use crate::azure::{Endpoint, LeftOut, Record, Source, ZonePair};
+use crate::azure::{Endpoint, EndpointList, LeftOut, Record, Source, ZonePair};
 use crate::config::testing::{defender, endpoint, forward_all, minimal};
 use crate::config::{PrivateLink, Site, Unlisted};
 use crate::forward::{OwnAddresses, Rules};
@@ -71,9 +72,13 @@ fn site(name: &str, network: &str) -> Site {
 }
 
 fn drifted(config: &Config, inventory: &Inventory) -> Report {
+    drifted_with(config, inventory, Coverage::Whole)
+}
+
+fn drifted_with(config: &Config, inventory: &Inventory, coverage: Coverage) -> Report {
     let own = OwnAddresses::default();
     let snapshot = Snapshot::new(config, Rules::build(&config.forwards, &[], own, None));
-    compare(inventory, Some((config, &snapshot)), &asked(&[]))
+    compare(inventory, coverage, Some((config, &snapshot)), &asked(&[]))
 }
 
 fn asked(servers: &[SocketAddr]) -> Live<'_> {

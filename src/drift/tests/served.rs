@@ -55,7 +55,7 @@ fn only_api() -> Inventory {
 #[test]
 fn a_server_that_says_what_azure_has_is_the_same() {
     let servers = [with([10, 1, 0, 5])];
-    let report = compare(&only_api(), None, &asked(&servers));
+    let report = compare(&only_api(), Coverage::Whole, None, &asked(&servers));
     assert!(report.same, "{:?}", lines(&report));
     assert_eq!(report.compared.servers, [format!("@{}", servers[0])]);
     assert!(report.compared.clients.is_empty());
@@ -73,7 +73,7 @@ fn each_wrong_answer_has_its_kind() {
         (server(|_| Some((reply_flags(5), 0, Vec::new()))), "unanswered", "REFUSED"),
     ];
     for (server, kind, came) in cases {
-        let report = compare(&api(), None, &asked(&[server]));
+        let report = compare(&api(), Coverage::Whole, None, &asked(&[server]));
         let line = lines(&report).into_iter().find(|line| line.contains(API)).expect("a finding");
         let has = "hub-pe=[10.1.0.5]";
         assert_eq!(line, format!("{kind} {API} | @{server} | {has} | {came}"));
@@ -91,7 +91,7 @@ fn a_private_a_beside_a_public_aaaa_is_public() {
         let records = if qtype == 1 { a.clone() } else { aaaa.clone() };
         Some((reply_flags(0), 1, records))
     });
-    let report = compare(&only_api(), None, &asked(&[server]));
+    let report = compare(&only_api(), Coverage::Whole, None, &asked(&[server]));
     assert_eq!(report.counts.public, 1, "{:?}", lines(&report));
 }
 
@@ -106,7 +106,7 @@ fn a_server_that_leaves_the_question_out_of_its_refusal_is_heard() {
             let _lost = socket.send_to(&reply, client);
         }
     });
-    let report = compare(&only_api(), None, &asked(&[server]));
+    let report = compare(&only_api(), Coverage::Whole, None, &asked(&[server]));
     assert!(lines(&report)[0].ends_with("| A: FORMERR"), "{:?}", lines(&report));
 }
 
@@ -120,7 +120,7 @@ fn a_silent_server_is_given_up() {
     let servers = [silent];
     let patience = Patience { each: Duration::from_millis(20), udp_tries: 1 };
     let live = Live { servers: &servers, patience, progress: &|_, _| {} };
-    let report = compare(&inventory(vec![azure("pe", &records)]), None, &live);
+    let report = compare(&inventory(vec![azure("pe", &records)]), Coverage::Whole, None, &live);
     assert_eq!(report.counts.unanswered, 200);
     let given_up = lines(&report).iter().filter(|line| line.contains("not asked after 64")).count();
     // Those that were under way when it was given up are asked to their end.
@@ -157,7 +157,8 @@ fn questions_in_flight_are_bounded() {
         }
         most
     });
-    let report = compare(&inventory(vec![azure("pe", &records)]), None, &asked(&[server]));
+    let report =
+        compare(&inventory(vec![azure("pe", &records)]), Coverage::Whole, None, &asked(&[server]));
     assert_eq!(report.counts.missing, ALL);
     assert_eq!(most.join().expect("it ends"), 32);
 }
@@ -168,7 +169,8 @@ fn a_name_that_azure_lacks_may_be_public_and_must_not_be_private() {
     let own = OwnAddresses::default();
     let snapshot = Snapshot::new(&config, Rules::build(&config.forwards, &[], own, None));
     let live = |server| {
-        let report = compare(&only_api(), Some((&config, &snapshot)), &asked(&[server]));
+        let report =
+            compare(&only_api(), Coverage::Whole, Some((&config, &snapshot)), &asked(&[server]));
         let of_server = |line: &String| line.contains('@') && line.contains(DATA);
         lines(&report).into_iter().filter(of_server).collect::<Vec<_>>()
     };
