@@ -19,13 +19,14 @@ const INDENT: &str = "         ";
 /// Look for what is wrong around the daemon: its host, its upstreams, and who asks it.
 ///
 /// Says what was looked at, what was found, and what to do: the configuration and its
-/// expectations; the clock; listen addresses (free, taken and by whom, no right to bind); upstreams
-/// (unreachable over UDP or TCP, EDNS dropped or changed, answers cut, names invented, certificates);
-/// resolv.conf and forwarding loops; private zones elsewhere that hide public names; DS records
-/// above the zones. With --via, for the resolver that clients ask: a conditional forwarder that is
-/// missing or falls back, a rebinding filter, validation, only the public zone forwarded, AAAA that
-/// leaks. Takes up to 15 seconds. Exits 0 without problems (warnings are none), 1 with some, 2 when
-/// it could not look.
+/// expectations; the clock; listen addresses (free, taken and by whom, no right to bind); addresses
+/// of endpoints that do not answer their probes from this host; upstreams (unreachable over UDP or
+/// TCP, EDNS dropped or changed, answers cut, names invented, certificates); resolv.conf and
+/// forwarding loops; private zones elsewhere that hide public names; DS records above the zones.
+/// With --via, for the resolver that clients ask: the site that its queries count as; a conditional
+/// forwarder that is missing or falls back, a rebinding filter, validation, only the public zone
+/// forwarded, AAAA that leaks. Takes up to 15 seconds. Exits 0 without problems (warnings are none),
+/// 1 with some, 2 when it could not look.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   privatelinkd doctor
@@ -41,7 +42,7 @@ pub(super) struct Args {
     /// Leave out what is fine.
     #[arg(long, short)]
     quiet: bool,
-    /// Print one JSON array on stdout.
+    /// Print one JSON array on stdout; an object with error where nothing could be looked at.
     #[arg(long)]
     json: bool,
 }
@@ -107,16 +108,21 @@ impl Count {
 
 fn in_words(findings: &[&Finding], count: &Count) -> String {
     let mut text = String::new();
-    for Finding { severity, about, found, advice, .. } in findings {
-        let mark = match severity {
-            Severity::Problem => "PROBLEM",
-            Severity::Warning => "warning",
-            Severity::Fine => "fine   ",
-        };
-        text += &format!("{mark}  {}\n", printable(&format!("{about}: {found}")));
-        for line in advice {
-            text += &format!("{INDENT}-> {}\n", printable(line));
+    // Zones often have the same fault: what to do then stands once, behind the last of them.
+    for alike in findings.chunk_by(|one, other| is_same_remedy(one, other)) {
+        for Finding { severity, about, found, .. } in alike {
+            let mark = match severity {
+                Severity::Problem => "PROBLEM",
+                Severity::Warning => "warning",
+                Severity::Fine => "fine   ",
+            };
+            text += &format!("{mark}  {}\n", printable(&format!("{about}: {found}")));
         }
+        let advice = alike.first().map_or(&[][..], |finding| &finding.advice);
+        if alike.len() > 1 && !advice.is_empty() {
+            text += &format!("{INDENT}for each of these {}:\n", alike.len());
+        }
+        text += &advice.iter().map(|line| remedy(line)).collect::<String>();
     }
     let Count { problems, warnings, fine } = count;
     let plural = |number: &usize| if *number == 1 { "" } else { "s" };
@@ -126,4 +132,60 @@ fn in_words(findings: &[&Finding], count: &Count) -> String {
         plural(warnings)
     );
     text
+}
+
+fn is_same_remedy(one: &Finding, other: &Finding) -> bool {
+    one.severity == other.severity && one.check == other.check && one.advice == other.advice
+}
+
+/// A line of what to do. Further lines of the same text stand below it.
+fn remedy(text: &str) -> String {
+    let mut lines = text.lines();
+    let first = printable(lines.next().unwrap_or_default());
+    let others = lines.map(|line| format!("{INDENT}   {}\n", printable(line.trim_start())));
+    format!("{INDENT}-> {first}\n{}", others.collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finding(check: &'static str, about: &str, advice: &[&str]) -> Finding {
+        Finding {
+            severity: Severity::Problem,
+            check,
+            about: about.to_owned(),
+            found: "is wrong".to_owned(),
+            advice: advice.iter().map(|line| (*line).to_owned()).collect(),
+        }
+    }
+
+    fn words(findings: &[Finding]) -> String {
+        in_words(&findings.iter().collect::<Vec<_>>(), &Count::of(findings))
+    }
+
+    #[test]
+    fn a_remedy_of_several_lines_keeps_them_and_nothing_acts_on_a_terminal() {
+        let text = words(&[finding("x", "a", &["line 3: error: wrong\n    help: write b", "c"])]);
+        let expected = "PROBLEM  a: is wrong\n         -> line 3: error: wrong\n            help: \
+                        write b\n         -> c\n1 problem, 0 warnings, 0 fine\n";
+        assert_eq!(text, expected);
+        // What others say is in one line, whatever they say.
+        let text = words(&[finding("x", "a\nPROBLEM  b\u{1b}[2J", &["do\u{1b}[2J\n\u{7}this"])]);
+        assert!(text.starts_with("PROBLEM  a?PROBLEM  b?[2J: is wrong\n         -> do?[2J\n"));
+        assert!(text.contains("\n            ?this\n"), "{text}");
+    }
+
+    #[test]
+    fn a_remedy_that_several_findings_share_stands_once() {
+        let shared = |about| finding("x", about, &["do this", "do that"]);
+        let text = words(&[shared("a"), shared("b"), finding("x", "c", &["else"])]);
+        let expected = "PROBLEM  a: is wrong\nPROBLEM  b: is wrong\n         for each of these 2:\n\
+                        \x20        -> do this\n         -> do that\nPROBLEM  c: is wrong\n\
+                        \x20        -> else\n3 problems, 0 warnings, 0 fine\n";
+        assert_eq!(text, expected);
+        // Findings without a remedy have nothing to share.
+        let text = words(&[finding("x", "a", &[]), finding("x", "b", &[])]);
+        assert!(!text.contains("for each"), "{text}");
+    }
 }
