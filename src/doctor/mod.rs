@@ -1,8 +1,9 @@
 //! `doctor`: a host, its configuration and its surroundings, looked at from outside.
 //!
-//! Observing and meaning are two things: `survey`, `plan`, `asking`, `looping` and `ports` look, the other
-//! modules say what it means, and know no network. Everything that waits has an end, and so has the
-//! whole. Changes nothing, but listens for a moment where the daemon would, if it does not run.
+//! Observing and meaning are two things: `survey`, `plan`, `asking`, `looping`, `ports` and `probing`
+//! look, the other modules say what it means, and know no network. Everything that waits has an end,
+//! and so has the whole. Changes nothing, but listens for a moment where the daemon would, if it does
+//! not run.
 #![cfg_attr(
     not(test),
     warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)
@@ -12,14 +13,17 @@ mod asking;
 mod clock;
 mod configuration;
 mod finding;
+mod health;
 mod looping;
 mod mistakes;
 mod plan;
 mod ports;
+mod probing;
 mod remedies;
 mod resolv_conf;
 mod seen;
 mod signed;
+mod sites;
 mod subjects;
 mod survey;
 mod upstreams;

@@ -5,10 +5,13 @@ use std::time::{Duration, Instant};
 
 use super::asking::Round;
 use super::finding::Finding;
+use super::health::Health;
 use super::looping::{self, Loop, Probe};
 use super::mistakes::{OURS_IN_IT, TAKEN_WHOLE};
 use super::plan::Plan;
 use super::ports::{self, Port, State};
+use super::probing::Probing;
+use super::sites::{self, Askers};
 use super::subjects::{self, MAX_SERVERS, MAX_ZONES, Sample, Subject};
 use super::{Request, clock, configuration, resolv_conf};
 use crate::app;
@@ -62,14 +65,18 @@ pub(super) fn survey(
         vias: request.via,
         ports: &ports,
     };
+    let probing = Probing::begin(config);
     let heard = ground.listen(progress);
     let mut round = Round::default();
     let plan = Plan::new(&ground, &mut round);
     progress(&format!("asking {} questions, {ASKING_ENDS:?} at most", round.len()));
     let answers = round.run(begun + ASKING_ENDS);
+    let health = Health::new(probing.finish(begun + ASKING_ENDS));
+    let (sent_on, heard) = sites::part(heard, request.via);
     let is_running = plan.is_running(&ground, &answers);
     findings.push(clock(plan.signatures(&answers)));
     findings.extend(plan.ports(&ground, &answers));
+    findings.extend(health.findings(&config.private_links));
     findings.extend(resolv_conf::findings(&config.forwards, &own));
     findings.extend(plan.upstreams(&ground, &answers));
     if left_out > 0 {
@@ -82,6 +89,7 @@ pub(super) fn survey(
     findings.extend(plan.mistakes(&answers));
     findings.extend(ground.loops(heard, is_running, progress));
     findings.extend(plan.signed(&ground, &answers));
+    findings.extend(Askers::new(config, request.via, &sent_on).findings());
     findings.extend(plan.vias(&ground, &answers, is_running));
     findings
 }
@@ -125,6 +133,11 @@ impl Ground<'_> {
             let server = subject.upstream.server().to_string();
             let probe = |zone: Name| Probe { server: server.clone(), address, zone };
             probes.extend(self.zones_asked_of(subject).into_iter().map(probe));
+        }
+        for via in self.vias {
+            let zones = self.samples.iter().map(|sample| sample.pair.public.clone());
+            let probe = |zone| Probe { server: sites::label(*via), address: *via, zone };
+            probes.extend(zones.map(probe));
         }
         Some(looping::listen_for(probes, &free))
     }

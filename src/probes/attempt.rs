@@ -13,11 +13,17 @@ use rustls::pki_types::ServerName;
 use socket2::SockRef;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use crate::config::{Probe, Target};
 use crate::upstream::{certificate_fault, trusting_system};
 use crate::zones::Fault;
+
+/// Probes `target` once, for `limit` at most.
+pub async fn probe_once(target: &Target, limit: Duration) -> Result<(), Fault> {
+    timeout(limit, Dial.attempt(target)).await.unwrap_or(Err(Fault::Timeout))
+}
 
 /// One probe, without a time limit. Tests have others.
 pub(super) trait Attempt {

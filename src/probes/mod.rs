@@ -13,5 +13,6 @@ mod prober;
 #[cfg(test)]
 mod tests;
 
+pub use attempt::probe_once;
 pub use news::reports;
 pub use prober::{Anew, probe_endpoints};

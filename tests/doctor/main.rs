@@ -1,6 +1,7 @@
 //! `doctor` against a world that is wrong in one way at a time: the real binary, servers on loopback,
 //! and network namespaces for what needs port 53.
 
+mod endpoints;
 mod patient;
 #[path = "../harness/process.rs"]
 mod process;

@@ -1,7 +1,9 @@
 //! Resolvers that clients ask, with one fault each.
 
-use super::patient::{Told, config};
-use super::servers::{A, Asked, NXDOMAIN, SERVFAIL, Said, address, internet, serve, through};
+use super::patient::{Told, config, free};
+use super::servers::{
+    A, Asked, NXDOMAIN, SERVFAIL, Said, address, internet, relay, serve, through,
+};
 use super::temporary::File;
 
 const PRIVATE: &str = "10.1.0.5";
@@ -88,4 +90,38 @@ fn one_that_nobody_reaches_and_one_that_may_not_ask_are_found() {
     let told = Told::by(&File::new(&text), &["--via", &resolver]);
     assert_eq!(told.problems(), ["via-refused"]);
     assert!(told.words("via-refused").contains("127.0.0.1/32"));
+}
+
+/// The configuration with a site, for which its endpoint is.
+fn with_site(listen: &str, networks: &str) -> File {
+    let text = config(listen, serve(internet));
+    let endpoint = "name = 'hub'\n";
+    let text = text.replace(endpoint, &format!("{endpoint}sites = ['oslo']\n"));
+    File::new(&format!("{text}[[site]]\nname = 'oslo'\nnetworks = ['{networks}']\n"))
+}
+
+#[test]
+fn one_that_belongs_to_no_site_is_a_warning() {
+    let resolver = serve(internet).to_string();
+    let told = Told::by(&with_site("127.0.0.1:0", "10.1.0.0/16"), &["--via", &resolver]);
+    assert_eq!(told.the("via-no-site")["severity"], "warning");
+    let words = told.words("via-no-site");
+    for part in ["its address is 127.0.0.1", "in no [[site]]", "127.0.0.1/32", "(oslo)"] {
+        assert!(words.contains(part), "{part}: {words}");
+    }
+    let told = Told::by(&with_site("127.0.0.1:0", "127.0.0.0/8"), &["--via", &resolver]);
+    assert!(told.words("via-site").contains("count as site oslo"));
+    assert!(!told.checks().contains(&"via-no-site"));
+}
+
+#[test]
+fn the_address_that_a_resolver_asks_from_is_heard() {
+    // The daemon does not run: its address is free, and the resolver sends on to it.
+    let listen = free();
+    let resolver = relay(listen).to_string();
+    let told = Told::by(&with_site(&listen.to_string(), "10.1.0.0/16"), &["--via", &resolver]);
+    let words = told.words("via-no-site");
+    assert!(words.contains("its queries come from 127.0.0.1"), "{words}");
+    // Sending on to us is what it is there for: no loop.
+    assert!(!told.problems().contains(&"loop"), "{:#?}", told.findings);
 }
