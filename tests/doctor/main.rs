@@ -48,6 +48,14 @@ fn a_file_that_is_no_configuration_is_a_problem_and_one_that_is_not_there_is_no_
     assert!(output.stdout.is_empty() && !output.stderr.is_empty(), "{output:?}");
     let vias = ["--via", "127.0.0.1"].repeat(5);
     assert_eq!(doctor(&file, &vias).status.code(), Some(2));
+    // Programs read why on stdout.
+    for (file, args) in [(&gone, &[][..]), (&file, &vias), (&file, &["--via", "a:b:c"])] {
+        let output = doctor(file, &[args, &["--json"]].concat());
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert!(json["error"].as_str().is_some_and(|why| !why.is_empty()), "{output:?}");
+        assert!(!output.stderr.is_empty(), "{output:?}");
+    }
 }
 
 #[test]

@@ -136,6 +136,13 @@ fn what_cannot_be_compared_exits_2() {
         let outcome = folder.drift(args);
         assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(2), ""), "{args:?} {outcome:?}");
         assert!(outcome.stderr.contains(says), "{args:?} {outcome:?}");
+        // Programs read the same on stdout; people still read it on stderr.
+        let outcome = folder.drift(&[args, &["--json"]].concat());
+        assert_eq!(outcome.code, Some(2), "{args:?} {outcome:?}");
+        let json = outcome.json();
+        let keys: Vec<_> = json.as_object().expect("an object").keys().collect();
+        assert_eq!(keys, ["error"], "{args:?} {outcome:?}");
+        assert!(!outcome.stderr.is_empty(), "{args:?} {outcome:?}");
     }
 }
 
