@@ -1,3 +1,4 @@
+mod disk;
 mod failures;
 mod file;
 mod negatives;
