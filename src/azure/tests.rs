@@ -36,6 +36,60 @@ fn a_master_file_is_read_by_the_rules_of_rfc_1035() {
 }
 
 #[test]
+fn an_origin_without_its_final_dot_is_absolute_at_the_start() {
+    const ZONE: &str = "privatelink.blob.core.windows.net";
+    for (head, record) in [
+        ("$ORIGIN privatelink.blob.core.windows.net\n", "a 10 IN A 10.0.0.1"),
+        ("$ORIGIN privatelink.blob.core.windows.net.\n", "a 10 IN A 10.0.0.1"),
+        ("$origin PRIVATELINK.blob.core.windows.net\r\n", "A\t1h30m\tin\ta\t10.0.0.1\r\n"),
+        ("$ORIGIN privatelink.blob.core.windows.net\r", "a 10 IN A 10.0.0.1\r"),
+        (" $TTL 3600\n $ORIGIN privatelink.blob.core.windows.net\n", "a A 10.0.0.1"),
+        ("$ORIGIN blob.core.windows.net\n$ORIGIN privatelink\n", "a A 10.0.0.1"),
+        ("$ORIGIN net.\n$ORIGIN privatelink.blob.core.windows\n", "a A 10.0.0.1"),
+        (";  zone NAME: privatelink.blob.core.windows.net\n", "a IN A 10.0.0.1"),
+        (";Zone name: privatelink.blob.core.windows.net.\n$TTL 10\n$ORIGIN @\n", "a A 10.0.0.1"),
+        ("a.privatelink.blob.core.windows.net. 10 IN A 10.0.0.1\n", ""),
+        ("$ORIGIN x.net\n; Zone name: privatelink.blob.core.windows.net\n", "a A 10.0.0.1"),
+        ("$ORIGIN privatelink.blob.core.windows.net\nx TXT \"a\nb\"\n", "a A 10.0.0.1"),
+        ("$ORIGIN privatelink.blob.core.windows.net\nx TXT ( \"a\"\n\"b\" )\n", "a A 10.0.0.1"),
+    ] {
+        let inventory = read_one(&format!("{head}{record}"));
+        let told = summary(&inventory);
+        assert_eq!(told[0], format!("a.{ZONE} 10.0.0.1"), "{head}: {told:?}");
+        let strings = usize::from(head.contains("TXT"));
+        assert_eq!(inventory.complaints.len(), strings, "{head}: {told:?}");
+        assert_eq!(inventory.endpoints[0].name, ZONE);
+    }
+    for (text, why) in [
+        (
+            "$ORIGIN privatelink.blob.core.windows.net\n$ORIGIN privatelink.vaultcore.azure.net\n",
+            "line 2: refused: $ORIGIN privatelink.vaultcore.azure.net has no final dot and follows",
+        ),
+        (
+            "$ORIGIN privatelink.a.example\n$ORIGIN privatelink.b.example\n",
+            "line 2: refused: $ORIGIN privatelink.b.example has no final dot",
+        ),
+        ("$ORIGIN\na A 10.0.0.1\n", "line 1: refused: one name belongs behind $ORIGIN"),
+        ("$ORIGIN a.b c\n", "line 1: refused: one name belongs behind $ORIGIN"),
+        ("a 10 IN A 10.0.0.1\n", "line 1: refused: a relative name before any $ORIGIN"),
+    ] {
+        let told = summary(&read_one(text));
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].starts_with(&format!("f: {why}")), "{told:?}");
+    }
+}
+
+#[test]
+fn a_record_is_in_the_zone_of_its_own_export() {
+    let inventory = read_one(
+        "$ORIGIN privatelink.one.example.\n@ SOA a. b. 1 2 3 4 5\na A 10.0.0.1\n\
+         $ORIGIN privatelink.two.example.\n@ SOA a. b. 1 2 3 4 5\n$ORIGIN sub\nb A 10.0.0.2\n",
+    );
+    let zones: Vec<&str> = inventory.endpoints.iter().map(|e| e.name.as_str()).collect();
+    assert_eq!(zones, ["privatelink.one.example", "privatelink.two.example"]);
+}
+
+#[test]
 fn broken_master_files_are_refused_as_a_whole() {
     let good = "$ORIGIN privatelink.blob.core.windows.net.\na A 10.0.0.1\n";
     assert_eq!(summary(&read_one(good)), ["a.privatelink.blob.core.windows.net 10.0.0.1"]);
