@@ -9,6 +9,7 @@ use super::facts::{
 use super::json::Node;
 use super::log::{Log, shown};
 use super::model::Record;
+use super::nameless::EMPTY_ZONE;
 use super::records::{Listing, listing};
 
 /// `az network private-endpoint show`.
@@ -73,8 +74,13 @@ fn service_connection(node: &Node<'_>, fact: &mut EndpointFact, log: &mut Log) {
 pub(super) fn status(node: &Node<'_>, log: &mut Log) -> Option<Result<(), String>> {
     let state = node.get("privateLinkServiceConnectionState")?;
     let status = state.text("status", log).filter(|status| !status.is_empty())?;
+    Some(verdict(status))
+}
+
+/// Whether a connection of this status carries traffic, or why not.
+pub(super) fn verdict(status: &str) -> Result<(), String> {
     if status.eq_ignore_ascii_case("Approved") {
-        return Some(Ok(()));
+        return Ok(());
     }
     let todo = match status.to_lowercase().as_str() {
         "pending" => {
@@ -85,7 +91,7 @@ pub(super) fn status(node: &Node<'_>, log: &mut Log) -> Option<Result<(), String
         "disconnected" => "the resource removed it; create the endpoint anew",
         _ => "only an Approved one carries traffic",
     };
-    Some(Err(format!("its connection is {}, not Approved; {todo}", shown(status))))
+    Err(format!("its connection is {}, not Approved; {todo}", shown(status)))
 }
 
 /// Why something must not be used: its provisioning has not succeeded.
@@ -180,37 +186,46 @@ pub(super) fn group(node: &Node<'_>, facts: &mut Facts, log: &mut Log) {
         log.left_out(node.source(), why);
         return;
     }
-    let mut said = Vec::new();
     let configs = node.list("privateDnsZoneConfigs", log);
     if configs.is_empty() {
         log.left_out(node.source(), "a zone group without privateDnsZoneConfigs: no zone, no name");
     }
-    for config in &configs {
-        zone_config(config, &mut said, log);
+    let group = group_of(&configs, endpoint, node, log);
+    facts.groups.push(group);
+}
+
+/// What the zones of a group, of which `node` is the object, say.
+fn group_of(
+    configs: &[Node<'_>],
+    endpoint: Option<ResourceId>,
+    node: &Node<'_>,
+    log: &mut Log,
+) -> GroupFact {
+    let (mut said, mut empty) = (Vec::new(), Vec::new());
+    for config in configs {
+        if zone_config(config, &mut said, log) {
+            empty.push(config.source().clone());
+        }
     }
     let said = said_by(said, node.source());
-    facts.groups.push(GroupFact { endpoint, said, source: node.source().clone() });
+    GroupFact { endpoint, said, empty, source: node.source().clone() }
 }
 
 /// An entry of `privateDnsZoneConfigs` that somebody cut out.
 pub(super) fn zone_config_alone(node: &Node<'_>, facts: &mut Facts, log: &mut Log) {
-    zone_config(node, &mut facts.records, log);
+    if zone_config(node, &mut facts.records, log) {
+        log.left_out(node.source(), EMPTY_ZONE);
+    }
 }
 
-fn zone_config(node: &Node<'_>, said: &mut Vec<Said>, log: &mut Log) {
+/// Reads a zone of a group; whether it has no record.
+fn zone_config(node: &Node<'_>, said: &mut Vec<Said>, log: &mut Log) -> bool {
     let zone = node.get("privateDnsZoneId");
     let zone = zone.and_then(|zone| {
         let id = ResourceId::new(zone.as_text(log)?)?;
         fqdn(id.name(), zone.source(), log)
     });
     let sets = node.list("recordSets", log);
-    if sets.is_empty() {
-        log.left_out(
-            node.source(),
-            "recordSets is empty: Azure has written no record; ask again, or give the network \
-             interface (az network nic show)",
-        );
-    }
     let how = Listing { zone: zone.as_deref(), ..Listing::ZONE };
     for set in &sets {
         if let Some(why) = unfinished(set, log) {
@@ -219,4 +234,5 @@ fn zone_config(node: &Node<'_>, said: &mut Vec<Said>, log: &mut Log) {
         }
         said.extend(listing(set, &how, log));
     }
+    sets.is_empty()
 }

@@ -127,6 +127,8 @@ pub(super) struct InterfaceFact {
 pub(super) struct GroupFact {
     pub(super) endpoint: Option<ResourceId>,
     pub(super) said: Vec<Said>,
+    /// Its zones without a record.
+    pub(super) empty: Vec<Source>,
     pub(super) source: Source,
 }
 
@@ -161,6 +163,12 @@ impl ResourceId {
     /// The last segment.
     pub(super) fn name(&self) -> &str {
         self.0.rsplit('/').next().unwrap_or("")
+    }
+
+    /// Whether it is a private link service of somebody's own, by its id or its alias.
+    pub(super) fn is_private_link_service(&self) -> bool {
+        self.segment("privatelinkservices").is_some()
+            || self.0.ends_with(".azure.privatelinkservice")
     }
 
     /// The segment behind this one.

@@ -10,6 +10,7 @@ use super::facts::{
 use super::log::{Log, shown};
 use super::members::complain_of_missing_members;
 use super::model::{Endpoint, Inventory, LeftOut, Record, Source, called};
+use super::nameless::{complain_of_empty_zones, empty_hint, own_service_hint};
 use super::names::{Hints, Names};
 
 /// Most names of an endpoint that a complaint repeats.
@@ -29,6 +30,10 @@ pub(super) struct Assembly {
     state_known: bool,
     /// The records of a zone that no endpoint claims.
     is_zone: bool,
+    /// Zones of its group without a record.
+    empty_zones: Vec<Source>,
+    /// The private link service that it leads to.
+    own_service: Option<String>,
     /// What to ask Azure where it has no names.
     hint: String,
     pub(super) source: Source,
@@ -47,6 +52,8 @@ impl Assembly {
             unfit: BTreeSet::new(),
             state_known: false,
             is_zone: false,
+            empty_zones: Vec::new(),
+            own_service: None,
             hint: String::new(),
             source: source.clone(),
         }
@@ -65,6 +72,8 @@ impl Assembly {
         self.region = self.region.take().or(fact.region);
         self.resource_type =
             self.resource_type.take().or_else(|| fact.target.as_ref()?.resource_type());
+        let own_service = fact.target.filter(ResourceId::is_private_link_service);
+        self.own_service = self.own_service.take().or_else(|| Some(own_service?.name().to_owned()));
         self.group_ids.extend(fact.group_ids);
         self.group_ids.sort_unstable();
         self.group_ids.dedup();
@@ -94,18 +103,6 @@ impl Assembly {
         self.addresses.extend(fact.addresses);
         self.absorb(said_by(fact.said, &fact.source));
     }
-}
-
-/// What to ask where an endpoint lists no names.
-fn empty_hint(name: &str, id: Option<&ResourceId>, interface: Option<&ResourceId>) -> String {
-    let group = id.and_then(|id| id.segment("resourcegroups")).unwrap_or("GROUP");
-    let (name, group) = (shown(name), shown(group));
-    let nic = interface.map_or("NIC-ID".to_owned(), |id| shown(id.name()));
-    format!(
-        "customDnsConfigs is empty, as it is while a DNS zone group exists, and no other file has \
-         its names; give the output of az network private-endpoint dns-zone-group list -g {group} \
-         --endpoint-name {name}, or of az network nic show -g {group} -n {nic}"
-    )
 }
 
 /// How endpoints are told apart, sorted: by id, or by what else there is.
@@ -140,7 +137,7 @@ pub(super) fn join(facts: Facts, log: &mut Log) -> Inventory {
     }
     interfaces.sort_by(|a, b| a.source.cmp(&b.source));
     interfaces.into_iter().for_each(|fact| joined.interface(fact));
-    joined.groups(groups, &mut records);
+    joined.groups(groups, &mut records, log);
     records.sort_by(|a, b| a.record.source.cmp(&b.record.source));
 
     let names = Names::learn(joined.all.values().flat_map(|a| &a.said).chain(&records));
@@ -156,6 +153,7 @@ pub(super) fn join(facts: Facts, log: &mut Log) -> Inventory {
     let key = |e: &Endpoint| (e.name.clone(), e.region.clone(), e.source.clone());
     inventory.endpoints.sort_by_cached_key(key);
     inventory.left_out.sort_by_cached_key(|left_out| key(&left_out.endpoint));
+    inventory.nameless.sort_by_cached_key(key);
     inventory.doubtful.sort_unstable();
     inventory.doubtful.dedup();
     inventory.pairs = names.into_pairs();
@@ -197,7 +195,7 @@ impl Joined {
     }
 
     /// Zone groups; the records of one that no endpoint is known of stay alone.
-    fn groups(&mut self, mut groups: Vec<GroupFact>, records: &mut Vec<Said>) {
+    fn groups(&mut self, mut groups: Vec<GroupFact>, records: &mut Vec<Said>, log: &mut Log) {
         groups.sort_by(|a, b| a.source.cmp(&b.source));
         for group in groups {
             let addresses: Vec<IpAddr> =
@@ -207,12 +205,15 @@ impl Joined {
                 None => self.by_address(&addresses),
             };
             let Some(key) = key else {
+                complain_of_empty_zones(&group.empty, &group.said, log);
                 records.extend(group.said);
                 continue;
             };
             let name = group.endpoint.as_ref().map_or("", ResourceId::name);
             let new = || Assembly::new(name, &group.source);
-            self.all.entry(key).or_insert_with(new).absorb(group.said);
+            let assembly = self.all.entry(key).or_insert_with(new);
+            assembly.empty_zones.extend(group.empty);
+            assembly.absorb(group.said);
         }
     }
 
@@ -351,7 +352,7 @@ fn finish(
     inventory: &mut Inventory,
     log: &mut Log,
 ) -> Option<Endpoint> {
-    let Inventory { left_out, doubtful, .. } = inventory;
+    let Inventory { left_out, doubtful, nameless, .. } = inventory;
     let name = shown(called(&assembly.name));
     if !assembly.unfit.is_empty() {
         let listed = some_names(&assembly.said);
@@ -363,6 +364,13 @@ fn finish(
         let records = agree(&assembly, names, &mut Vec::new(), &mut Log::new());
         let (endpoint, why) = (assembly.endpoint(records), why.join("; "));
         left_out.push(LeftOut { endpoint, why, is_unfit: true });
+        return None;
+    }
+    complain_of_empty_zones(&assembly.empty_zones, &assembly.said, log);
+    if let (Some(service), true) = (&assembly.own_service, assembly.said.is_empty()) {
+        let hint = own_service_hint(service, &assembly.addresses);
+        log.noted(&assembly.source, format!("private endpoint {name}: {hint}"));
+        nameless.push(assembly.endpoint(Vec::new()));
         return None;
     }
     if assembly.said.is_empty() {

@@ -20,6 +20,7 @@ mod log;
 mod master;
 mod members;
 mod model;
+mod nameless;
 mod names;
 mod records;
 mod resources;

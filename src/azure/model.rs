@@ -13,6 +13,8 @@ pub struct Inventory {
     pub endpoints: Vec<Endpoint>,
     /// Those that are left out, as far as the files tell their names and addresses.
     pub left_out: Vec<LeftOut>,
+    /// Endpoints of private link services, which have addresses and no names in Azure. Sorted.
+    pub nameless: Vec<Endpoint>,
     /// Names that the files have, and that complaints leave out because of what the files say of
     /// them: where they lead is not known. Sorted.
     pub doubtful: Vec<String>,

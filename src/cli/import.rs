@@ -95,20 +95,22 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     };
     inventory.complaints.extend(more);
     inventory.complaints.sort_unstable();
+    let taken = inventory.complaints.iter().all(|c| c.severity == Severity::Noted);
+    // Endpoints of private link services have no names that could be written.
+    let is_all = taken && !inventory.nameless.is_empty();
     if args.json {
         super::say_json(&Report { inventory: &inventory, fragment: &text })?;
     } else {
         inventory.complaints.iter().for_each(tell);
-        if text.is_empty() {
+        if text.is_empty() && !is_all {
             complain("privatelinkd: no usable name in these files; nothing is written");
         }
         super::say(&text)?;
     }
-    let taken = inventory.complaints.iter().all(|c| c.severity == Severity::Noted);
     match (text.is_empty(), taken) {
-        (true, _) => Ok(ExitCode::from(EXIT_NOTHING)),
-        (false, true) => Ok(ExitCode::SUCCESS),
-        (false, false) => Ok(ExitCode::FAILURE),
+        (true, _) if !is_all => Ok(ExitCode::from(EXIT_NOTHING)),
+        (_, true) => Ok(ExitCode::SUCCESS),
+        (_, false) => Ok(ExitCode::FAILURE),
     }
 }
 

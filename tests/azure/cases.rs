@@ -177,6 +177,19 @@ fn files_that_cannot_be_read_are_named_and_nothing_is_written() {
 }
 
 #[test]
+fn a_service_of_ones_own_has_no_names_and_that_is_no_failure() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/azure/cases");
+    let args = ["import", "azure", "--json", "pe.json", "nic.json"];
+    let said = run(&folder.join("noted-private-link-service"), &args, b"");
+    assert_eq!((said.code, said.stderr.as_str()), (0, ""));
+    let json: serde_json::Value = serde_json::from_str(&said.stdout).expect("JSON");
+    let names: Vec<_> = json["nameless"].as_array().expect("a list").iter().collect();
+    assert_eq!(names.len(), 2);
+    assert_eq!(names[0]["name"], "pe-alias");
+    assert_eq!((&json["left-out"], &json["fragment"]), (&serde_json::json!([]), &"".into()));
+}
+
+#[test]
 fn sites_are_refused_with_what_to_write() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/azure/cases/good-sites");
     for (sites, says) in [
