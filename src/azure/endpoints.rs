@@ -105,7 +105,7 @@ pub(super) fn unfinished(node: &Node<'_>, log: &mut Log) -> Option<String> {
 }
 
 fn private_address(node: &Node<'_>, log: &mut Log) -> Option<IpAddr> {
-    let text = node.get_any(&["privateIPAddress", "privateIpAddress"])?;
+    let text = node.get("privateIPAddress")?;
     address(text.as_text(log)?, text.source(), log)
 }
 
@@ -145,7 +145,7 @@ pub(super) fn interface(node: &Node<'_>, facts: &mut Facts, log: &mut Log) {
 fn ip_configuration(node: &Node<'_>, fact: &mut InterfaceFact, log: &mut Log) {
     let Some(properties) = node.get("privateLinkConnectionProperties") else { return };
     let Some(address) = private_address(node, log) else {
-        if !node.has("privateIPAddress") && !node.has("privateIpAddress") {
+        if !node.has("privateIPAddress") {
             log.left_out(node.source(), "no privateIPAddress");
         }
         return;

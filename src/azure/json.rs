@@ -1,6 +1,6 @@
 //! JSON as Azure's tools print it: documents one behind the other, each value with its place.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::log::{Log, shown};
 use super::model::Source;
@@ -8,6 +8,17 @@ use super::model::Source;
 /// Most values in one file: each takes 32 octets and more, and a list of 25,000 record sets, the most
 /// that a private zone has, holds a tenth of this.
 pub(super) const MAX_VALUES: usize = 4_000_000;
+
+/// Members that Terraform's provider calls by words of its own.
+const SYNONYMS: &[(&str, &[&str])] = &[
+    ("privateLinkServiceConnections", &["private_service_connection"]),
+    (
+        "privateLinkServiceId",
+        &["private_connection_resource_id", "private_connection_resource_alias"],
+    ),
+    ("groupIds", &["subresource_names"]),
+    ("networkInterfaces", &["network_interface"]),
+];
 
 /// The documents of a text, or what is wrong with it. Nesting is serde_json's to bound (128).
 pub(super) fn documents(text: &str) -> Result<Vec<Value>, String> {
@@ -24,6 +35,33 @@ pub(super) fn documents(text: &str) -> Result<Vec<Value>, String> {
         let cut = if error.is_eof() { ": the file is cut off" } else { "" };
         format!("no JSON ({error}){cut}; nothing of it is used, write it anew with az … -o json")
     })
+}
+
+/// Whether two keys are one word in the spellings of different tools: `ipAddresses` of the CLI,
+/// `IpAddresses` of PowerShell, `ip_addresses` of Terraform and steampipe.
+pub(super) fn same_word(a: &str, b: &str) -> bool {
+    let letters = |text: &str, at: usize| text.as_bytes().get(at).map(u8::to_ascii_lowercase);
+    let (mut a_at, mut b_at) = (0, 0);
+    loop {
+        match (letters(a, a_at), letters(b, b_at)) {
+            (Some(b'_'), _) => a_at += 1,
+            (_, Some(b'_')) => b_at += 1,
+            (None, None) => return true,
+            (one, other) if one == other => (a_at, b_at) = (a_at + 1, b_at + 1),
+            _ => return false,
+        }
+    }
+}
+
+/// A member by any spelling of its key, Azure's own first, with the file's spelling. A null is none.
+fn member<'a>(object: &'a Map<String, Value>, key: &str) -> Option<(&'a str, &'a Value)> {
+    let exact = |key: &str| object.get_key_value(key).filter(|(_, value)| !value.is_null());
+    let synonyms = || SYNONYMS.iter().find(|(known, _)| *known == key).map(|(_, other)| *other);
+    let found = exact(key)
+        .or_else(|| object.iter().find(|(here, value)| !value.is_null() && same_word(here, key)))
+        // Terraform writes an attribute that is not set as an empty text.
+        .or_else(|| synonyms()?.iter().find_map(|o| exact(o).filter(|(_, value)| *value != "")));
+    found.map(|(key, value)| (key.as_str(), value))
 }
 
 /// A value and the way to it.
@@ -59,15 +97,21 @@ impl<'a> Node<'a> {
         members.map(|(key, value)| self.below(value, &shown(key)))
     }
 
-    /// The value of a key, here or below `properties`: the CLI flattens what REST nests. A null is
-    /// none.
+    /// The value of a key, here or below `properties`: the CLI flattens what REST nests. The place
+    /// has the spelling of the file.
     pub(super) fn get(&self, key: &str) -> Option<Node<'a>> {
-        let here = |value: &'a Value| value.get(key).filter(|value| !value.is_null());
-        if let Some(value) = here(self.value) {
-            return Some(self.below(value, key));
+        if let Some(here) = self.own(key) {
+            return Some(here);
         }
-        let properties = self.value.get("properties")?;
-        Some(self.below(here(properties)?, &format!("properties.{key}")))
+        let (nest, properties) = member(self.value.as_object()?, "properties")?;
+        let (key, value) = member(properties.as_object()?, key)?;
+        Some(self.below(value, &format!("{}.{}", shown(nest), shown(key))))
+    }
+
+    /// The value of a key of this very object.
+    pub(super) fn own(&self, key: &str) -> Option<Node<'a>> {
+        let (key, value) = member(self.value.as_object()?, key)?;
+        Some(self.below(value, &shown(key)))
     }
 
     /// The first of several spellings.
@@ -146,6 +190,26 @@ mod tests {
         let second = Node::document(&value, "f", 2, 3);
         let item = second.items().next().expect("an item");
         assert_eq!(item.get("a").expect("a").source().at, "document 2, [0].properties.a");
+    }
+
+    #[test]
+    fn keys_of_every_tool_are_one_word_and_keep_their_spelling() {
+        let value = serde_json::json!({
+            "Properties": { "IpAddresses": ["a"], "private_ip_address": "b", "Fqdn": null },
+            "subresource_names": ["c"], "FQDN": "d", "fqdn": "e",
+        });
+        let node = Node::document(&value, "f", 1, 1);
+        let at = |key: &str| node.get(key).map(|found| found.source().at.clone());
+        assert_eq!(at("ipAddresses").as_deref(), Some("Properties.IpAddresses"));
+        assert_eq!(at("privateIPAddress").as_deref(), Some("Properties.private_ip_address"));
+        assert_eq!(at("groupIds").as_deref(), Some("subresource_names"));
+        assert_eq!(at("fqdn").as_deref(), Some("fqdn"), "Azure's own spelling goes first");
+        assert_eq!((at("ipAddress"), at("subresourceName")), (None, None));
+        assert!(node.own("ipAddresses").is_none());
+        for (a, b) in [("", "_"), ("aRecords", "a_records"), ("TTL", "ttl"), ("_a_", "A")] {
+            assert!(same_word(a, b) && same_word(b, a), "{a} {b}");
+        }
+        assert!(!same_word("fqdn", "fqdns") && !same_word("a-b", "ab"));
     }
 
     #[test]

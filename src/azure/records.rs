@@ -21,6 +21,18 @@ const OTHERS: [(&str, &str); 7] = [
     ("nsRecords", "NS"),
 ];
 
+/// What tells an entry of PowerShell's `Records`: the key, and its type.
+const ENTRIES: [(&str, &str); 8] = [
+    ("ipv4Address", "A"),
+    ("ipv6Address", "AAAA"),
+    ("cname", "CNAME"),
+    ("serialNumber", "SOA"),
+    ("exchange", "MX"),
+    ("ptrdname", "PTR"),
+    ("target", "SRV"),
+    ("value", "TXT"),
+];
+
 /// How to read an entry with `fqdn` and `ipAddresses`.
 #[derive(Clone, Copy)]
 pub(super) struct Listing<'z> {
@@ -81,6 +93,7 @@ pub(super) fn listing_alone(node: &Node<'_>, facts: &mut Facts, log: &mut Log) {
 pub(super) fn has_records(node: &Node<'_>) -> bool {
     ADDRESS_LISTS.iter().any(|(keys, _)| node.get_any(keys).is_some())
         || OTHERS.iter().any(|(key, _)| node.has(key))
+        || node.own("records").is_some_and(|records| records.value().is_array())
 }
 
 /// `az network private-dns record-set … list`, of every type.
@@ -88,9 +101,12 @@ pub(super) fn record_set(node: &Node<'_>, facts: &mut Facts, log: &mut Log) {
     let kind = node.text("type", log).and_then(|text| text.rsplit('/').next());
     let kind = kind.map(str::to_uppercase);
     let other = OTHERS.iter().find(|(key, _)| node.has(key)).map(|(_, kind)| *kind);
+    let plain = node.own("records");
+    let other = other.or_else(|| plain.as_ref()?.items().find_map(|entry| entry_type(&entry)));
     let lists: Vec<_> =
         ADDRESS_LISTS.iter().filter_map(|(keys, key)| Some((node.get_any(keys)?, *key))).collect();
-    match (kind.as_deref().or(other), lists.is_empty()) {
+    let (kind, lists_none) = (kind.as_deref().or(other), lists.is_empty());
+    match (kind, lists_none) {
         // Every zone has one, and nobody looks for an address there.
         (Some("SOA" | "NS"), _) => return,
         (Some(kind), true) if !matches!(kind, "A" | "AAAA") => {
@@ -99,8 +115,9 @@ pub(super) fn record_set(node: &Node<'_>, facts: &mut Facts, log: &mut Log) {
         }
         _ => {}
     }
-    let zone = node.text("id", log).and_then(ResourceId::new);
-    let zone = zone.as_ref().and_then(|id| id.segment("privatednszones"));
+    let id = node.text("id", log).and_then(ResourceId::new);
+    let zone = id.as_ref().and_then(|id| id.segment("privatednszones"));
+    let zone = zone.or_else(|| node.text("zoneName", log));
     let zone = zone.and_then(|zone| fqdn(zone, node.source(), log));
     let Some(name) = owner(node, zone.as_deref(), log) else { return };
     let entries: Vec<_> =
@@ -111,6 +128,12 @@ pub(super) fn record_set(node: &Node<'_>, facts: &mut Facts, log: &mut Log) {
             log.left_out(entry.source(), format!("{}: no {key} here", shown(&name)));
             return;
         };
+        texts.push((text, entry.source()));
+    }
+    let plain: Vec<_> = plain.iter().flat_map(Node::items).collect();
+    for entry in &plain {
+        let inside = ["ipv4Address", "ipv6Address"].into_iter().find_map(|key| entry.own(key));
+        let Some(text) = inside.as_ref().unwrap_or(entry).as_text(log) else { return };
         texts.push((text, entry.source()));
     }
     let Some(addresses) = addresses(&name, texts.into_iter(), log) else { return };
@@ -129,6 +152,11 @@ pub(super) fn record_set(node: &Node<'_>, facts: &mut Facts, log: &mut Log) {
     let record =
         Record { fqdn: name, addresses, group_id: None, member: None, source, also: Vec::new() };
     facts.records.push(Said { record, origin: Origin::Zone, zone, of: node.source().clone() });
+}
+
+/// The type of an entry of PowerShell's `Records`; Terraform's are texts.
+fn entry_type(entry: &Node<'_>) -> Option<&'static str> {
+    ENTRIES.iter().find(|(key, _)| entry.own(key).is_some()).map(|(_, kind)| *kind)
 }
 
 /// The record set's whole name.

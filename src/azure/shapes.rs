@@ -93,7 +93,7 @@ fn list(node: &Node<'_>, reach: Reach, facts: &mut Facts, log: &mut Log) {
 }
 
 fn object(node: &Node<'_>, facts: &mut Facts, log: &mut Log) {
-    if let Some(rows) = rows(node, facts, log) {
+    if let Some(rows) = list_of_rows(node, facts, log) {
         return list(&rows, lists::reach_inside(node), facts, log);
     }
     match kind_of(node, log) {
@@ -112,11 +112,12 @@ fn object(node: &Node<'_>, facts: &mut Facts, log: &mut Log) {
     }
 }
 
-/// The list inside `value` (REST) or `data` (Resource Graph); pages that lack are complained about.
-fn rows<'a>(node: &Node<'a>, facts: &mut Facts, log: &mut Log) -> Option<Node<'a>> {
+/// The list inside `value` (REST), `rows` (steampipe) or `data` (Resource Graph); pages that lack are
+/// complained about.
+fn list_of_rows<'a>(node: &Node<'a>, facts: &mut Facts, log: &mut Log) -> Option<Node<'a>> {
     let list = |key: &str| {
-        let value = node.value().get(key)?;
-        value.is_array().then(|| node.get(key)).flatten()
+        let value = node.own(key)?;
+        value.value().is_array().then_some(value)
     };
     if let Some(rows) = list("value") {
         if let Some(next) = node.get("nextLink") {
@@ -125,6 +126,9 @@ fn rows<'a>(node: &Node<'a>, facts: &mut Facts, log: &mut Log) -> Option<Node<'a
                 "the list goes on there; give that page too, or ask with az … list, which follows",
             );
         }
+        return Some(rows);
+    }
+    if let Some(rows) = list("rows").filter(|_| node.has("columns") || node.has("metadata")) {
         return Some(rows);
     }
     let rows = list("data").filter(|_| GRAPH.iter().any(|key| node.has(key)))?;
@@ -171,17 +175,17 @@ pub(super) fn missing_pages(facts: &Facts, log: &mut Log) {
 
 /// What tells a row from others: its id, or where it stands.
 fn row_id(row: &Node<'_>) -> String {
-    let id = row.value().get("id").and_then(Value::as_str);
+    let id = row.own("id").and_then(|id| id.value().as_str());
     id.map_or_else(|| row.source().to_string(), str::to_lowercase)
 }
 
 /// The kind, nothing for an envelope of other objects, or why the object is left out.
 fn kind_of(node: &Node<'_>, log: &mut Log) -> Result<Option<Kind>, String> {
-    let Some(kind) = node.value().get("type").filter(|kind| !kind.is_null()) else {
+    let Some(kind) = node.own("type").or_else(|| node.own("resourceType")) else {
         return Ok(by_members(node));
     };
-    let Some(text) = kind.as_str() else {
-        return Err(format!("its type is {}, where a text belongs", super::json::kind(kind)));
+    let Some(text) = kind.value().as_str() else {
+        return Err(format!("its type is {}, where a text belongs", self::kind(kind.value())));
     };
     let lower = text.to_lowercase();
     let known = TYPES
@@ -232,8 +236,8 @@ fn by_members(node: &Node<'_>) -> Option<Kind> {
 
 /// An object of no kind: somebody's own way to put several together, or something else.
 fn envelope(node: &Node<'_>, facts: &mut Facts, log: &mut Log) {
-    let is_link = node.value().get("type").is_some();
-    let own = node.value().get("id").is_some() || is_link;
+    let is_link = node.own("type").is_some();
+    let own = node.own("id").is_some() || is_link;
     let inside = |node: &Node<'_>| node.value().is_array() || node.value().is_object();
     if own || !node.members().any(|member| inside(&member)) {
         if !is_link {

@@ -84,6 +84,30 @@ fn many_unknown_objects_cost_a_thousand_complaints() {
 }
 
 #[test]
+fn keys_of_any_spelling_and_number_are_read_in_time() {
+    // Each look-up of a key that is not there goes through all of these.
+    let many: String = (0..300_000).map(|n| format!("\"Private_Endpoint{n}\":1,")).collect();
+    let named = endpoint("pe", "acct.blob.core.windows.net");
+    let text = named.replacen('{', &format!("{{{many}"), 1);
+    assert_eq!(import(&text).0.endpoints.len(), 1);
+    // Two spellings of one key: Azure's own counts.
+    let twice =
+        named.replacen("\"customDnsConfigs\"", "\"CustomDnsConfigs\":5,\"customDnsConfigs\"", 1);
+    let (inventory, toml) = import(&twice);
+    assert!(inventory.complaints.is_empty() && !toml.is_empty(), "{:?}", inventory.complaints);
+}
+
+#[test]
+fn quoted_strings_that_never_end_take_no_record_with_them() {
+    let zone = "$ORIGIN privatelink.blob.core.windows.net\nx TXT \"a\n";
+    let records = "a 10 IN A 10.0.0.1\n".repeat(20);
+    let (inventory, toml) = import(&format!("{zone}{records}y TXT \"b\"\n"));
+    assert!(toml.is_empty(), "{toml}");
+    let said = &inventory.complaints[0].text;
+    assert!(said.contains("a quotation mark is never closed"), "{said}");
+}
+
+#[test]
 fn many_zones_and_endpoints_take_no_time_worth_a_word() {
     let mut text = String::from("[");
     for number in 0..ZONES {

@@ -118,7 +118,7 @@ fn files(world: &[Made], random: &mut StdRng) -> Vec<File> {
     let (mut objects, mut exports): (Vec<Value>, Vec<String>) = (Vec::new(), Vec::new());
     for made in world {
         for _ in 0..random.random_range(1..4) {
-            let style = *[Style::Cli, Style::Rest].choose(random).expect("some");
+            let style = *Style::ALL.choose(random).expect("some");
             // Names that the catalogue lacks show their zones in the private form alone.
             let private_only = made.target.starts_with("Contoso");
             match random.random_range(if private_only { 3..6 } else { 0..6 }) {
@@ -127,7 +127,7 @@ fn files(world: &[Made], random: &mut StdRng) -> Vec<File> {
                 2 => objects.extend([made.endpoint(style, false), made.interface(style)]),
                 3 => objects.extend([made.endpoint(style, false), made.group(style)]),
                 4 => objects.extend(made.record_sets(style)),
-                _ => exports.push(made.zone_export()),
+                _ => exports.push(made.zone_export(random.random_bool(0.5))),
             }
         }
     }

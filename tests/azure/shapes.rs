@@ -19,21 +19,59 @@ pub(crate) struct Made {
 
 const NETWORK: &str = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/rg/providers/Microsoft.Network";
 
-/// Which way a tool prints: flattened, or nested below `properties`.
+/// Which way a tool prints: flattened, nested below `properties`, or flattened with keys of its own
+/// spelling.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Style {
     Cli,
     Rest,
+    /// `CustomDnsConfigs`.
+    PowerShell,
+    /// `custom_dns_configs`.
+    Steampipe,
+}
+
+impl Style {
+    pub(crate) const ALL: [Self; 4] = [Self::Cli, Self::Rest, Self::PowerShell, Self::Steampipe];
+
+    fn key(self, key: &str) -> String {
+        let letters = key.chars().enumerate();
+        match self {
+            Self::Cli | Self::Rest => key.to_owned(),
+            Self::PowerShell => {
+                letters.map(|(at, c)| if at == 0 { c.to_ascii_uppercase() } else { c }).collect()
+            }
+            Self::Steampipe => letters
+                .flat_map(|(_, c)| {
+                    let bar = c.is_ascii_uppercase().then_some('_');
+                    bar.into_iter().chain([c.to_ascii_lowercase()])
+                })
+                .collect(),
+        }
+    }
+
+    /// The same value with all keys spelled as this tool does.
+    fn spell(self, value: Value) -> Value {
+        match value {
+            Value::Array(items) => items.into_iter().map(|item| self.spell(item)).collect(),
+            Value::Object(members) => members
+                .into_iter()
+                .map(|(key, value)| (self.key(&key), self.spell(value)))
+                .collect(),
+            other => other,
+        }
+    }
 }
 
 fn object(style: Style, head: Value, properties: Value) -> Value {
     let mut head = head;
     let whole = head.as_object_mut().expect("an object");
     match (style, properties) {
-        (Style::Cli, Value::Object(properties)) => whole.extend(properties),
-        (_, properties) => drop(whole.insert("properties".to_owned(), properties)),
+        (Style::Rest, properties) => drop(whole.insert("properties".to_owned(), properties)),
+        (_, Value::Object(properties)) => whole.extend(properties),
+        (_, other) => panic!("{other} are no properties"),
     }
-    head
+    style.spell(head)
 }
 
 fn is_v4(address: &&IpAddr) -> bool {
@@ -163,9 +201,11 @@ impl Made {
         sets
     }
 
-    pub(crate) fn zone_export(&self) -> String {
+    /// As the CLI exports the zone, or as the portal does, without the final dot.
+    pub(crate) fn zone_export(&self, of_portal: bool) -> String {
+        let dot = if of_portal { "" } else { "." };
         let mut text = format!(
-            "; Exported zone file from Azure DNS\n\n$TTL 10\n$ORIGIN {}.\n\n@ 3600 IN SOA \
+            "; Exported zone file from Azure DNS\n\n$TTL 10\n$ORIGIN {}{dot}\n\n@ 3600 IN SOA \
              azureprivatedns.net. azureprivatedns-host.microsoft.com. (\n 1 3600 300 2419200 10 )\n",
             self.private_zone
         );
