@@ -7,7 +7,7 @@ use super::facts::{
     said_by,
 };
 use super::json::Node;
-use super::log::{Log, shown};
+use super::log::{Crowd, Log, shown};
 use super::model::Record;
 use super::nameless::EMPTY_ZONE;
 use super::records::{Listing, listing};
@@ -117,7 +117,7 @@ pub(super) fn interface(node: &Node<'_>, facts: &mut Facts, log: &mut Log) {
     let configurations = node.list("ipConfigurations", log);
     let of_endpoint = |node: &Node<'_>| node.has("privateLinkConnectionProperties");
     if endpoint.is_none() && !configurations.iter().any(of_endpoint) {
-        log.passed_by(node.source());
+        log.counted(Crowd::Machine, node.source());
         return;
     }
     if let Some(why) = unfinished(node, log) {

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::foreign;
 use super::log::{Log, shown};
 use super::model::Source;
 
@@ -32,6 +33,10 @@ pub(super) fn documents(text: &str) -> Result<Vec<Value>, String> {
     }
     let documents = serde_json::Deserializer::from_str(text).into_iter::<Value>();
     documents.collect::<Result<_, _>>().map_err(|error| {
+        let line = text.lines().nth(error.line().saturating_sub(1)).unwrap_or("");
+        if let Some(why) = foreign::inside_json(text, line) {
+            return why;
+        }
         let cut = if error.is_eof() { ": the file is cut off" } else { "" };
         format!("no JSON ({error}){cut}; nothing of it is used, write it anew with az … -o json")
     })

@@ -19,6 +19,20 @@ pub enum LoadError {
         /// What the system says.
         why: io::Error,
     },
+    /// It is a directory.
+    #[error("{file}: a directory; name the files in it, such as {file}/*.json")]
+    Directory {
+        /// The directory.
+        file: String,
+    },
+    /// It is compressed.
+    #[error("{file}: a {kind} file; unpack it, and give what is in it")]
+    Packed {
+        /// The file.
+        file: String,
+        /// How it is compressed.
+        kind: &'static str,
+    },
     /// It is larger than [`MAX_FILE_OCTETS`].
     #[error(
         "{file}: larger than {} MiB; split it, or let az print less with --query",
@@ -45,13 +59,30 @@ pub fn load(path: &Path) -> Result<(String, String), LoadError> {
         if path.as_os_str() == "-" { octets(io::stdin().lock()) } else { octets(File::open(path)?) }
     };
     match read() {
+        Err(why) if why.kind() == io::ErrorKind::IsADirectory => {
+            Err(LoadError::Directory { file: file.trim_end_matches('/').to_owned() })
+        }
         Err(why) => Err(LoadError::Unreadable { file, why }),
         Ok(None) => Err(LoadError::TooLarge { file }),
-        Ok(Some(octets)) => match decode(octets) {
-            Some(text) => Ok((file, text)),
-            None => Err(LoadError::NotText { file }),
+        Ok(Some(octets)) => match (packed(&octets), decode(octets)) {
+            (Some(kind), _) => Err(LoadError::Packed { file, kind }),
+            (None, Some(text)) => Ok((file, text)),
+            (None, None) => Err(LoadError::NotText { file }),
         },
     }
+}
+
+/// What a file is compressed with, by its first octets: gzip (RFC 1952 §2.3.1), ZIP's local file
+/// header, bzip2, xz, Zstandard (RFC 8878 §3.1.1).
+fn packed(octets: &[u8]) -> Option<&'static str> {
+    const KINDS: [(&[u8], &str); 5] = [
+        (b"\x1f\x8b", "gzip"),
+        (b"PK\x03\x04", "ZIP"),
+        (b"BZh", "bzip2"),
+        (b"\xfd7zXZ\0", "xz"),
+        (b"\x28\xb5\x2f\xfd", "Zstandard"),
+    ];
+    KINDS.iter().find(|(magic, _)| octets.starts_with(magic)).map(|(_, kind)| *kind)
 }
 
 /// All octets, unless there are too many. Counted while reading: a pipe has no length beforehand.
@@ -90,6 +121,20 @@ mod tests {
         let marked = [&[0xef, 0xbb, 0xbf], text.as_bytes()].concat();
         for octets in [little, big, marked, text.as_bytes().to_vec()] {
             assert_eq!(decode(octets).as_deref(), Some(text));
+        }
+    }
+
+    #[test]
+    fn compressed_files_are_told_by_their_first_octets() {
+        for (octets, kind) in [
+            (&b"\x1f\x8b\x08"[..], Some("gzip")),
+            (b"PK\x03\x04", Some("ZIP")),
+            (b"\x28\xb5\x2f\xfd", Some("Zstandard")),
+            (b"PK", None),
+            (b"[]", None),
+            (b"", None),
+        ] {
+            assert_eq!(packed(octets), kind, "{octets:?}");
         }
     }
 

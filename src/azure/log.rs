@@ -1,5 +1,7 @@
 //! Complaints while a file is read: bounded, and never silent about the bound.
 
+use std::collections::BTreeMap;
+
 use super::model::{Complaint, Severity, Source};
 
 /// Most complaints about one file. A file of another kind must not cost memory without bound, and
@@ -8,23 +10,85 @@ pub(super) const MAX_COMPLAINTS: usize = 1_000;
 /// How much of a value a complaint repeats, characters: it may be as long as the file.
 const MAX_SHOWN_CHARS: usize = 80;
 
+/// Things that lists are full of: a file's first one is said, with their number.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Crowd {
+    /// A network interface of something else.
+    Machine,
+    /// A value outside any object.
+    Value,
+    /// An object of no kind that is known here.
+    Unknown,
+    /// A resource of Terraform's that holds no name.
+    Resource,
+    /// A name with addresses and without its endpoint.
+    Row,
+}
+
+impl Crowd {
+    /// What becomes of each, and what is said of the first of `count`.
+    fn said(self, count: usize) -> (Severity, String) {
+        let (severity, one, many, more) = match self {
+            Self::Machine => (
+                Severity::Noted,
+                "a network interface",
+                "network interfaces",
+                " of no private endpoint",
+            ),
+            Self::Value => (
+                Severity::LeftOut,
+                "a value",
+                "values",
+                " outside any object of Azure's; run the command without --query",
+            ),
+            Self::Unknown => (
+                Severity::LeftOut,
+                "an object",
+                "objects",
+                " of no kind that is known here (private endpoints, network interfaces, zone \
+                 groups, record sets, private link resources); if a --query cut it, run the \
+                 command without",
+            ),
+            Self::Resource => (
+                Severity::Noted,
+                "a Terraform resource",
+                "Terraform resources",
+                " without names of private endpoints",
+            ),
+            Self::Row => (
+                Severity::Noted,
+                "a name and its addresses",
+                "names and their addresses",
+                " without a private endpoint: no file says whether a connection is Approved, nor \
+                 whether the addresses are complete; give the output of az network \
+                 private-endpoint list and az network nic list",
+            ),
+        };
+        let text = match count {
+            1 => format!("{one}{more}"),
+            _ => format!("the first of {count} {many}{more}"),
+        };
+        (severity, text)
+    }
+}
+
 /// The complaints about one file, or about how files fit together.
 #[derive(Debug)]
 pub(super) struct Log {
     complaints: Vec<Complaint>,
     /// How many more there were, and the worst of them.
     more: Option<(usize, Severity)>,
-    /// Network interfaces of something else: how many, and the first.
-    others: Option<(usize, Source)>,
+    /// How many there are of each crowd, and the first.
+    crowds: BTreeMap<Crowd, (usize, Source)>,
 }
 
 impl Log {
     pub(super) fn new() -> Self {
-        Self { complaints: Vec::new(), more: None, others: None }
+        Self { complaints: Vec::new(), more: None, crowds: BTreeMap::new() }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.complaints.is_empty() && self.others.is_none()
+        self.complaints.is_empty() && self.crowds.is_empty()
     }
 
     pub(super) fn left_out(&mut self, source: &Source, text: impl Into<String>) {
@@ -39,10 +103,9 @@ impl Log {
         self.say(Severity::Refused, source, text.into());
     }
 
-    /// A network interface of no private endpoint: lists are full of them, so they are only counted.
-    pub(super) fn passed_by(&mut self, source: &Source) {
-        let (count, first) = self.others.take().unwrap_or_else(|| (0, source.clone()));
-        self.others = Some((count + 1, first));
+    /// Counts one of many; only the first is shown.
+    pub(super) fn counted(&mut self, crowd: Crowd, source: &Source) {
+        self.crowds.entry(crowd).or_insert_with(|| (0, source.clone())).0 += 1;
     }
 
     fn say(&mut self, severity: Severity, source: &Source, text: String) {
@@ -57,13 +120,9 @@ impl Log {
     /// All of them; what was too much is counted, at `file`.
     pub(super) fn into_complaints(self, file: &str) -> Vec<Complaint> {
         let mut complaints = self.complaints;
-        complaints.extend(self.others.map(|(count, source)| Complaint {
-            severity: Severity::Noted,
-            source,
-            text: match count {
-                1 => "a network interface of no private endpoint".to_owned(),
-                _ => format!("the first of {count} network interfaces of no private endpoint"),
-            },
+        complaints.extend(self.crowds.into_iter().map(|(crowd, (count, source))| {
+            let (severity, text) = crowd.said(count);
+            Complaint { severity, source, text }
         }));
         complaints.extend(self.more.map(|(count, severity)| Complaint {
             severity,

@@ -11,6 +11,7 @@
 mod agree;
 mod endpoints;
 mod facts;
+mod foreign;
 mod fragment;
 mod join;
 mod json;
@@ -38,6 +39,7 @@ pub use names::{Hints, places};
 use facts::Facts;
 use json::Node;
 use log::Log;
+use serde_json::Value;
 
 /// Reads files, each a name for messages and a text. The order of files makes no difference.
 ///
@@ -79,19 +81,22 @@ fn read_file(file: &str, text: &str, facts: &mut Facts, log: &mut Log) {
     match text.trim_start().chars().next() {
         None => log.refused(&whole, "empty; was az signed in, and did it print an error instead?"),
         Some('[' | '{') => match json::documents(text) {
-            Ok(documents) => {
-                let of = documents.len();
-                for (index, document) in documents.iter().enumerate() {
-                    shapes::read(&Node::document(document, file, index + 1, of), facts, log);
-                }
-            }
+            Ok(documents) => read_documents(file, &documents, facts, log),
             Err(why) => log.refused(&whole, why),
         },
+        Some(_) if foreign::is_message(text) => log.refused(&whole, foreign::text(text)),
         Some(_) if master::is_master_file(text) => master::read(file, text, facts, log),
-        Some(_) => log.refused(
-            &whole,
-            "neither JSON nor a zone export ($ORIGIN); write it with az … -o json, or with az \
-             network private-dns zone export",
-        ),
+        Some(_) => log.refused(&whole, foreign::text(text)),
+    }
+}
+
+fn read_documents(file: &str, documents: &[Value], facts: &mut Facts, log: &mut Log) {
+    let of = documents.len();
+    for (index, document) in documents.iter().enumerate() {
+        let node = Node::document(document, file, index + 1, of);
+        match foreign::cut_by_depth(document) {
+            Some(why) => log.refused(node.source(), why),
+            None => shapes::read(&node, facts, log),
+        }
     }
 }

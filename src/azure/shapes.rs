@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::facts::{Facts, ListFact, Pages, Reach};
 use super::json::{Node, kind};
-use super::log::{Log, shown};
-use super::{endpoints, lists, records, resources};
+use super::log::{Crowd, Log, shown};
+use super::{endpoints, foreign, lists, records, resources};
 
 /// What an object of Azure's is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,7 +62,7 @@ pub(super) fn read(node: &Node<'_>, facts: &mut Facts, log: &mut Log) {
     match node.value() {
         Value::Array(_) => list(node, lists::reach_of_plain(node), facts, log),
         Value::Object(_) => object(node, facts, log),
-        other => log.left_out(node.source(), format!("{}: no object of Azure's", kind(other))),
+        _ => log.counted(Crowd::Value, node.source()),
     }
 }
 
@@ -93,6 +93,9 @@ fn list(node: &Node<'_>, reach: Reach, facts: &mut Facts, log: &mut Log) {
 }
 
 fn object(node: &Node<'_>, facts: &mut Facts, log: &mut Log) {
+    if let Some(why) = foreign::object(node) {
+        return log.refused(node.source(), why);
+    }
     if let Some(rows) = list_of_rows(node, facts, log) {
         return list(&rows, lists::reach_inside(node), facts, log);
     }
@@ -241,11 +244,7 @@ fn envelope(node: &Node<'_>, facts: &mut Facts, log: &mut Log) {
     let inside = |node: &Node<'_>| node.value().is_array() || node.value().is_object();
     if own || !node.members().any(|member| inside(&member)) {
         if !is_link {
-            log.left_out(
-                node.source(),
-                "an object of no kind that is known here (private endpoints, network interfaces, \
-                 zone groups, record sets, private link resources)",
-            );
+            log.counted(Crowd::Unknown, node.source());
         }
         return;
     }

@@ -76,11 +76,18 @@ fn huge_texts_are_cut_in_messages_and_refused_as_names() {
 }
 
 #[test]
-fn many_unknown_objects_cost_a_thousand_complaints() {
-    let text = format!("[{}{{}}]", "{},".repeat(200_000));
+fn many_unknown_types_cost_a_thousand_complaints_and_objects_one() {
+    let text = format!("[{}{{}}]", "{\"type\":\"a/b\"},".repeat(200_000));
     let (inventory, _) = import(&text);
-    assert_eq!(inventory.complaints.len(), 1_001);
-    assert!(inventory.complaints.iter().any(|c| c.text == "199001 more like these"));
+    assert_eq!(inventory.complaints.len(), 1_002);
+    assert!(inventory.complaints.iter().any(|c| c.text == "199000 more like these"));
+    for (one, what) in [("{},", "objects of no kind"), ("5,", "values outside any object")] {
+        let text = format!("[{}]", one.repeat(200_000).trim_end_matches(','));
+        let (inventory, _) = import(&text);
+        assert_eq!(inventory.complaints.len(), 1, "{:?}", inventory.complaints);
+        let said = &inventory.complaints[0].text;
+        assert!(said.starts_with(&format!("the first of 200000 {what}")), "{said}");
+    }
 }
 
 #[test]
