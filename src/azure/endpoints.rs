@@ -52,6 +52,11 @@ pub(super) fn endpoint(node: &Node<'_>, facts: &mut Facts, log: &mut Log) {
             self::interface(&interface, facts, log);
         }
     }
+    // Terraform keeps the zone group in its endpoint.
+    let configs = node.list("privateDnsZoneConfigs", log);
+    if let (Some(id), false) = (&fact.id, configs.is_empty()) {
+        facts.groups.push(group_of(&configs, Some(id.clone()), node, log));
+    }
     facts.endpoints.push(fact);
 }
 
@@ -60,6 +65,8 @@ fn service_connection(node: &Node<'_>, fact: &mut EndpointFact, log: &mut Log) {
     if let Some(target) = node.text("privateLinkServiceId", log).and_then(ResourceId::new) {
         fact.target = fact.target.take().or(Some(target));
     }
+    // Terraform's connections have an address.
+    fact.addresses.extend(private_address(node, log));
     match status(node, log) {
         Some(Ok(())) => fact.state_known = true,
         Some(Err(why)) => {

@@ -25,7 +25,9 @@ mod nameless;
 mod names;
 mod records;
 mod resources;
+mod rows;
 mod shapes;
+mod terraform;
 #[cfg(test)]
 mod tests;
 

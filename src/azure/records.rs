@@ -83,10 +83,9 @@ pub(super) fn listing(node: &Node<'_>, how: &Listing<'_>, log: &mut Log) -> Opti
     Some(Said { record, origin: how.origin, zone: how.zone.map(str::to_owned), of })
 }
 
-/// Such an entry that somebody cut out.
+/// An entry of a zone group's `recordSets` that somebody cut out.
 pub(super) fn listing_alone(node: &Node<'_>, facts: &mut Facts, log: &mut Log) {
-    let how = if node.has("recordSetName") { Listing::ZONE } else { Listing::OWN };
-    facts.records.extend(listing(node, &how, log));
+    facts.records.extend(listing(node, &Listing::ZONE, log));
 }
 
 /// Whether an object is a record set.

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::facts::{Facts, ListFact, Pages, Reach};
 use super::json::{Node, kind};
 use super::log::{Crowd, Log, shown};
-use super::{endpoints, foreign, lists, records, resources};
+use super::{endpoints, foreign, lists, records, resources, rows, terraform};
 
 /// What an object of Azure's is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -19,7 +19,7 @@ enum Kind {
     Group,
     /// `privateDnsZoneConfigs[]` of one, alone.
     ZoneConfig,
-    /// An entry of `customDnsConfigs` or `recordSets`, alone.
+    /// An entry of `recordSets`, alone; one without a name.
     Listing,
     RecordSet,
     PrivateLink,
@@ -78,8 +78,10 @@ fn list(node: &Node<'_>, reach: Reach, facts: &mut Facts, log: &mut Log) {
     for item in node.items() {
         let before = (facts.endpoints.len(), facts.interfaces.len(), facts.lists.len());
         read(&item, facts, log);
+        // A row, or what Terraform manages, is a choice of Azure's endpoints.
+        let is_chosen = rows::is_row(&item) || terraform::is_resource(&item);
         // Lists inside the item count for themselves.
-        if facts.lists.len() == before.2 {
+        if !is_chosen && facts.lists.len() == before.2 {
             endpoints += usize::from(facts.endpoints.len() > before.0);
             interfaces += usize::from(facts.interfaces.len() > before.1);
         }
@@ -95,6 +97,15 @@ fn list(node: &Node<'_>, reach: Reach, facts: &mut Facts, log: &mut Log) {
 fn object(node: &Node<'_>, facts: &mut Facts, log: &mut Log) {
     if let Some(why) = foreign::object(node) {
         return log.refused(node.source(), why);
+    }
+    if terraform::is_document(node) {
+        return terraform::document(node, facts, log);
+    }
+    if terraform::is_resource(node) {
+        return terraform::resource(node, facts, log);
+    }
+    if rows::is_row(node) {
+        return rows::row(node, facts, log);
     }
     if let Some(rows) = list_of_rows(node, facts, log) {
         return list(&rows, lists::reach_inside(node), facts, log);

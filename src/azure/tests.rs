@@ -277,3 +277,27 @@ fn a_plain_list_as_long_as_a_page_of_resource_graph_may_be_one() {
     // `az network private-endpoint list` prints everything.
     assert_eq!(plain(100, ""), ["0 100 whole"]);
 }
+
+#[test]
+fn rows_and_terraforms_state_do_not_prove_that_an_endpoint_is_gone() {
+    let row = r#"{ "name": "pe", "fqdn": "a.vault.azure.net", "ip": "10.0.0.1" }"#;
+    let endpoint = r#"{ "name": "pe", "custom_dns_configs": [
+        { "fqdn": "a.vault.azure.net", "ip_addresses": ["10.0.0.1"] }] }"#;
+    let resource = format!("{{ \"type\": \"azurerm_private_endpoint\", \"values\": {endpoint} }}");
+    let state = format!(
+        "{{ \"terraform_version\": \"1\", \"values\": {{ \"root_module\": {{ \"resources\": \
+         [{resource}] }} }} }}"
+    );
+    let envelope = format!("{{ \"rows\": [{endpoint}], \"metadata\": {{}} }}");
+    for (text, lists) in [
+        (format!("[{row}]"), 0),
+        (format!("[{resource}]"), 0),
+        (state, 0),
+        (format!("[{endpoint}]"), 1),
+        (envelope, 1),
+    ] {
+        let inventory = read_one(&text);
+        assert_eq!(inventory.endpoints.len(), 1, "{text}: {:?}", inventory.complaints);
+        assert_eq!(inventory.lists.len(), lists, "{text}");
+    }
+}

@@ -167,13 +167,44 @@ fn files_that_cannot_be_read_are_named_and_nothing_is_written() {
     let folder = Folder::new();
     folder.write("latin1.json", b"[\"\xe9\"]");
     folder.write("ok.json", b"[]");
-    let args = ["import", "azure", "ok.json", "gone.json", "latin1.json"];
+    folder.write("pe.json.gz", b"\x1f\x8b\x08\0\0\0\0\0");
+    folder.write("all.zip", b"PK\x03\x04\x14\0");
+    fs::create_dir(folder.path().join("answers")).expect("a directory");
+    let files = ["ok.json", "gone.json", "latin1.json", "pe.json.gz", "all.zip", "answers/"];
+    let args: Vec<&str> = ["import", "azure"].into_iter().chain(files).collect();
     let said = run(folder.path(), &args, b"");
     assert_eq!((said.code, said.stdout.as_str()), (2, ""));
     let lines: Vec<_> = said.stderr.lines().collect();
-    assert_eq!(lines.len(), 2, "{lines:?}");
-    assert!(lines[0].starts_with("privatelinkd: gone.json: cannot be read: "), "{lines:?}");
-    assert!(lines[1].starts_with("privatelinkd: latin1.json: neither UTF-8 nor"), "{lines:?}");
+    let starts = [
+        "privatelinkd: gone.json: cannot be read: No such file",
+        "privatelinkd: latin1.json: neither UTF-8 nor",
+        "privatelinkd: pe.json.gz: a gzip file; unpack it",
+        "privatelinkd: all.zip: a ZIP file; unpack it",
+        "privatelinkd: answers: a directory; name the files in it, such as answers/*.json",
+    ];
+    assert_eq!(lines.len(), starts.len(), "{lines:?}");
+    for (line, start) in lines.iter().zip(starts) {
+        assert!(line.starts_with(start), "{line}");
+    }
+}
+
+#[test]
+fn each_foreign_file_costs_one_line_that_says_what_to_run() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/azure/cases");
+    for case in ["bad-foreign-formats", "bad-powershell-depth"] {
+        for entry in fs::read_dir(folder.join(case)).expect("a case") {
+            let path = entry.expect("an entry").path();
+            let name = path.file_name().expect("a name").to_string_lossy().to_string();
+            if name.starts_with("expected.") {
+                continue;
+            }
+            let said = run(&folder.join(case), &["import", "azure", &name], b"");
+            assert_eq!((said.code, said.stdout.as_str()), (2, ""), "{name}");
+            let lines: Vec<_> = said.stderr.lines().collect();
+            assert_eq!(lines.len(), 2, "{name}: {lines:?}");
+            assert!(lines[1].contains("no usable name in these files"), "{name}: {lines:?}");
+        }
+    }
 }
 
 #[test]

@@ -105,6 +105,18 @@ fn keys_of_any_spelling_and_number_are_read_in_time() {
 }
 
 #[test]
+fn states_of_terraform_may_nest_as_deep_as_any_file() {
+    let (open, close) = (r#"{"child_modules":[{"resources":[]},"#, "]}");
+    for depth in [30, 60, 64, 1_000] {
+        let modules = format!("{}{{}}{}", open.repeat(depth), close.repeat(depth));
+        let text = format!(r#"{{"terraform_version":"1","values":{{"root_module":{modules}}}}}"#);
+        assert!(!import(&text).0.complaints.is_empty(), "{depth}");
+    }
+    let odd = r#"{"terraform_version":5,"values":[],"resources":{"a":1},"child_modules":"x"}"#;
+    assert!(!import(odd).0.complaints.is_empty());
+}
+
+#[test]
 fn quoted_strings_that_never_end_take_no_record_with_them() {
     let zone = "$ORIGIN privatelink.blob.core.windows.net\nx TXT \"a\n";
     let records = "a 10 IN A 10.0.0.1\n".repeat(20);

@@ -1,0 +1,6 @@
+terraform {
+}
+
+resource "azurerm_private_endpoint" "pe" {
+  name = "pe-blob"
+}
