@@ -3,6 +3,7 @@
 mod endpoints;
 mod forwards;
 mod listed;
+mod misspelt;
 mod names;
 mod pairs;
 mod probes;

@@ -35,7 +35,7 @@ pub(super) fn any_of<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
 }
 
 /// How many letters to insert, delete or replace (Levenshtein), one row at a time.
-fn distance(a: &[u8], b: &[u8]) -> usize {
+pub(super) fn distance(a: &[u8], b: &[u8]) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.iter().enumerate() {
         let mut left = i + 1;

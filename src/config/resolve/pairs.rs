@@ -1,5 +1,6 @@
 //! Which pairs of zones an entry stands for: those of its service, or the one that it spells out.
 
+use super::misspelt;
 use crate::catalog::{self, Cloud, Role, Service};
 use crate::config::findings::{Findings, Path, Problem};
 use crate::config::model::Unlisted;
@@ -17,6 +18,15 @@ const MIN_WORD_OCTETS: usize = 3;
 pub(super) struct Pair {
     pub(super) public: At<Name>,
     pub(super) private: At<Name>,
+}
+
+impl Pair {
+    /// Whether the private zone is `privatelink.` and the public zone.
+    fn is_usual(&self) -> bool {
+        let (public, private) = (&self.public.value, &self.private.value);
+        private.labels().next() == Some(b"privatelink")
+            && private.parent().is_some_and(|parent| parent == *public)
+    }
 }
 
 /// The zones of an entry.
@@ -121,14 +131,22 @@ pub(super) fn zones_of(
         return None;
     }
     let service = known_pair(&public.value, &private.value);
-    let usual = private.value.labels().next() == Some(b"privatelink")
-        && private.value.parent().is_some_and(|parent| parent == public.value);
-    if !usual && service.is_none() {
-        let problem = Problem::new("neither \"privatelink.\" and the public zone nor one we know");
-        let help = format!("usual here: \"privatelink.{}\"", public.value);
-        findings.warn(path.key("private-zone"), private.span, problem.help(help));
+    let pair = Pair { public, private };
+    if service.is_none() {
+        warn_of_unknown_pair(&pair, path, findings);
     }
-    Some(Zones::new(vec![Pair { public, private }], service))
+    Some(Zones::new(vec![pair], service))
+}
+
+/// A slip in both zones, or a private zone that does not look like one.
+fn warn_of_unknown_pair(pair: &Pair, path: Path<'_>, findings: &mut Findings<'_>) {
+    if let Some(problem) = misspelt::problem(pair) {
+        findings.warn(path.key("public-zone"), pair.public.span, problem);
+    } else if !pair.is_usual() {
+        let problem = Problem::new("neither \"privatelink.\" and the public zone nor one we know");
+        let help = format!("usual here: \"privatelink.{}\"", pair.public.value);
+        findings.warn(path.key("private-zone"), pair.private.span, problem.help(help));
+    }
 }
 
 fn zones_of_service(

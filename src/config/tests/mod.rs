@@ -6,6 +6,7 @@ mod files;
 mod forwarding;
 mod good;
 mod hostile;
+mod misspelt;
 mod probes;
 mod sections;
 mod services;

@@ -8,7 +8,7 @@ const SERVICE: &str = "private-link.service";
 const NAMES: &str = "names.contoso = ['10.1.0.5']";
 
 /// An entry of these lines (from line 7) and one endpoint of this line.
-fn entry(text: &str, endpoint: &str) -> String {
+pub(super) fn entry(text: &str, endpoint: &str) -> String {
     format!("[[private-link]]\n{text}\n[[private-link.endpoint]]\nname = 'hub'\n{endpoint}\n")
 }
 
