@@ -8,6 +8,7 @@ mod names;
 mod pairs;
 mod probes;
 mod shared;
+mod tenants;
 mod zones;
 
 use std::collections::{HashMap, HashSet};

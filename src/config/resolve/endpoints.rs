@@ -167,7 +167,7 @@ fn check_unlisted(
                 findings.warn(endpoint.key("addresses"), span, problem);
             } else {
                 let problem = problem.help(if by_default {
-                    "list yours under names; if all names are yours, write unlisted = \"wildcard\""
+                    "list yours under names"
                 } else {
                     "list names, or write unlisted = \"wildcard\""
                 });

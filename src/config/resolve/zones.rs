@@ -3,7 +3,7 @@
 use super::SiteIndex;
 use super::pairs::{Zones, unlisted, zones_of};
 use super::shared::{Nested, Owners, Shared};
-use super::{endpoints, names, probes};
+use super::{endpoints, names, probes, tenants};
 use crate::config::findings::{Findings, Path, Problem};
 use crate::config::model::{Endpoint, Names, PrivateLink, Unlisted};
 use crate::config::probes::AllDown;
@@ -29,7 +29,7 @@ pub(super) fn resolve(
         }
     }
     check(&specs, &all, sites, findings);
-    warn_of_uncovered_forwarding(&specs, &all, forwards, findings);
+    warn_of_unlisted(&specs, &all, forwards, findings);
     probes::check(&specs, &all, forwards, probing, findings);
     let owners = Owners::new(&all);
     let resolved = specs.into_iter().zip(all).enumerate();
@@ -148,8 +148,9 @@ fn unused_require_private(
     }
 }
 
-/// `unlisted = "forward"` needs somewhere to forward to.
-fn warn_of_uncovered_forwarding(
+/// `unlisted = "forward"` needs somewhere to forward to, and what other tenants have needs to be
+/// forwarded where it can be.
+fn warn_of_unlisted(
     specs: &[PrivateLinkSpec],
     all: &[Option<Zones>],
     forwards: &[ForwardSpec],
@@ -162,13 +163,17 @@ fn warn_of_uncovered_forwarding(
     let top = Path::Root.key("private-link");
     for (index, (spec, zones)) in specs.iter().zip(all).enumerate() {
         let Some(zones) = zones else { continue };
-        if unlisted(spec, Some(zones)) != Some(Unlisted::Forward) {
-            continue;
-        }
+        let Some(unlisted) = unlisted(spec, Some(zones)) else { continue };
+        let path = top.item(index, specs.len());
         let names = zones.pairs.iter().flat_map(|pair| [&pair.public.value, &pair.private.value]);
         let is_lost = |zone: &&Name| rules.deepest(&QName::from(*zone)).is_none();
+        if unlisted != Unlisted::Forward {
+            if !names.into_iter().all(|zone| is_lost(&zone)) {
+                tenants::warn_of_hidden(spec, zones, unlisted, path, findings);
+            }
+            continue;
+        }
         let Some(lost) = names.into_iter().find(is_lost) else { continue };
-        let path = top.item(index, specs.len());
         let problem = format!("no forward rule covers {lost}: names not listed get REFUSED");
         match spec.unlisted.good() {
             Some(at) => findings.warn(path.key("unlisted"), at.span, Problem::new(problem)),

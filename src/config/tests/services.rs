@@ -108,10 +108,9 @@ fn other_tenants_names_are_forwarded_unless_said_otherwise() {
         blob(
             "",
             "addresses = ['10.1.0.5']",
-            &[(E, 11, ADDRESSES, "if all names are yours, write unlisted = \"wildcard\"")],
+            &[(E, 11, ADDRESSES, "list yours under names")],
         ),
         blob("", &both, &[(W, 11, ADDRESSES, "other tenants have names in these zones too")]),
-        blob("unlisted = 'wildcard'", "addresses = ['10.1.0.5']", &[]),
         blob("require-private = true", NAMES, &[]),
         whole(
             &format!(
@@ -408,18 +407,25 @@ fn entries_share_zones_as_long_as_they_agree() {
         two(
             hubs,
             ["service = 'relay'\nunlisted = 'nxdomain'", "names.two = ['10.1.0.5']"],
-            &[(
-                E,
-                13,
-                UNLISTED,
-                "\"nxdomain\" here, but \"forward\" in another entry with the zone \
-                 servicebus.windows.net (line 6)",
-            )],
+            &[
+                (
+                    E,
+                    13,
+                    UNLISTED,
+                    "\"nxdomain\" here, but \"forward\" in another entry with the zone \
+                     servicebus.windows.net (line 6)",
+                ),
+                (W, 13, UNLISTED, "other tenants have names in servicebus.windows.net (relay)"),
+            ],
         ),
         two(
             ["service = 'relay'\nunlisted = 'wildcard'", wild],
             ["service = 'event-hubs'\nunlisted = 'wildcard'", wild],
-            &[(E, 14, UNLISTED, "has a wildcard too")],
+            &[
+                (W, 8, "private-link[1].unlisted", "other tenants"),
+                (E, 14, UNLISTED, "has a wildcard too"),
+                (W, 14, UNLISTED, "other tenants"),
+            ],
         ),
         two(
             hubs,
