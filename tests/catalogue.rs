@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use privatelinkd::catalog::{self, Cloud, Service};
 use privatelinkd::config::{self, Config};
 use privatelinkd::engine::{Ask, Conclusion, Explanation, Snapshot};
-use privatelinkd::{app, wire};
+use privatelinkd::{app, snippets, wire};
 
 const TABLE: &str = include_str!("../src/catalog/data/azure-zones.tsv");
 const ADDITIONS: &str = include_str!("../src/catalog/data/additions.tsv");
@@ -409,6 +409,67 @@ fn relative_names_of_a_service_that_got_a_zone_keep_their_meaning() {
     for others in ["old.eventhubs.azure.net", "new.servicebus.windows.net"] {
         assert_eq!(explain(&snapshot, others).verdict, Conclusion::Forwarded, "{others}");
     }
+}
+
+/// Azure leads names of one public zone to two private ones: an entry for each has its own names.
+#[test]
+fn two_entries_lead_one_public_zone_to_two_private_ones() {
+    let san = "service = 'elastic-san'";
+    let account = "service = 'storage-blob-dns-zone'";
+    let spelled_out = "public-zone = 'blob.storage.azure.net'\n\
+                       private-zone = 'privatelink.blob.storage.azure.net'\nunlisted = 'forward'";
+    let entry = |zones: &str, name: &str| {
+        format!(
+            "[[private-link]]\n{zones}\n[[private-link.endpoint]]\nname = 'hub'\n\
+             names = {{ '{name}' = ['{ADDRESS}'] }}\n"
+        )
+    };
+    for account in [account, spelled_out] {
+        let (san, account) = (entry(san, "es-abc.z22"), entry(account, "acct.z22"));
+        for both in [format!("{san}{account}"), format!("{account}{san}")] {
+            let text = format!(
+                "[listen]\ndns = ['127.0.0.1:5300']\n{both}\
+                 [[forward]]\nzones = ['.']\nupstreams = ['127.0.0.1:1']\n"
+            );
+            let report = config::read(&text);
+            assert_eq!(report.diagnostics, [], "{text}");
+            two_private_zones_answer(&report.config.expect("no errors"));
+        }
+    }
+}
+
+fn two_private_zones_answer(config: &Config) {
+    let snapshot = app::build(config, &config.listen.dns, None).expect("a snapshot");
+    for (name, private_zone) in [
+        ("es-abc.z22", "privatelink.blob.core.windows.net"),
+        ("acct.z22", "privatelink.blob.storage.azure.net"),
+    ] {
+        let public = format!("{name}.blob.storage.azure.net");
+        let private = format!("{name}.{private_zone}");
+        let expected = [format!("{public} CNAME {private}"), format!("{private} A {ADDRESS}")];
+        assert_eq!(answer(&explain(&snapshot, &public)), expected);
+        assert_eq!(answer(&explain(&snapshot, &private)), expected[1..]);
+    }
+    for others in [
+        "md-0fz4cs3dgc1b.z37.blob.storage.azure.net",
+        "es-abc.z22.privatelink.blob.storage.azure.net",
+        "acct.z22.privatelink.blob.core.windows.net",
+        "es-abc.z22.blob.core.windows.net",
+        "blob.storage.azure.net",
+    ] {
+        assert_eq!(explain(&snapshot, others).verdict, Conclusion::Forwarded, "{others}");
+    }
+    let zones = snippets::zones(config);
+    let names: BTreeSet<String> = zones.iter().map(|zone| zone.name.to_string()).collect();
+    assert_eq!(names.len(), zones.len(), "each zone once: {zones:?}");
+    assert_eq!(
+        names.iter().map(String::as_str).collect::<Vec<_>>(),
+        [
+            "blob.storage.azure.net",
+            "privatelink.blob.core.windows.net",
+            "privatelink.blob.storage.azure.net"
+        ]
+    );
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use super::absence::{Coverage, Proof, is_azures};
 use super::known::Known;
 use super::pairs::Names;
+use crate::azure::Hints;
 use crate::config::{Endpoint, PrivateLink};
 use crate::wire::Name;
 
@@ -93,7 +94,8 @@ impl Listed {
                 return Lacking::Extra;
             }
             let lacks = |name: &Name| {
-                name.under(private).is_ok_and(|name| !known.has_any(&known.pairs.names(&name)))
+                name.under(private)
+                    .is_ok_and(|name| !known.has_any(&known.pairs.names(&name, Hints::default())))
             };
             let names = link.endpoints.iter().flat_map(|endpoint| endpoint.names.iter());
             let count = names.filter(|(name, _)| lacks(name)).count();
@@ -138,7 +140,7 @@ impl Listed {
         if matches!(lacking, Lacking::Unproven) || strangers.contains_key(private) {
             return;
         }
-        let names = known.pairs.names(private);
+        let names = known.pairs.names(private, Hints::default());
         if known.has_any(&names) {
             return;
         }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::absence::{Coverage, Proof};
 use super::pairs::{Names, Pairs};
 use super::report::Expected;
-use crate::azure::{Endpoint, Inventory, LeftOut, Record};
+use crate::azure::{Endpoint, Hints, Inventory, LeftOut, Record};
 use crate::catalog::{self, Service};
 use crate::config::PrivateLink;
 use crate::wire::Name;
@@ -75,7 +75,9 @@ impl Known {
         let mut subjects: BTreeMap<Name, Subject> = BTreeMap::new();
         for endpoint in &inventory.endpoints {
             for record in &endpoint.records {
-                let Some(subject) = known.subject(&mut subjects, record) else { continue };
+                let Some(subject) = known.subject(&mut subjects, endpoint, record) else {
+                    continue;
+                };
                 let expected = expected(endpoint, record);
                 let same = |other: &Expected| {
                     (&other.endpoint, &other.addresses) == (&expected.endpoint, &expected.addresses)
@@ -93,7 +95,7 @@ impl Known {
             known.leave_out(&mut subjects, left_out);
         }
         for name in inventory.doubtful.iter().filter_map(|name| name.parse().ok()) {
-            known.doubtful.extend(known.pairs.names(&name).iter().cloned());
+            known.doubtful.extend(known.pairs.names(&name, Hints::default()).iter().cloned());
         }
         known.index(subjects);
         known
@@ -103,7 +105,7 @@ impl Known {
         let LeftOut { endpoint, why, is_unfit } = left_out;
         let why = format!("endpoint {}: {why}", endpoint.title());
         for record in &endpoint.records {
-            let Some(subject) = self.subject(subjects, record) else { continue };
+            let Some(subject) = self.subject(subjects, endpoint, record) else { continue };
             if !subject.left_out.contains(&why) {
                 subject.left_out.push(why.clone());
             }
@@ -126,10 +128,13 @@ impl Known {
     fn subject<'s>(
         &mut self,
         subjects: &'s mut BTreeMap<Name, Subject>,
+        endpoint: &Endpoint,
         record: &Record,
     ) -> Option<&'s mut Subject> {
         let name: Option<Name> = record.fqdn.parse().ok();
-        let names = name.as_ref().map(|name| self.pairs.names(name));
+        let Endpoint { resource_type, group_ids, .. } = endpoint;
+        let hints = Hints { resource_type: resource_type.as_deref(), group_ids };
+        let names = name.as_ref().map(|name| self.pairs.names(name, hints));
         let key = names.as_ref().and_then(Names::key).cloned();
         let (Some(name), Some(names), Some(key)) = (name, names, key) else {
             self.nameless.push(format!("{}: {:?} is no domain name", record.source, record.fqdn));

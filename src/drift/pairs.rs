@@ -1,8 +1,8 @@
 //! Which names go together: a private one, and the public ones that lead to it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use crate::azure::ZonePair;
+use crate::azure::{self, Hints, ZonePair};
 use crate::catalog::{self, Role};
 use crate::config::PrivateLink;
 use crate::wire::Name;
@@ -17,6 +17,16 @@ struct Pair {
 /// Zones by name: the configuration's own, then what the files show, over the catalogue's.
 pub(super) struct Pairs {
     zones: HashMap<Name, Vec<(Role, Pair)>>,
+    shared: Shared,
+}
+
+/// Zones that entries have in common, each with pairs of its own: Azure leads names of one public
+/// zone to several private ones, and names of several public ones to one.
+#[derive(Default)]
+struct Shared {
+    zones: HashSet<Name>,
+    /// The pairs of the entries that list a name of these zones.
+    listed: HashMap<Name, Vec<Pair>>,
 }
 
 /// Names that stand for one thing.
@@ -50,10 +60,7 @@ impl Names {
 
 impl Pairs {
     pub(super) fn new(links: &[PrivateLink], shown: &[ZonePair]) -> Self {
-        let configured = links.iter().map(|link| Pair {
-            public: link.public_zone.clone(),
-            private: link.private_zone.clone(),
-        });
+        let configured = links.iter().map(Pair::of);
         let shown = shown.iter().filter_map(|pair| {
             Some(Pair {
                 public: pair.public_zone.parse().ok()?,
@@ -69,14 +76,15 @@ impl Pairs {
                 }
             }
         }
-        Self { zones }
+        Self { zones, shared: Shared::new(links) }
     }
 
     /// The names that go with `name`, itself among them. Of the catalogue's public names only one
-    /// is taken, and only for a name that is private: Azure need not have the others.
-    pub(super) fn names(&self, name: &Name) -> Names {
+    /// is taken, and only for a name that is private: Azure need not have the others. What the name's
+    /// endpoint says tells which pair it is of, where a zone has several and no entry lists the name.
+    pub(super) fn names(&self, name: &Name, hints: Hints<'_>) -> Names {
         let mut names = Names { publics: Vec::new(), private: None };
-        let private = match self.deepest(name).first() {
+        let private = match self.deepest(name, hints).first() {
             None => {
                 names.publics.push(name.clone());
                 return names;
@@ -90,7 +98,7 @@ impl Pairs {
                 }
             }
         };
-        for Found { role, pair, catalogued } in self.deepest(&private) {
+        for Found { role, pair, catalogued } in self.deepest(&private, hints) {
             let known = |public: &Name| {
                 names.publics.contains(public) || catalogued && !names.publics.is_empty()
             };
@@ -104,7 +112,7 @@ impl Pairs {
 
     /// The pairs of the deepest zone that `name` lies in, with the zone's role; those of one role
     /// only.
-    fn deepest(&self, name: &Name) -> Vec<Found> {
+    fn deepest(&self, name: &Name, hints: Hints<'_>) -> Vec<Found> {
         let mut zone = Some(name.clone());
         let zones = std::iter::from_fn(|| {
             let next = zone.as_ref().and_then(Name::parent);
@@ -127,7 +135,67 @@ impl Pairs {
         if let Some(role) = found.first().map(|found| found.role) {
             found.retain(|other| other.role == role);
         }
+        self.shared.narrow(name, hints, &mut found);
         found
+    }
+}
+
+impl Shared {
+    fn new(links: &[PrivateLink]) -> Self {
+        let mut users: HashMap<&Name, HashMap<usize, Vec<Pair>>> = HashMap::new();
+        for link in links {
+            for zone in [&link.public_zone, &link.private_zone] {
+                users.entry(zone).or_default().entry(link.entry).or_default().push(Pair::of(link));
+            }
+        }
+        let differ = |of: &HashMap<usize, Vec<Pair>>| {
+            let mut all = of.values();
+            let first = all.next();
+            all.any(|pairs| Some(pairs) != first)
+        };
+        let zones = users.iter().filter(|(_, of)| differ(of)).map(|(zone, _)| (*zone).clone());
+        let mut shared = Self { zones: zones.collect(), listed: HashMap::new() };
+        for link in links {
+            for zone in [&link.public_zone, &link.private_zone] {
+                if shared.zones.contains(zone) {
+                    shared.note_listed(link, zone);
+                }
+            }
+        }
+        shared
+    }
+
+    fn note_listed(&mut self, link: &PrivateLink, zone: &Name) {
+        for (name, _) in link.endpoints.iter().flat_map(|endpoint| endpoint.names.iter()) {
+            let Ok(name) = name.under(zone) else { continue };
+            let pairs = self.listed.entry(name).or_default();
+            if !pairs.contains(&Pair::of(link)) {
+                pairs.push(Pair::of(link));
+            }
+        }
+    }
+
+    /// Leaves the pairs that the name is of, as far as that is known.
+    fn narrow(&self, name: &Name, hints: Hints<'_>, found: &mut Vec<Found>) {
+        let Some(first) = found.first() else { return };
+        let is_shared = self.zones.contains(first.pair.zone(first.role));
+        let leads_apart = first.catalogued && first.role == Role::Public;
+        if found.len() < 2 || !(is_shared || leads_apart) {
+            return;
+        }
+        if let Some(pairs) = self.listed.get(name) {
+            found.retain(|found| pairs.contains(&found.pair));
+            return;
+        }
+        let likely = azure::places(&name.to_string(), hints).into_iter().next();
+        let likely = likely.and_then(|place| {
+            let (public, private) =
+                (place.public_zone.parse().ok()?, place.private_zone.parse().ok()?);
+            Some(Pair { public, private })
+        });
+        if found.iter().any(|found| Some(&found.pair) == likely.as_ref()) {
+            found.retain(|found| Some(&found.pair) == likely.as_ref());
+        }
     }
 }
 
@@ -141,6 +209,10 @@ struct Found {
 }
 
 impl Pair {
+    fn of(link: &PrivateLink) -> Self {
+        Self { public: link.public_zone.clone(), private: link.private_zone.clone() }
+    }
+
     fn zone(&self, role: Role) -> &Name {
         match role {
             Role::Public => &self.public,

@@ -76,6 +76,11 @@ impl Zones {
         Some((*pair, labels))
     }
 
+    /// Whether Azure, as far as we know, leads names of the pair's public zone to its private one.
+    pub(super) fn are_trusted(&self, pair: &Pair) -> bool {
+        self.service.is_some() || pair.is_usual()
+    }
+
     /// Whether `zone` is one of them.
     pub(super) fn have(&self, zone: &Name) -> bool {
         self.pairs.iter().any(|pair| pair.public.value == *zone || pair.private.value == *zone)

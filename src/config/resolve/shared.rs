@@ -156,7 +156,7 @@ impl<'z> Shared<'z> {
             let Some(first) = users.first() else { continue };
             for user in users.iter().filter(|user| user.entry != first.entry) {
                 if settings.insert(user.entry) {
-                    check_settings(zone, [first.entry, user.entry], specs, all, findings);
+                    check_settings(zone, [*first, *user], specs, all, findings);
                 }
             }
             check_names(users, specs, all, &mut names, findings);
@@ -169,10 +169,14 @@ fn first_use(all: &[Option<Zones>], user: User) -> Option<(&Zones, &Pair)> {
     Some((zones, zones.pairs.get(user.pair)?))
 }
 
-/// Zones of the catalogue are shared as Azure shares them; others only as the same pair.
+/// Pairs share zones as Azure shares them: one public zone may lead to several private ones, and
+/// several public ones to one. A pair that may be a slip shares nothing.
 fn may_share(first: &Zones, pair: &Pair, second: &Zones, other: &Pair) -> bool {
-    let same = pair.public.value == other.public.value && pair.private.value == other.private.value;
-    same || (first.by_service && second.by_service)
+    is_same(pair, other) || (first.are_trusted(pair) && second.are_trusted(other))
+}
+
+fn is_same(pair: &Pair, other: &Pair) -> bool {
+    pair.public.value == other.public.value && pair.private.value == other.private.value
 }
 
 fn place(pair: &Pair, role: Role) -> Span {
@@ -204,13 +208,13 @@ fn report_twice(
 
 fn check_settings(
     zone: &Name,
-    entries: [usize; 2],
+    users: [User; 2],
     specs: &[PrivateLinkSpec],
     all: &[Option<Zones>],
     findings: &mut Findings<'_>,
 ) {
-    let spec_of = |entry: usize| Some((specs.get(entry)?, all.get(entry)?.as_ref()));
-    let [Some((first, first_zones)), Some((second, zones))] = entries.map(spec_of) else { return };
+    let spec_of = |user: User| Some((specs.get(user.entry)?, all.get(user.entry)?.as_ref()));
+    let [Some((first, first_zones)), Some((second, zones))] = users.map(spec_of) else { return };
     let (Some(one), Some(other)) = (unlisted(first, first_zones), unlisted(second, zones)) else {
         return;
     };
@@ -224,17 +228,30 @@ fn check_settings(
             one.word()
         )
     } else if one == Unlisted::Wildcard {
+        let remedy = if lead_together(users, all) {
+            "put both endpoints into one entry"
+        } else {
+            "list the names, and write unlisted = \"forward\" into both entries"
+        };
         format!(
             "another entry with the zone {zone} (line {line}) has a wildcard too, and a name that \
-             neither lists would be both's; put both endpoints into one entry"
+             neither lists would be both's; {remedy}"
         )
     } else {
         return;
     };
     let top = Path::Root.key("private-link");
-    let path = top.item(entries[1], specs.len());
+    let path = top.item(users[1].entry, specs.len());
     let key = if matches!(second.unlisted, Field::Missing) { path } else { path.key("unlisted") };
     findings.error(key, place(second), Problem::bare(problem));
+}
+
+/// Whether both lead the names of a zone to the same private zone, so that one entry can have both.
+fn lead_together(users: [User; 2], all: &[Option<Zones>]) -> bool {
+    match users.map(|user| first_use(all, user)) {
+        [Some((_, first)), Some((_, second))] => is_same(first, second),
+        _ => true,
+    }
 }
 
 /// Reports names that two entries list; `reported` are entries with the places of theirs.
@@ -246,8 +263,8 @@ fn check_names(
     findings: &mut Findings<'_>,
 ) {
     let top = Path::Root.key("private-link");
-    let mut listed: HashMap<Cow<'_, Name>, (usize, Span), RandomState> = HashMap::default();
-    for User { entry, pair } in users {
+    let mut listed: HashMap<Cow<'_, Name>, (User, Span), RandomState> = HashMap::default();
+    for user @ User { entry, pair } in users {
         let (Some(spec), Some(Some(zones))) = (specs.get(*entry), all.get(*entry)) else {
             continue;
         };
@@ -256,16 +273,21 @@ fn check_names(
             for name in &endpoint.names.entries {
                 let Some(relative) = names::relative(&name.name, zones, *pair) else { continue };
                 let Some((first, place)) = listed.get(&relative) else {
-                    listed.insert(relative, (*entry, name.span));
+                    listed.insert(relative, (*user, name.span));
                     continue;
                 };
-                if first == entry || !reported.insert((*entry, name.span.start)) {
+                if first.entry == *entry || !reported.insert((*entry, name.span.start)) {
                     continue;
                 }
                 let line = findings.line(*place);
+                let remedy = if lead_together([*first, *user], all) {
+                    "put both endpoints into one entry"
+                } else {
+                    "Azure leads a name to one private zone only, so keep it in one of the entries"
+                };
                 let problem = format!(
-                    "another [[private-link]] with this zone lists the name too (line {line}); put \
-                     both endpoints into one entry"
+                    "another [[private-link]] with this zone lists the name too (line {line}); \
+                     {remedy}"
                 );
                 let path = top.item(*entry, specs.len());
                 let endpoints = path.key("endpoint");

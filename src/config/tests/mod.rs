@@ -10,6 +10,7 @@ mod misspelt;
 mod probes;
 mod sections;
 mod services;
+mod shared;
 mod tenants;
 mod upstreams;
 mod zones;

@@ -1,4 +1,4 @@
-//! `[[private-link]]` by service: clouds, variables, several zones, zones that entries share.
+//! `[[private-link]]` by service: clouds, variables, several zones.
 
 use super::{Case, E, Said, W, check, config, rest, whole};
 use crate::catalog::Cloud;
@@ -105,11 +105,7 @@ fn other_tenants_names_are_forwarded_unless_said_otherwise() {
         rest(&entry(&format!("service = 'storage-blob'\n{text}"), endpoint), said)
     };
     check([
-        blob(
-            "",
-            "addresses = ['10.1.0.5']",
-            &[(E, 11, ADDRESSES, "list yours under names")],
-        ),
+        blob("", "addresses = ['10.1.0.5']", &[(E, 11, ADDRESSES, "list yours under names")]),
         blob("", &both, &[(W, 11, ADDRESSES, "other tenants have names in these zones too")]),
         blob("require-private = true", NAMES, &[]),
         whole(
@@ -272,7 +268,7 @@ fn a_service_with_a_later_zone_takes_relative_and_whole_names() {
 }
 
 /// The links of these entries: public zone, private zone, names.
-fn links(entries: &[String]) -> (Vec<String>, Vec<PrivateLink>) {
+pub(super) fn links(entries: &[String]) -> (Vec<String>, Vec<PrivateLink>) {
     let links = config(&rest(&entries.concat(), &[]).text).private_links;
     let shown = links.iter().map(|link| {
         let names = link.endpoints.iter().flat_map(|endpoint| {
@@ -358,158 +354,6 @@ fn the_deepest_zone_of_an_entry_has_the_name() {
         "names.'x.adx.monitor.azure.us' = ['10.1.0.5']",
     )]);
     assert_eq!(shown, ["adx.monitor.azure.us privatelink.adx.monitor.azure.us hub/x"]);
-}
-
-#[test]
-fn entries_share_zones_as_long_as_they_agree() {
-    const UNLISTED: &str = "private-link[2].unlisted";
-    let two = |first: [&str; 2], second: [&str; 2], said: Said| {
-        rest(&(entry(first[0], first[1]) + &entry(second[0], second[1])), said)
-    };
-    let hubs = ["service = 'event-hubs'", "names.one = ['10.1.0.5']"];
-    let wild = "addresses = ['10.1.0.4']";
-    check([
-        two(hubs, ["service = 'service-bus'", "names.two = ['10.1.0.6']"], &[]),
-        two(hubs, ["service = 'event-hubs'", "names.two = ['10.1.0.6']"], &[]),
-        // Only the private zone is shared.
-        two(
-            ["service = 'elastic-san'", "names.one = ['10.1.0.5']"],
-            ["service = 'storage-blob'", "names.two = ['10.1.0.6']"],
-            &[],
-        ),
-        // Only the public one.
-        two(
-            ["service = 'virtual-desktop-global'", "names.rdweb = ['10.1.0.5']"],
-            ["service = 'virtual-desktop'", "names.feed = ['10.1.0.6']"],
-            &[],
-        ),
-        two(
-            hubs,
-            ["service = 'relay'", "names.ONE = ['10.1.0.5']"],
-            &[(
-                E,
-                15,
-                "private-link[2].endpoint.names.ONE",
-                "lists the name too (line 10); put both endpoints into one entry",
-            )],
-        ),
-        // A whole name and a relative one, in a zone of different pairs.
-        two(
-            ["service = 'elastic-san'", "names.one = ['10.1.0.5']"],
-            ["service = 'monitor'", "names.'one.blob.core.windows.net' = ['10.1.0.6']"],
-            &[(
-                E,
-                15,
-                "private-link[2].endpoint.names.\"one.blob.core.windows.net\"",
-                "lists the name too (line 10)",
-            )],
-        ),
-        two(
-            hubs,
-            ["service = 'relay'\nunlisted = 'nxdomain'", "names.two = ['10.1.0.5']"],
-            &[
-                (
-                    E,
-                    13,
-                    UNLISTED,
-                    "\"nxdomain\" here, but \"forward\" in another entry with the zone \
-                     servicebus.windows.net (line 6)",
-                ),
-                (W, 13, UNLISTED, "other tenants have names in servicebus.windows.net (relay)"),
-            ],
-        ),
-        two(
-            ["service = 'relay'\nunlisted = 'wildcard'", wild],
-            ["service = 'event-hubs'\nunlisted = 'wildcard'", wild],
-            &[
-                (W, 8, "private-link[1].unlisted", "other tenants"),
-                (E, 14, UNLISTED, "has a wildcard too"),
-                (W, 14, UNLISTED, "other tenants"),
-            ],
-        ),
-        two(
-            hubs,
-            [
-                "public-zone = 'servicebus.windows.net'\nunlisted = 'forward'\n\
-                 private-zone = 'privatelink.servicebus.windows.net'",
-                "names.two = ['10.1.0.6']",
-            ],
-            &[],
-        ),
-        two(
-            ["service = 'elastic-san'", "names.one = ['10.1.0.5']"],
-            [
-                "public-zone = 'blob.core.windows.net'\nunlisted = 'forward'\n\
-                 private-zone = 'privatelink.blob.core.windows.net'",
-                "names.two = ['10.1.0.6']",
-            ],
-            &[(E, 14, "private-link[2].private-zone", "twice in the file (first on line 7)")],
-        ),
-    ]);
-    let (shown, all) = links(&[
-        entry("service = 'event-hubs'", "names.one = ['10.1.0.5']"),
-        entry("service = 'relay'", "names.two = ['10.1.0.6']"),
-    ]);
-    let zones = "servicebus.windows.net privatelink.servicebus.windows.net";
-    assert_eq!(shown, [format!("{zones} hub/one"), format!("{zones} hub/two")]);
-    assert_eq!([all[0].entry, all[1].entry], [0, 1]);
-}
-
-#[test]
-fn zones_inside_others_are_told_of_where_they_take_a_name() {
-    let instance = entry(
-        "service = 'sql-managed-instance'\nvariables = { dnsPrefix = 'a1' }",
-        "names.mi = ['10.1.0.5']",
-    );
-    let case = |name: &str, said: Said| {
-        rest(&(entry("service = 'sql'", &format!("names.{name} = ['10.1.0.6']")) + &instance), said)
-    };
-    check([
-        case("server", &[]),
-        case(
-            "'x.a1'",
-            &[(
-                W,
-                10,
-                "private-link[1].endpoint.names.\"x.a1\"",
-                "never answered from here: the zone a1.database.windows.net of another entry",
-            )],
-        ),
-    ]);
-    // Without such an entry the name would lead where Azure does not lead it.
-    check([
-        rest(
-            &entry("service = 'sql'", "names.'mi.a1' = ['10.1.0.6']"),
-            &[(
-                W,
-                10,
-                "private-link.endpoint.names.\"mi.a1\"",
-                "in the zone a1.database.windows.net, which leads to privatelink.a1.database",
-            )],
-        ),
-        rest(
-            &entry(
-                "service = 'monitor'",
-                "names.'a.we.prometheus.monitor.azure.com' = ['10.1.0.6']",
-            ),
-            &[(
-                W,
-                10,
-                "private-link.endpoint.names.\"a.we.prometheus.monitor.azure.com\"",
-                "an entry with service = \"prometheus\"",
-            )],
-        ),
-        rest(&entry("service = 'app-service'", "names.'site.scm' = ['10.1.0.6']"), &[]),
-    ]);
-    // An entry's own zones inside each other are no others'.
-    check([rest(
-        &entry(
-            "service = 'monitor'\ncloud = 'government'",
-            "[private-link.endpoint.names]\n'x.adx.monitor.azure.us' = ['10.1.0.5']\n\
-             'x.monitor.azure.us' = ['10.1.0.6']",
-        ),
-        &[],
-    )]);
 }
 
 #[test]

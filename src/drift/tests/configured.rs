@@ -314,3 +314,57 @@ fn what_is_no_name_is_said_and_compared_with_nothing() {
     assert!(report.same);
     assert_eq!(report.not_compared, ["pe.json: [0]: \"a..b\" is no domain name"]);
 }
+
+/// Azure leads one public zone to two private ones, and another public zone to one of these.
+#[test]
+fn names_of_a_shared_zone_are_those_of_the_entry_that_lists_them() {
+    let link = |entry, public: &str, private: &str, name: &str, address: &str| PrivateLink {
+        entry,
+        unlisted: Unlisted::Forward,
+        public_zone: public.parse().expect("a zone"),
+        private_zone: private.parse().expect("a zone"),
+        ..defender(vec![endpoint("pe", &[], &[], &[(name, &[address])])])
+    };
+    const ZONED: &str = "blob.storage.azure.net";
+    const BLOB: &str = "privatelink.blob.core.windows.net";
+    let config = config(|config| {
+        config.private_links = vec![
+            link(0, ZONED, BLOB, "es-abc.z22", "10.1.0.61"),
+            link(1, ZONED, "privatelink.blob.storage.azure.net", "acct.z22", "10.1.0.60"),
+            link(2, "blob.core.windows.net", BLOB, "st1", "10.1.0.62"),
+        ];
+    });
+    let azure = || {
+        [
+            azure("san", &[("es-abc.z22.blob.storage.azure.net", &["10.1.0.61"])]),
+            azure("st", &[("acct.z22.blob.storage.azure.net", &["10.1.0.60"])]),
+            azure("st", &[("acct.z22.privatelink.blob.storage.azure.net", &["10.1.0.60"])]),
+            azure("old", &[("st1.privatelink.blob.core.windows.net", &["10.1.0.62"])]),
+        ]
+    };
+    let report = drifted(&config, &inventory(azure().to_vec()));
+    assert_eq!(lines(&report), Vec::<String>::new());
+    assert!(report.not_compared.is_empty(), "{:?}", report.not_compared);
+    // What no entry lists is told apart by its resource.
+    let new = |kind: &str, group: &str, name: &str| Endpoint {
+        resource_type: Some(kind.to_owned()),
+        group_ids: vec![group.to_owned()],
+        ..self::azure("new", &[(name, &["10.1.0.70"])])
+    };
+    let missing = |endpoint: Endpoint| {
+        let report = drifted(&config, &inventory([azure().to_vec(), vec![endpoint]].concat()));
+        report.findings.iter().flat_map(|finding| finding.names.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        missing(new("Microsoft.Storage/storageAccounts", "blob", "b.z1.blob.storage.azure.net")),
+        ["b.z1.blob.storage.azure.net", "b.z1.privatelink.blob.storage.azure.net"]
+    );
+    assert_eq!(
+        missing(new(
+            "Microsoft.ElasticSan/elasticSans",
+            "volumegroup",
+            "e.z1.blob.storage.azure.net"
+        )),
+        ["e.z1.blob.storage.azure.net", "e.z1.privatelink.blob.core.windows.net"]
+    );
+}
