@@ -1,6 +1,7 @@
 //! Collects what is wrong while a file is read: places are octet offsets and borrowed key paths
 //! here, so that a file of 100,000 good names costs nothing for messages.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use super::diagnostic::{Diagnostic, Severity};
@@ -8,6 +9,9 @@ use super::diagnostic::{Diagnostic, Severity};
 /// Most errors, and most warnings, that one file is told about. A file that is no configuration at
 /// all must not cost memory without bound, and nobody reads more.
 const MAX_FINDINGS: usize = 1_000;
+/// How often one message about one key is shown. A fault such as a missing quote repeats itself on
+/// many lines; the first few show what it is.
+const MAX_ALIKE: usize = 5;
 /// How much of a value a message repeats, characters.
 const MAX_FOUND_CHARS: usize = 80;
 /// Longest message or help, characters: a name in it may be as long as the file.
@@ -106,36 +110,95 @@ struct Finding {
     problem: Problem,
 }
 
+/// How often the same was found.
+#[derive(Default)]
+struct Alike {
+    times: usize,
+    /// Where the first that is not shown stands, and the last one.
+    hidden: Option<(Span, Span)>,
+}
+
+/// What makes two findings the same: everything but the place.
+type Sameness = (Severity, String, String);
+
 /// The errors and warnings of one file.
 pub(super) struct Findings<'s> {
     source: &'s str,
     lines: LineIndex,
     kept: Vec<Finding>,
+    alike: BTreeMap<Sameness, Alike>,
     errors: usize,
     warnings: usize,
+    /// Findings that neither stand in `kept` nor in `alike`.
+    dropped: usize,
+    /// Part of the file cannot be read, so a key that seems to be missing may stand there.
+    is_broken: bool,
 }
 
 impl<'s> Findings<'s> {
     pub(super) fn new(source: &'s str) -> Self {
-        Self { source, lines: LineIndex::new(source), kept: Vec::new(), errors: 0, warnings: 0 }
+        Self {
+            source,
+            lines: LineIndex::new(source),
+            kept: Vec::new(),
+            alike: BTreeMap::new(),
+            errors: 0,
+            warnings: 0,
+            dropped: 0,
+            is_broken: false,
+        }
     }
 
     pub(super) fn error(&mut self, path: Path<'_>, span: Span, problem: Problem) {
         self.errors += 1;
-        if self.errors <= MAX_FINDINGS {
-            self.keep(Severity::Error, path, span, problem);
-        }
+        self.keep(Severity::Error, path, span, problem);
+    }
+
+    /// Reports a place that is no TOML.
+    pub(super) fn broken(&mut self, span: Span, problem: Problem) {
+        self.is_broken = true;
+        self.error(Path::Root, span, problem);
     }
 
     pub(super) fn warn(&mut self, path: Path<'_>, span: Span, problem: Problem) {
         self.warnings += 1;
-        if self.warnings <= MAX_FINDINGS {
-            self.keep(Severity::Warning, path, span, problem);
-        }
+        self.keep(Severity::Warning, path, span, problem);
     }
 
     fn keep(&mut self, severity: Severity, path: Path<'_>, span: Span, problem: Problem) {
-        self.kept.push(Finding { severity, span, key: path.to_string(), problem });
+        let shown = if severity == Severity::Error { self.errors } else { self.warnings };
+        let message = shorten(&problem.message, MAX_MESSAGE_CHARS);
+        let sameness = (severity, path.to_string(), message);
+        // What is new beyond the bound is counted alone, so that the map is bounded too.
+        if shown > MAX_FINDINGS && !self.alike.contains_key(&sameness) {
+            self.dropped += 1;
+            return;
+        }
+        let key = sameness.1.clone();
+        let alike = self.alike.entry(sameness).or_default();
+        alike.times += 1;
+        if alike.times > MAX_ALIKE {
+            let first = alike.hidden.map_or(span, |(first, _)| first);
+            alike.hidden = Some((first, span));
+            return;
+        }
+        self.kept.push(Finding { severity, span, key, problem });
+    }
+
+    /// Whether a part of the file cannot be read.
+    pub(super) fn is_broken(&self) -> bool {
+        self.is_broken
+    }
+
+    /// The text of a span.
+    pub(super) fn text(&self, span: Span) -> &'s str {
+        self.source.get(span.start..span.end).unwrap_or("")
+    }
+
+    /// The whole line on which a span begins.
+    pub(super) fn line_text(&self, span: Span) -> &'s str {
+        let rest = self.source.get(self.lines.start(self.line(span))..).unwrap_or("");
+        rest.lines().next().unwrap_or("")
     }
 
     /// No further error will be shown, so a suggestion for it is not worth its cost.
@@ -154,6 +217,7 @@ impl<'s> Findings<'s> {
 
     /// Everything in the file's order.
     pub(super) fn into_diagnostics(mut self) -> Vec<Diagnostic> {
+        self.count_alike();
         self.kept.sort_by_key(|finding| finding.span.start);
         let mut columns = Columns { source: self.source, line: 0, offset: 0, column: 1 };
         let mut diagnostics = Vec::with_capacity(self.kept.len());
@@ -167,9 +231,7 @@ impl<'s> Findings<'s> {
             let help = problem.help.map(|help| shorten(&help, MAX_MESSAGE_CHARS));
             diagnostics.push(Diagnostic { severity, line, column, key, found, message, help });
         }
-        let dropped =
-            self.errors.saturating_sub(MAX_FINDINGS) + self.warnings.saturating_sub(MAX_FINDINGS);
-        if dropped > 0 {
+        if self.dropped > 0 {
             let severity = if self.errors > 0 { Severity::Error } else { Severity::Warning };
             diagnostics.push(Diagnostic {
                 severity,
@@ -177,16 +239,38 @@ impl<'s> Findings<'s> {
                 column: 1,
                 key: String::new(),
                 found: None,
-                message: format!("{dropped} more are not shown; repair these first"),
+                message: format!("{} more are not shown; repair these first", self.dropped),
                 help: None,
             });
         }
         diagnostics
     }
+
+    /// Says of each message that was found too often how many more there are.
+    fn count_alike(&mut self) {
+        for ((severity, key, message), Alike { times, hidden }) in std::mem::take(&mut self.alike) {
+            let Some((first, last)) = hidden else { continue };
+            let (more, line) = (times - MAX_ALIKE, self.line(last));
+            let message = match more {
+                1 => format!("the same once more: {message}"),
+                _ => format!("the same {more} times more, last on line {line}: {message}"),
+            };
+            let problem = Problem::bare(message);
+            self.kept.push(Finding { severity, span: first, key, problem });
+        }
+    }
+}
+
+/// Characters without width: soft hyphen, zero-width spaces and joiners, marks of direction and of
+/// byte order.
+pub(super) fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+        | '\u{2060}'..='\u{2064}' | '\u{feff}')
 }
 
 /// The first line of a text, at most `most` characters of it, without control characters: what a
-/// file holds must not steer the terminal that shows it.
+/// file holds must not steer the terminal that shows it. What would not be seen is written as its
+/// number.
 fn shorten(text: &str, most: usize) -> String {
     let mut short = String::new();
     for (count, c) in text.chars().enumerate() {
@@ -194,7 +278,8 @@ fn shorten(text: &str, most: usize) -> String {
             short.push('…');
             break;
         }
-        if c.is_control() { short.extend(c.escape_default()) } else { short.push(c) }
+        let is_unseen = c.is_control() || is_invisible(c) || (c != ' ' && c.is_whitespace());
+        if is_unseen { short.extend(c.escape_default()) } else { short.push(c) }
     }
     short
 }
@@ -280,8 +365,8 @@ mod tests {
     #[test]
     fn a_flood_of_findings_is_bounded_and_says_so() {
         let mut findings = Findings::new("x");
-        for _ in 0..MAX_FINDINGS + 5 {
-            findings.error(Path::Root, Span::FILE, Problem::new("bad"));
+        for number in 0..MAX_FINDINGS + 5 {
+            findings.error(Path::Root, Span::FILE, Problem::new(format!("bad {number}")));
         }
         let diagnostics = findings.into_diagnostics();
         assert_eq!(diagnostics.len(), MAX_FINDINGS + 1);
@@ -290,8 +375,28 @@ mod tests {
     }
 
     #[test]
+    fn a_message_that_repeats_is_shown_a_few_times_and_counted() {
+        for (more, wanted) in [(0, None), (1, Some("once more: bad")), (7, Some("7 times more, "))]
+        {
+            let mut findings = Findings::new("\n\nx");
+            for _ in 0..MAX_ALIKE + more {
+                findings.error(Path::Root, Span { start: 2, end: 3 }, Problem::new("bad"));
+                findings.error(Path::Root.key("a"), Span::FILE, Problem::new("good"));
+            }
+            let diagnostics = findings.into_diagnostics();
+            let bad: Vec<_> = diagnostics.iter().filter(|d| d.key.is_empty()).collect();
+            assert_eq!(bad.len(), MAX_ALIKE + usize::from(more > 0), "{more}");
+            assert!(bad.iter().all(|d| d.line == 3));
+            if let (Some(wanted), Some(last)) = (wanted, bad.last()) {
+                assert!(last.message.contains(wanted), "{last}");
+            }
+        }
+    }
+
+    #[test]
     fn values_are_shortened_to_one_line_without_control_characters() {
         assert_eq!(shorten("a\u{7}b\nc", 10), "a\\u{7}b…");
+        assert_eq!(shorten("a\u{a0}b\u{200b} c", 10), "a\\u{a0}b\\u{200b} c");
         assert_eq!(shorten(&"x".repeat(500), 80).chars().count(), 81);
     }
 

@@ -7,12 +7,15 @@ use std::path::{Path as FilePath, PathBuf};
 use toml::de::DeTable;
 
 use super::diagnostic::Diagnostic;
-use super::findings::{Findings, Path, Problem, Span};
+use super::findings::Findings;
 use super::model::Config;
-use super::{resolve, spec};
+use super::{resolve, spec, syntax};
 
 /// Largest file, octets: a million listed names are about 40 MiB, and more is not a configuration.
 pub const MAX_FILE_OCTETS: u64 = 64 << 20;
+
+/// Octets at the start that show whether a text is UTF-16.
+const UTF16_SEEN: usize = 64;
 
 /// What a text says as a configuration.
 #[derive(Clone, Debug)]
@@ -46,7 +49,7 @@ pub enum LoadError {
     },
     /// It is larger than [`MAX_FILE_OCTETS`].
     #[error(
-        "{}: larger than {} MiB, which no configuration is",
+        "{}: the file is larger than the limit of {} MiB; is it a configuration?",
         path.display(),
         MAX_FILE_OCTETS >> 20
     )]
@@ -54,8 +57,22 @@ pub enum LoadError {
         /// The file.
         path: PathBuf,
     },
+    /// It is UTF-16, which some programs of Windows write.
+    #[error(
+        "{}: UTF-16 text, and a configuration is UTF-8; save it as UTF-8 in the editor, write it \
+         with Out-File -Encoding utf8 in PowerShell, or convert it: iconv -f UTF-16 -t UTF-8",
+        path.display()
+    )]
+    Utf16 {
+        /// The file.
+        path: PathBuf,
+    },
     /// It is not UTF-8, which TOML must be.
-    #[error("{}:{line}: not UTF-8 text; save the file as UTF-8", path.display())]
+    #[error(
+        "{}:{line}: an octet that is no UTF-8 text; save the file as UTF-8 (an editor with an older \
+         character set, such as Windows-1252, writes é and “ in another way)",
+        path.display()
+    )]
     NotUtf8 {
         /// The file.
         path: PathBuf,
@@ -79,27 +96,56 @@ fn listed(path: &FilePath, diagnostics: &[Diagnostic]) -> String {
 
 /// Reads a configuration file.
 pub fn load(path: &FilePath) -> Result<Loaded, LoadError> {
-    let report = read(&read_text(path)?);
+    let file = File::open(path);
+    let file = file.map_err(|why| LoadError::Unreadable { path: path.to_owned(), why })?;
+    load_from(file, path)
+}
+
+/// Reads a configuration from standard input, which messages call `-`.
+pub fn load_stdin() -> Result<Loaded, LoadError> {
+    load_from(io::stdin().lock(), FilePath::new("-"))
+}
+
+fn load_from(from: impl Read, path: &FilePath) -> Result<Loaded, LoadError> {
+    let report = read(&read_text(from, path)?);
     match report.config {
         Some(config) => Ok(Loaded { config, warnings: report.diagnostics }),
         None => Err(LoadError::Invalid { path: path.to_owned(), diagnostics: report.diagnostics }),
     }
 }
 
-fn read_text(path: &FilePath) -> Result<String, LoadError> {
-    let unreadable = |why| LoadError::Unreadable { path: path.to_owned(), why };
-    let file = File::open(path).map_err(unreadable)?;
+fn read_text(from: impl Read, path: &FilePath) -> Result<String, LoadError> {
     let mut octets = Vec::new();
     // Counted while reading: a device or pipe has no length beforehand.
-    file.take(MAX_FILE_OCTETS + 1).read_to_end(&mut octets).map_err(unreadable)?;
+    from.take(MAX_FILE_OCTETS + 1)
+        .read_to_end(&mut octets)
+        .map_err(|why| LoadError::Unreadable { path: path.to_owned(), why })?;
     if octets.len() as u64 > MAX_FILE_OCTETS {
         return Err(LoadError::TooLarge { path: path.to_owned() });
+    }
+    if is_utf16(&octets) {
+        return Err(LoadError::Utf16 { path: path.to_owned() });
     }
     String::from_utf8(octets).map_err(|error| {
         let (good, octets) = (error.utf8_error().valid_up_to(), error.as_bytes());
         let line = 1 + octets.iter().take(good).filter(|octet| **octet == b'\n').count();
         LoadError::NotUtf8 { path: path.to_owned(), line }
     })
+}
+
+/// Whether this is UTF-16: its byte order mark says so, or without one the NUL on the same side of
+/// most characters at its start.
+fn is_utf16(octets: &[u8]) -> bool {
+    let marks: [&[u8]; 3] = [&[0xff, 0xfe], &[0xfe, 0xff], &[0, 0, 0xfe, 0xff]];
+    let start = octets.get(..UTF16_SEEN.min(octets.len())).unwrap_or(&[]);
+    let (pairs, _) = start.as_chunks::<2>();
+    let half = |side: fn(&[u8; 2]) -> bool| {
+        let ascii = pairs.iter().filter(|pair| side(pair)).count();
+        ascii > 0 && ascii * 4 >= pairs.len() * 3
+    };
+    marks.iter().any(|mark| octets.starts_with(mark))
+        || half(|[low, high]| *low != 0 && *high == 0)
+        || half(|[high, low]| *low != 0 && *high == 0)
 }
 
 /// Reads a configuration from its text.
@@ -111,19 +157,24 @@ fn read_text(path: &FilePath) -> Result<String, LoadError> {
 /// assert!(error.contains("line 2: error: listen.dns: found '127.0.0.1'; the port is missing"));
 /// ```
 pub fn read(source: &str) -> Report {
-    let mut findings = Findings::new(source);
-    let (root, faults) = DeTable::parse_recoverable(source);
-    for fault in &faults {
-        let span = fault.span().map_or(Span::FILE, Span::from);
-        let message = fault.message().replace('\n', " ");
-        findings.error(Path::Root, span, Problem::new(message));
+    let text = syntax::with_line_breaks(source);
+    let mut findings = Findings::new(&text);
+    syntax::check_line_breaks(source, &mut findings);
+    let (root, faults) = DeTable::parse_recoverable(&text);
+    if !faults.is_empty() {
+        drop(root);
+        if let Some(readable) = syntax::readable(&text, faults, &mut findings) {
+            // Half of a broken file does not fit together, so what fits is not looked at.
+            let (root, _) = DeTable::parse_recoverable(&readable);
+            spec::read(root.get_ref(), &mut findings);
+        }
+        return Report { config: None, diagnostics: findings.into_diagnostics() };
     }
-    let broken = findings.has_errors();
+    let is_broken = findings.has_errors();
     let spec = spec::read(root.get_ref(), &mut findings);
     // What comes now takes the memory that the tree took.
     drop(root);
-    // Half of a broken file does not fit together; saying so would only hide the fault.
-    let config = (!broken).then(|| resolve::resolve(spec, &mut findings));
+    let config = (!is_broken).then(|| resolve::resolve(spec, &mut findings));
     let config = config.filter(|_| !findings.has_errors());
     Report { config, diagnostics: findings.into_diagnostics() }
 }

@@ -12,10 +12,12 @@ mod findings;
 pub mod limits;
 mod load;
 mod model;
+mod outline;
 mod probes;
 mod resolve;
 mod spec;
 mod suggest;
+mod syntax;
 mod table;
 mod upstreams;
 mod values;
@@ -26,7 +28,7 @@ pub(crate) mod testing;
 mod tests;
 
 pub use diagnostic::{Diagnostic, Severity};
-pub use load::{LoadError, Loaded, MAX_FILE_OCTETS, Report, load, read};
+pub use load::{LoadError, Loaded, MAX_FILE_OCTETS, Report, load, load_stdin, read};
 pub use model::{
     Access, CacheConfig, Config, Dnssec, DnssecConfig, Endpoint, Expect, Forward, Limits, Listen,
     Log, LogFormat, LogLevel, LogQueries, Names, Policy, PrivateLink, Refused, Site, Unlisted,

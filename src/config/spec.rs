@@ -2,6 +2,7 @@
 //! together is decided in `resolve`.
 
 mod forward;
+mod pasted;
 mod private_link;
 mod probes;
 
@@ -157,12 +158,15 @@ pub(super) fn read(root: &DeTable<'_>, findings: &mut Findings<'_>) -> Spec {
     let (listen, admin) = listen.unwrap_or_else(|| (List::missing(), Field::Missing));
     let access = top.table("access", findings, read_access);
     let limits = top.table("limits", findings, read_limits);
+    let mut private_links =
+        top.tables("private-link", "private-link", findings, private_link::read);
+    pasted::check(&mut private_links, findings);
     Spec {
         listen,
         admin,
         access: access.unwrap_or(AccessSpec { allow: List::missing(), refused: Refused::Answer }),
         sites: top.tables("site", "site", findings, read_site),
-        private_links: top.tables("private-link", "private-link", findings, private_link::read),
+        private_links,
         probes: top.table("probes", findings, probes::read),
         forwards: top.tables("forward", "forward", findings, forward::read),
         cache: top.table("cache", findings, read_cache).unwrap_or_else(default_cache),

@@ -108,8 +108,11 @@ impl<'t> Table<'t> {
         }
     }
 
-    /// Reports a required key that is not there.
+    /// Reports a required key that is not there. In a file with broken lines it may stand in one.
     pub(super) fn missing(&self, key: &str, wanted: &str, findings: &mut Findings<'_>) {
+        if findings.is_broken() {
+            return;
+        }
         let problem = Problem::bare(format!("missing; {wanted}"));
         findings.error(self.path.key(key), self.span, problem);
     }
@@ -250,7 +253,9 @@ impl<'t> Table<'t> {
         let wanted =
             || Problem::bare(format!("write each as a table in two brackets: [[{header}]]"));
         let DeValue::Array(array) = value.get_ref() else {
-            findings.error(path, value.span().into(), wanted());
+            let span = value.span().into();
+            let problem = below_nothing(header, findings.line_text(span)).unwrap_or_else(wanted);
+            findings.error(path, span, problem);
             return Vec::new();
         };
         let mut tables = Vec::with_capacity(array.len());
@@ -317,6 +322,27 @@ pub(super) fn read_items<T: Clone + Eq + Hash>(
         }
     }
     incomplete
+}
+
+/// What is wrong with a header, such as `[[private-link.endpoint]]`, that stands before any table of
+/// `above` that it could belong to.
+fn below_nothing(above: &str, line: &str) -> Option<Problem> {
+    let line = line.trim_start();
+    let inside = line.trim_start_matches('[');
+    let name = inside.split([']', '#']).next()?.trim();
+    let brackets = line.len() - inside.len();
+    let is_below = name.strip_prefix(above).is_some_and(|rest| rest.starts_with('.'));
+    if !(1..=2).contains(&brackets) || !is_below {
+        return None;
+    }
+    let (open, close) = ("[".repeat(brackets), "]".repeat(brackets));
+    let key = if above == "private-link" { "service" } else { "name" };
+    Some(
+        Problem::bare(format!(
+            "{open}{name}{close} stands before any [[{above}]], so it belongs to none"
+        ))
+        .help(format!("write a [[{above}]] with {key} = \"…\" above it")),
+    )
 }
 
 fn wrong_type(value: &DeValue<'_>, wanted: &str) -> Problem {

@@ -101,10 +101,6 @@ fn check_sites(
 }
 
 fn check_addresses(spec: &EndpointSpec, path: Path<'_>, findings: &mut Findings<'_>) {
-    if spec.addresses.is_missing() && !spec.names_given {
-        let problem = "neither addresses nor names; write addresses = [\"10.1.0.5\"]";
-        findings.error(path, spec.span, Problem::bare(problem));
-    }
     warn_of_loopback(&spec.addresses.items, path.key("addresses"), findings);
     let names = path.key("names");
     for entry in &spec.names.entries {

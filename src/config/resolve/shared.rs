@@ -154,7 +154,9 @@ impl<'z> Shared<'z> {
         let (mut settings, mut names) = (HashSet::new(), HashSet::new());
         for (zone, users) in &self.0 {
             let Some(first) = users.first() else { continue };
-            for user in users.iter().filter(|user| user.entry != first.entry) {
+            let repeats = |user: &&User| specs.get(user.entry).is_some_and(|s| s.repeats_another);
+            let others = users.iter().filter(|user| user.entry != first.entry);
+            for user in others.filter(|user| !repeats(user)) {
                 if settings.insert(user.entry) {
                     check_settings(zone, [*first, *user], specs, all, findings);
                 }
@@ -268,6 +270,9 @@ fn check_names(
         let (Some(spec), Some(Some(zones))) = (specs.get(*entry), all.get(*entry)) else {
             continue;
         };
+        if spec.repeats_another {
+            continue;
+        }
         let of = spec.endpoints.len();
         for (index, endpoint) in spec.endpoints.iter().enumerate() {
             for name in &endpoint.names.entries {

@@ -33,6 +33,9 @@ pub(in crate::config) struct PrivateLinkSpec {
     pub(in crate::config) endpoints: Vec<EndpointSpec>,
     /// `endpoint` is there and not an empty list; a wrong one counts.
     pub(in crate::config) endpoints_given: bool,
+    /// An entry above has the same zones, and an endpoint of the same name with the same names; that
+    /// has been said.
+    pub(in crate::config) repeats_another: bool,
     pub(in crate::config) span: Span,
 }
 
@@ -167,6 +170,7 @@ pub(super) fn read(table: &Table<'_>, findings: &mut Findings<'_>) -> PrivateLin
             .entries
             .get("endpoint")
             .is_some_and(|value| value.get_ref().as_array().is_none_or(|all| !all.is_empty())),
+        repeats_another: false,
         span: table.span,
     }
 }

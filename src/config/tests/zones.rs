@@ -109,12 +109,9 @@ fn a_zone_stands_once_but_in_the_same_pair() {
         let first = "[[private-link]]\nservice = 'defender-for-containers'";
         rest(&format!("{first}\n{ENDPOINT}\n[[private-link]]\n{second}\n{ENDPOINT}"), said)
     };
-    const BOTH: Said = &[
-        (E, 12, "private-link[2]", "has a wildcard too"),
-        (E, 18, "private-link[2].endpoint.names.api", "lists the name too (line 11); put both"),
-    ];
+    const TWICE: Said = &[(E, 13, "private-link[2].service", "this entry stands twice")];
     check([
-        two("service = 'defender-for-containers'\n", BOTH),
+        two("service = 'defender-for-containers'\n", TWICE),
         two(
             "public-zone = 'Cloud.Defender.Microsoft.com'\nprivate-zone = \
              'privatelink.cloud.defender.microsoft.com'",
