@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::{DEFAULT_CONFIG, complain};
+use super::{DEFAULT_CONFIG, TypedWrongly, complain};
 use crate::app::{self, Unfit};
 use crate::config::{self, Config, Diagnostic, LoadError};
 use crate::engine::printable;
@@ -14,15 +14,21 @@ use crate::engine::printable;
 /// Check configuration files: syntax, meaning, loops, and their own [[expect]]ations.
 ///
 /// All errors of a file come at once, each with its line. Exits 0 when every file can be used, 1
-/// otherwise; warnings do not change that.
+/// when one cannot, and 2 when the command is typed wrongly; warnings do not change that.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   privatelinkd check privatelinkd.toml
+  privatelinkd check --config privatelinkd.toml
+  sed s/10.1.0.5/10.1.0.9/ privatelinkd.toml | privatelinkd check -
   privatelinkd check --json privatelinkd.toml | jq '.[].errors'")]
 pub(super) struct Args {
-    /// The files.
-    #[arg(value_name = "FILE", default_value = DEFAULT_CONFIG)]
+    /// The files; - for standard input. Without any, the packaged one:
+    /// /etc/privatelinkd/privatelinkd.toml.
+    #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
+    /// A file, as the other commands name it.
+    #[arg(long, value_name = "FILE")]
+    config: Vec<PathBuf>,
     /// Print one JSON array on stdout.
     #[arg(long)]
     json: bool,
@@ -42,7 +48,16 @@ struct Findings {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let all: Vec<Findings> = args.files.iter().map(|file| check(file)).collect();
+    let packaged = PathBuf::from(DEFAULT_CONFIG);
+    let mut files: Vec<&PathBuf> = args.files.iter().chain(&args.config).collect();
+    if files.is_empty() {
+        files.push(&packaged);
+    }
+    if files.iter().filter(|file| is_stdin(file)).count() > 1 {
+        let why = "standard input can be read once; give - once";
+        return Err(TypedWrongly(why.to_owned()).into());
+    }
+    let all: Vec<Findings> = files.into_iter().map(|file| check(file)).collect();
     if args.json {
         super::say_json(&all)?;
     } else {
@@ -52,9 +67,14 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(if usable { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+fn is_stdin(file: &Path) -> bool {
+    file.as_os_str() == "-"
+}
+
 fn check(file: &Path) -> Findings {
     let file = file.to_owned();
-    let loaded = match config::load(&file) {
+    let loaded = if is_stdin(&file) { config::load_stdin() } else { config::load(&file) };
+    let loaded = match loaded {
         Ok(loaded) => loaded,
         Err(LoadError::Invalid { diagnostics, .. }) => {
             return Findings { file, diagnostics, ..Findings::default() };

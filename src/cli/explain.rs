@@ -3,33 +3,38 @@
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 
-use super::{ConfigArg, parse_name, parse_rtype, reachable};
+use super::question::{Typed, parse_rtype};
+use super::{ConfigArg, TypedWrongly, complain, reachable};
+use crate::admin::{self, ClientError};
+use crate::app;
 use crate::engine::{Ask, Conclusion, DownAddress, Explanation, Step, UpstreamState};
 use crate::upstream::UpstreamReport;
-use crate::wire::{Name, Rtype};
+use crate::wire::Rtype;
 use crate::zones::Preference;
-use crate::{admin, app};
 
 /// Explain what a name is answered with, and why: site, zone, endpoint, chain, TTL, upstream.
 ///
 /// Decided by the same code that answers queries, from the configuration file, or with --live by
 /// the running daemon, which also knows kept answers and the state of upstreams. No DNS query
-/// is sent either way.
+/// is sent either way. Exits 0 with an explanation, 1 without one, and 2 when the question cannot be
+/// understood.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   privatelinkd explain api.cloud.defender.microsoft.com
+  privatelinkd explain https://api.cloud.defender.microsoft.com/path
   privatelinkd explain api.cloud.defender.microsoft.com AAAA --client 10.1.2.3 --json
   privatelinkd explain www.example.com --live
   privatelinkd explain www.example.com --live --admin 127.0.0.1:9153")]
 pub(super) struct Args {
-    /// The name asked.
-    #[arg(value_parser = parse_name)]
-    name: Name,
+    /// The name asked and its TYPE (A without one), in any order. Of a URL the host is taken, and
+    /// of an address its reverse name.
+    #[arg(value_name = "NAME|TYPE", required = true)]
+    words: Vec<String>,
     /// The type asked.
-    #[arg(value_name = "TYPE", default_value = "A", value_parser = parse_rtype)]
-    rtype: Rtype,
+    #[arg(short = 't', long = "type", value_name = "TYPE", value_parser = parse_rtype)]
+    rtype: Option<Rtype>,
     /// The address that asks.
     #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
     client: IpAddr,
@@ -50,20 +55,30 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let ask = Ask {
-        name: args.name.clone(),
-        rtype: args.rtype,
-        client: args.client,
-        dnssec: args.dnssec,
-    };
-    let explanation =
-        if args.live { admin::explain(daemon(args)?, &ask)? } else { offline(args, &ask)? };
+    let ask = question(args)?;
+    let explanation = if args.live { live(args, &ask)? } else { offline(args, &ask)? };
     if args.json {
         super::say_json(&explanation)?;
     } else {
         super::say(&in_words(&explanation))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn question(args: &Args) -> Result<Ask, TypedWrongly> {
+    let Typed { name, rtype, server, notes } = Typed::read(&args.words, args.rtype, false)?;
+    if let Some(server) = server {
+        return Err(TypedWrongly(format!(
+            "@{server}: explain asks no server; `privatelinkd query` does, and --live asks the \
+             running daemon"
+        )));
+    }
+    let name = name.ok_or_else(|| TypedWrongly("write the name to explain".to_owned()))?;
+    for note in notes {
+        complain(&format!("privatelinkd: {note}"));
+    }
+    let rtype = rtype.unwrap_or(Rtype::A);
+    Ok(Ask { name, rtype, client: args.client, dnssec: args.dnssec })
 }
 
 fn offline(args: &Args, ask: &Ask) -> anyhow::Result<Explanation> {
@@ -73,6 +88,24 @@ fn offline(args: &Args, ask: &Ask) -> anyhow::Result<Explanation> {
         Ok(snapshot) => snapshot.explain(ask, false).context("a reply of ours"),
         Err(unfit) => bail!("{}: {unfit}", path.display()),
     }
+}
+
+/// What the running daemon says.
+fn live(args: &Args, ask: &Ask) -> anyhow::Result<Explanation> {
+    let address = daemon(args)?;
+    admin::explain(address, ask).map_err(|error| {
+        let ClientError::Unreachable { .. } = error else { return error.into() };
+        let from = match args.admin {
+            Some(_) => "--admin".to_owned(),
+            None => format!("[listen] admin of {}", args.config.config.display()),
+        };
+        anyhow!(
+            "{:#}\n    help: see that it runs (systemctl status privatelinkd) and says \"listening on \
+             {address} (admin, HTTP)\" at its start; the address is that of {from}, and a change of \
+             it needs a restart. Without --live the configuration file is explained",
+            anyhow::Error::from(error)
+        )
+    })
 }
 
 /// Where the running daemon can be asked.

@@ -10,7 +10,9 @@ mod explain;
 mod import;
 mod man;
 mod query;
+mod question;
 mod run;
+mod server;
 mod services;
 mod snippet;
 
@@ -23,19 +25,22 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::engine::printable;
-use crate::wire::{Name, Rtype};
 
 /// Where the package puts the configuration.
 const DEFAULT_CONFIG: &str = "/etc/privatelinkd/privatelinkd.toml";
 
 /// Answers Azure Private Link names from its own configuration and forwards everything else.
+///
+/// Exits 0 when a command has done its work, 1 when it could not or found a fault, and 2 when it was
+/// typed wrongly; import, drift and doctor say in their own help when else they exit 2. With --json, a
+/// command that fails prints {"error": "…"} on stdout, and the same in words on stderr.
 #[derive(Parser, Debug)]
 #[command(version, propagate_version = true, arg_required_else_help = true)]
 #[command(after_help = "Examples:
   privatelinkd check privatelinkd.toml
-  privatelinkd run --config privatelinkd.toml
+  privatelinkd run privatelinkd.toml
   privatelinkd explain api.cloud.defender.microsoft.com --client 10.1.2.3
-  privatelinkd query api.cloud.defender.microsoft.com @127.0.0.1:53
+  privatelinkd query @127.0.0.1 api.cloud.defender.microsoft.com
   privatelinkd snippet unbound --server 10.0.0.4")]
 struct Cli {
     #[command(subcommand)]
@@ -190,15 +195,4 @@ fn complain(text: &str) {
 /// Writes `value` to stdout as JSON.
 fn say_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     Ok(say(&(serde_json::to_string_pretty(value)? + "\n"))?)
-}
-
-/// A domain name on the command line.
-fn parse_name(text: &str) -> Result<Name, String> {
-    text.parse().map_err(|error| format!("this is no domain name: {error}"))
-}
-
-/// A record type on the command line.
-fn parse_rtype(text: &str) -> Result<Rtype, String> {
-    Rtype::parse(text)
-        .ok_or_else(|| "write a record type such as A, AAAA, HTTPS, or TYPE64".to_owned())
 }

@@ -1,6 +1,7 @@
 //! `run`: the daemon.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::{ConfigArg, reachable};
@@ -10,17 +11,21 @@ use crate::config::Config;
 /// Run the daemon in the foreground.
 ///
 /// SIGHUP reloads the configuration (a bad one changes nothing), SIGUSR1 logs totals, SIGTERM
-/// finishes what is under way and ends.
+/// finishes what is under way and ends. Exits 0 after SIGTERM, 1 when it cannot start.
 #[derive(clap::Args, Debug)]
-#[command(after_help = "Example:
+#[command(after_help = "Examples:
+  privatelinkd run config/quickstart.toml
   privatelinkd run --config config/quickstart.toml")]
 pub(super) struct Args {
+    /// The configuration file, as --config names it.
+    #[arg(value_name = "FILE", conflicts_with = "config")]
+    file: Option<PathBuf>,
     #[command(flatten)]
     config: ConfigArg,
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    app::run(&args.config.config, announce)?;
+    app::run(args.file.as_ref().unwrap_or(&args.config.config), announce)?;
     Ok(ExitCode::SUCCESS)
 }
 

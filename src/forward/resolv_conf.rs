@@ -39,10 +39,7 @@ fn nameserver(line: &str) -> Option<SocketAddr> {
     }
     let (address, scope) = word.split_once('%')?;
     let address: Ipv6Addr = address.parse().ok()?;
-    let scope = match scope.parse() {
-        Ok(index) => index,
-        Err(_) => nix::net::if_::if_nametoindex(scope).ok()?,
-    };
+    let scope = crate::sys::scope_id(scope)?;
     Some(SocketAddrV6::new(address, DNS_PORT, 0, scope).into())
 }
 

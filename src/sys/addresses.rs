@@ -35,6 +35,15 @@ pub fn source_towards(peer: SocketAddr) -> io::Result<IpAddr> {
     Ok(socket.local_addr()?.ip())
 }
 
+/// The number of a network interface, from its number or name: the scope of a link-local address
+/// (RFC 4007 §11). `None` if no interface has this name.
+pub fn scope_id(text: &str) -> Option<u32> {
+    match text.parse() {
+        Ok(number) => Some(number),
+        Err(_) => nix::net::if_::if_nametoindex(text).ok(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -26,7 +26,7 @@ mod outbox;
 mod udp;
 mod user;
 
-pub use addresses::{local_addresses, source_towards};
+pub use addresses::{local_addresses, scope_id, source_towards};
 pub use batch::{BATCH_SLOTS, Batch, RECEIVE_OCTETS, REPLY_OCTETS, Received};
 pub use bind::{BindError, Listeners, Refusal, Transport, bind, bind_tcp};
 pub use clock::{is_clock_synchronised, time_asleep};

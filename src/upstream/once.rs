@@ -62,13 +62,23 @@ pub enum OnceError {
         patience: Patience,
     },
     /// The connection failed, ended early or took too long.
-    #[error("no reply from {server} over TCP: {why}")]
+    #[error("no reply from {server} over TCP{}", unless_late(why, patience))]
     Stream {
         /// The server.
         server: SocketAddr,
         /// What the system says.
         why: io::Error,
+        /// How long it was waited for.
+        patience: Patience,
     },
+}
+
+/// How long was waited, or what the system says where that is the reason.
+fn unless_late(why: &io::Error, patience: &Patience) -> String {
+    match why.kind() {
+        io::ErrorKind::TimedOut => format!(" within {:?}", patience.each),
+        _ => format!(": {why}"),
+    }
 }
 
 /// Sends `message` over UDP, and over TCP when the reply is truncated. `is_ours` says whether a
@@ -147,12 +157,12 @@ pub fn ask_tcp(
         read_whole(&mut stream, &mut reply, deadline)?;
         Ok(reply)
     };
-    let reply = ask().map_err(|why| OnceError::Stream { server, why })?;
+    let reply = ask().map_err(|why| OnceError::Stream { server, why, patience })?;
     if same_id(&reply, message) {
         return Ok(reply);
     }
     let why = io::Error::new(io::ErrorKind::InvalidData, "a reply to something else came");
-    Err(OnceError::Stream { server, why })
+    Err(OnceError::Stream { server, why, patience })
 }
 
 /// Fills `octets` before `deadline`, however slowly they trickle in.
@@ -263,7 +273,7 @@ mod tests {
         let error = over_tcp(cut, false, LONG).expect_err("cut off").to_string();
         assert!(error.contains("over TCP"), "{error}");
         let error = over_tcp(cut, true, SHORT).expect_err("half of it").to_string();
-        assert!(error.contains("timed out"), "{error}");
+        assert!(error.contains("over TCP within 20ms"), "{error}");
         let error = over_tcp(&[0, 2, 9, 9], true, LONG).expect_err("another id").to_string();
         assert!(error.contains("something else"), "{error}");
     }

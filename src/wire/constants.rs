@@ -129,6 +129,8 @@ impl Rtype {
     pub const CNAME: Self = Self(5);
     /// Start of authority (RFC 1035).
     pub const SOA: Self = Self(6);
+    /// The name of an address (RFC 1035).
+    pub const PTR: Self = Self(12);
     /// Text (RFC 1035).
     pub const TXT: Self = Self(16);
     /// IPv6 address (RFC 3596).
