@@ -49,6 +49,7 @@ pub(super) fn text(text: &str) -> String {
     let mut lines = text.lines().filter(|line| !line.trim().is_empty());
     let first = lines.next().unwrap_or("").trim_end();
     let second = lines.next().unwrap_or("").trim();
+    let is_date = |word: &str| word.len() >= 10 && word.starts_with("20") && word.contains('-');
     if text.contains('\0') {
         return "it has NUL characters: UTF-16 without a byte order mark, or no text; in PowerShell \
                 write … | Out-File -Encoding utf8 FILE"
@@ -60,13 +61,15 @@ pub(super) fn text(text: &str) -> String {
     if let Some(why) = coloured(text).or_else(|| message(text, first)) {
         return why;
     }
-    let (what, run) = if first.starts_with('<') {
+    let (what, run) = if first.split(['T', ' ']).next().is_some_and(is_date) {
+        ("a log with a time before each line", "write the answer alone: az … -o json > FILE")
+    } else if first.starts_with('<') {
         ("a web page or XML, perhaps a page to sign in", "run az login, then run the command again")
     } else if is_bicep(text) {
         ("Bicep, which says what to create and not what Azure has", ASK)
     } else if is_terraform(text) {
         ("Terraform's own language", "run terraform show -json > state.json")
-    } else if first.starts_with("; <<>>") {
+    } else if is_of_dig(text) {
         ("output of dig, which says nothing about private endpoints", ASK)
     } else if first.starts_with("@{") || is_property_list(first) {
         ("what PowerShell prints on a screen", POWERSHELL)
@@ -115,10 +118,29 @@ pub(super) fn object(node: &Node<'_>) -> Option<String> {
                 .to_owned(),
         );
     }
+    // Resources of Azure have a kind too, and a type.
+    if text("apiVersion").and(text("kind")).is_some() && node.own("type").is_none() {
+        return Some(
+            "an object of Kubernetes, which has files as texts; write such a text into a file of \
+             its own"
+                .to_owned(),
+        );
+    }
     let error = node.own("error").filter(|error| error.value().is_object())?;
     let of = |key: &str| error.own(key).and_then(|value| value.value().as_str()).map(shown);
     let (code, message) = (of("code")?, of("message").unwrap_or_default());
     Some(format!("an error of Azure's, not its answer ({code}: {message}); run the command again"))
+}
+
+/// Why a document cannot be used that is a list of another program's objects, by the first of them.
+pub(super) fn list(node: &Node<'_>) -> Option<String> {
+    let first = node.items().next().unwrap_or_else(|| node.clone());
+    let is_of_windows = first.own("hostName").is_some() && first.own("recordData").is_some();
+    is_of_windows.then(|| {
+        "records of Windows DNS (Get-DnsServerResourceRecord) without the name of their zone; run \
+         dnscmd /ZoneExport ZONE FILE"
+            .to_owned()
+    })
 }
 
 /// Where PowerShell's `ConvertTo-Json` wrote the name of a type because an object lies deeper than
@@ -193,6 +215,11 @@ fn is_terraform(text: &str) -> bool {
     text.lines().any(|line| BLOCKS.iter().any(|block| line.trim_start().starts_with(block)))
 }
 
+/// Whether dig printed it: a head, or comments with two semicolons.
+pub(super) fn is_of_dig(text: &str) -> bool {
+    ["; <<>>", ";;"].iter().any(|head| text.trim_start().starts_with(head))
+}
+
 /// `Name        : pe`, as PowerShell's Format-List writes it.
 fn is_property_list(line: &str) -> bool {
     line.split_once(" : ").is_some_and(|(key, _)| is_word(key.trim_end()))
@@ -239,6 +266,7 @@ mod tests {
                 "Terr",
             ),
             ("; <<>> DiG 9.18 <<>> a.b\n", "output of dig"),
+            (";; flags: qr rd ra; QUERY: 1, ANSWER: 2\na. 10 IN A 10.0.0.1", "output of dig"),
             ("@{Name=pe; Type=x}", "ConvertTo-Json -Depth 10"),
             ("Name              : pe-sql\nType : x", "PowerShell prints on a screen"),
             ("Name    Location\n------  ----\npe  x", "a table (-o table"),
@@ -251,6 +279,7 @@ mod tests {
             ("\"NAME\",\"RESOURCE GROUP\",\"LOCATION\"\n\"pe\",\"rg\",\"x\"", "CSV"),
             ("NAME;TYPE;LOCATION", "CSV"),
             ("null\n", "found nothing"),
+            ("2026-11-29T10:00:00.1Z [\n2026-11-29T10:00:00.1Z   {", "a log with a time"),
             ("hello", "neither JSON nor a zone export"),
             ("", "neither JSON nor a zone export"),
         ] {

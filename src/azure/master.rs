@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::facts::{Facts, Origin, Said, addresses, fqdn};
+use super::foreign::is_of_dig;
 use super::log::{Log, shown};
 use super::model::{Record, Source};
 use super::records::other_type;
@@ -28,11 +29,10 @@ pub(super) fn is_master_file(text: &str) -> bool {
         let known = |word: &str| ["A", "AAAA", "SOA"].iter().any(|k| word.eq_ignore_ascii_case(k));
         words.next().is_some_and(is_class) && words.next().is_some_and(known)
     };
-    // What dig prints has records too, but says nothing about a zone.
-    let is_of_dig = text.trim_start().starts_with("; <<>>");
     let mut records = lines(text).map(str::trim).filter(|l| !l.is_empty() && !l.starts_with(';'));
     lines(text).any(|line| directive(line) || of_export(line))
-        || (!is_of_dig && records.next().is_some_and(is_record))
+        // What dig prints has records too, but says nothing about a zone.
+        || (!is_of_dig(text) && records.next().is_some_and(is_record))
 }
 
 /// Reads a zone. A file that cannot be understood is refused as a whole.
@@ -203,12 +203,20 @@ fn directive(line: &str) -> Option<&'static str> {
     known.into_iter().find(|known| word.eq_ignore_ascii_case(known))
 }
 
-/// The zone that a comment of an export names: `; Zone name: privatelink.blob.core.windows.net`.
+/// The zone that a comment of an export names: `; Zone name: privatelink.blob.core.windows.net`, or
+/// Windows' `;  Database file (null) for Default zone scope in zone privatelink.blob.core.windows.net.`
 fn zone_comment(line: &str) -> Option<&str> {
     let comment = line.trim_start().strip_prefix(';')?.trim();
-    let (label, name) = comment.split_at_checked(ZONE_COMMENT.len())?;
+    let of_windows = comment.starts_with("Database file ").then(|| {
+        let name = comment.rsplit_once(" in zone ").map(|(_, name)| name);
+        name.or_else(|| comment.strip_suffix(" zone.")?.rsplit(' ').next())
+    });
+    let of_azure = || {
+        let (label, name) = comment.split_at_checked(ZONE_COMMENT.len())?;
+        label.eq_ignore_ascii_case(ZONE_COMMENT).then_some(name.trim())
+    };
     let is_name = |name: &&str| name.contains('.') && !name.contains(char::is_whitespace);
-    Some(name.trim()).filter(|_| label.eq_ignore_ascii_case(ZONE_COMMENT)).filter(is_name)
+    of_windows.flatten().or_else(of_azure).filter(is_name)
 }
 
 /// A TTL, in seconds or with units: `10`, `1h30m`.

@@ -96,7 +96,7 @@ fn read_documents(file: &str, documents: &[Value], facts: &mut Facts, log: &mut 
     let of = documents.len();
     for (index, document) in documents.iter().enumerate() {
         let node = Node::document(document, file, index + 1, of);
-        match foreign::cut_by_depth(document) {
+        match foreign::list(&node).or_else(|| foreign::cut_by_depth(document)) {
             Some(why) => log.refused(node.source(), why),
             None => shapes::read(&node, facts, log),
         }

@@ -140,7 +140,7 @@ pub(super) fn record_set(node: &Node<'_>, facts: &mut Facts, log: &mut Log) {
         log.left_out(
             node.source(),
             format!(
-                "{}: no address in the record set; delete it in Azure if nothing is",
+                "{}: no address in the record set; delete it in Azure if no endpoint uses the name",
                 shown(&name)
             ),
         );

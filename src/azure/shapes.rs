@@ -101,6 +101,9 @@ fn object(node: &Node<'_>, facts: &mut Facts, log: &mut Log) {
     if terraform::is_document(node) {
         return terraform::document(node, facts, log);
     }
+    if terraform::is_outputs(node) {
+        return terraform::outputs(node).iter().for_each(|value| read(value, facts, log));
+    }
     if terraform::is_resource(node) {
         return terraform::resource(node, facts, log);
     }
@@ -219,6 +222,14 @@ fn kind_of(node: &Node<'_>, log: &mut Log) -> Result<Option<Kind>, String> {
             }
             _ => Ok(Some(Kind::RecordSet)),
         };
+    }
+    if lower.ends_with("/managedprivateendpoints") {
+        log.noted(
+            node.source(),
+            "a managed private endpoint, which stands in Microsoft's network and has no address in \
+             yours",
+        );
+        return Ok(None);
     }
     if lower.starts_with("microsoft.network/dnszones") {
         return Err("of a public DNS zone; private addresses are in privateDnsZones".to_owned());

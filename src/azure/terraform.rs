@@ -18,6 +18,22 @@ pub(super) fn is_document(node: &Node<'_>) -> bool {
     has("terraform_version") || has("format_version")
 }
 
+/// Whether an object is what `terraform output -json` prints.
+pub(super) fn is_outputs(node: &Node<'_>) -> bool {
+    let is_output = |member: Node<'_>| {
+        ["sensitive", "value"].iter().all(|key| member.value().get(key).is_some())
+    };
+    node.members().next().is_some() && node.members().all(is_output)
+}
+
+/// The values of outputs that may be objects of Azure's, or lists of such.
+pub(super) fn outputs<'a>(node: &Node<'a>) -> Vec<Node<'a>> {
+    let may_be = |value: &Node<'_>| {
+        value.value().is_object() || value.items().next().is_some_and(|i| i.value().is_object())
+    };
+    node.members().filter_map(|member| member.own("value")).filter(may_be).collect()
+}
+
 /// Reads a state.
 pub(super) fn document(node: &Node<'_>, facts: &mut Facts, log: &mut Log) {
     let has = |key: &str| node.value().get(key).is_some();

@@ -49,6 +49,14 @@ fn an_origin_without_its_final_dot_is_absolute_at_the_start() {
         (";  zone NAME: privatelink.blob.core.windows.net\n", "a IN A 10.0.0.1"),
         (";Zone name: privatelink.blob.core.windows.net.\n$TTL 10\n$ORIGIN @\n", "a A 10.0.0.1"),
         ("a.privatelink.blob.core.windows.net. 10 IN A 10.0.0.1\n", ""),
+        (
+            ";\n;  Database file (null) for Default zone scope in zone \
+             privatelink.blob.core.windows.net.\n;      Zone version:  5\n;\n\n\
+             @  IN  SOA dc1.a.local. hostmaster.a.local. ( 5 900 600 86400 3600 )\n\
+             @  NS  dc1.a.local.\n",
+            "a  600  A  10.0.0.1",
+        ),
+        (";  Database file x.dns for privatelink.blob.core.windows.net zone.\n", "a A 10.0.0.1"),
         ("$ORIGIN x.net\n; Zone name: privatelink.blob.core.windows.net\n", "a A 10.0.0.1"),
         ("$ORIGIN privatelink.blob.core.windows.net\nx TXT \"a\nb\"\n", "a A 10.0.0.1"),
         ("$ORIGIN privatelink.blob.core.windows.net\nx TXT ( \"a\"\n\"b\" )\n", "a A 10.0.0.1"),

@@ -177,10 +177,10 @@ fn files_that_cannot_be_read_are_named_and_nothing_is_written() {
     let lines: Vec<_> = said.stderr.lines().collect();
     let starts = [
         "privatelinkd: gone.json: cannot be read: No such file",
-        "privatelinkd: latin1.json: neither UTF-8 nor",
-        "privatelinkd: pe.json.gz: a gzip file; unpack it",
-        "privatelinkd: all.zip: a ZIP file; unpack it",
-        "privatelinkd: answers: a directory; name the files in it, such as answers/*.json",
+        "latin1.json: neither UTF-8 nor",
+        "pe.json.gz: a gzip file; unpack it",
+        "all.zip: a ZIP file; unpack it",
+        "answers: a directory; name the files in it, such as answers/*.json",
     ];
     assert_eq!(lines.len(), starts.len(), "{lines:?}");
     for (line, start) in lines.iter().zip(starts) {
