@@ -104,14 +104,14 @@ mod tests {
         assert_eq!(words(&proof(&[])), (false, "no file is a list of private endpoints"));
         let (pe, nic) = (list("pe.json", 7, true), list("nic.json", 1, true));
         let one = "pe.json is a list of 7 private endpoints";
-        assert_eq!(words(&proof(&[pe.clone()])), (true, one));
+        assert_eq!(words(&proof(std::slice::from_ref(&pe))), (true, one));
         let both = "pe.json is a list of 7 private endpoints, nic.json is a list of 1 network \
                     interface";
         assert_eq!(words(&proof(&[pe.clone(), nic])), (true, both));
         let cut = list("cut.json", 2, false);
         let expected = (false, "cut.json is one page of a longer list");
         assert_eq!(words(&proof(&[pe.clone(), cut])), expected);
-        let part = Proof::new(&[pe.clone()], Coverage::Part);
+        let part = Proof::new(std::slice::from_ref(&pe), Coverage::Part);
         assert_eq!(words(&part), (false, "the files are said to hold only a part"));
         let many = vec![pe; MOST_LISTS + 2];
         assert!(words(&proof(&many)).1.ends_with(", 2 more lists are given"));
