@@ -28,7 +28,8 @@ pub(super) struct Statement {
     pub(super) span: Span,
     /// The key, or the inside of the header.
     pub(super) key: Span,
-    /// The bracket of a list that is never closed.
+    /// The bracket of a list that is never closed, or a quote in a list that is not closed on its line:
+    /// the parser takes what follows for entries.
     pub(super) open: Option<usize>,
 }
 
@@ -180,9 +181,11 @@ fn end_of_value(text: &str, from: usize) -> (usize, Option<usize>) {
     let mut at = from;
     loop {
         let line_end = end_of_line(text, at);
-        // A text without its closing quote is the fault then, and not the list around it.
-        let Some(end) = brackets(text, at, line_end, &mut open) else { return (line_end, None) };
-        at = end;
+        at = match brackets(text, at, line_end, &mut open) {
+            Ok(end) => end,
+            // A text without its closing quote is the fault then, and not the list around it.
+            Err(quote) => return (line_end, (!open.is_empty()).then_some(quote)),
+        };
         let Some((bracket, place)) = open.last().copied() else { return (at.max(line_end), None) };
         let next = text.get(end_of_line(text, at) + 1..).unwrap_or("");
         let Some(start) = start_of_statement(next, 0) else {
@@ -198,19 +201,19 @@ fn end_of_value(text: &str, from: usize) -> (usize, Option<usize>) {
 }
 
 /// Follows the brackets of a line, past texts and comments; returns where it stopped: at the line's
-/// end, or behind a text of several lines. Nothing if a text is not closed.
+/// end, or behind a text of several lines. Fails with the quote of a text that is not closed.
 fn brackets(
     text: &str,
     from: usize,
     line_end: usize,
     open: &mut Vec<(char, usize)>,
-) -> Option<usize> {
+) -> Result<usize, usize> {
     let mut at = from;
     while at < line_end {
-        let rest = text.get(at..)?;
-        let c = rest.chars().next()?;
+        let rest = text.get(at..).unwrap_or("");
+        let Some(c) = rest.chars().next() else { break };
         match c {
-            '#' => return Some(line_end),
+            '#' => break,
             '[' | '{' => open.push((c, at)),
             ']' | '}' => drop(open.pop()),
             '"' | '\'' => {
@@ -218,18 +221,18 @@ fn brackets(
                 if let Some(inside) = rest.strip_prefix(long) {
                     at += inside.find(long).map_or(rest.len(), |end| end + 2 * long.len());
                     if at > line_end {
-                        return Some(at.min(text.len()));
+                        return Ok(at.min(text.len()));
                     }
                     continue;
                 }
-                at += length_of_text(rest, c)?;
+                at += length_of_text(rest, c).ok_or(at)?;
                 continue;
             }
             _ => {}
         }
         at += c.len_utf8();
     }
-    Some(line_end)
+    Ok(line_end)
 }
 
 /// Octets of a text in quotes, at the start of `rest`; a text ends on its line.
@@ -324,6 +327,8 @@ mod tests {
             assert_eq!(found, [(Pair, "dns = [\n 'a',", true), (kind, next, false)], "{next}");
         }
         assert_eq!(outlined("a = [\n"), [(Pair, "a = [", true)]);
+        assert_eq!(outlined("a = ['b]\n"), [(Pair, "a = ['b]", true)]);
+        assert_eq!(outlined("a = 'b\n"), [(Pair, "a = 'b", false)]);
         assert_eq!(outlined("a = [\n['b'],\n[1, 2]]")[0].1, "a = [\n['b'],\n[1, 2]]");
     }
 

@@ -132,6 +132,7 @@ fn report(
 
 fn never_closed(text: &str, bracket: usize) -> Problem {
     let (what, closing) = match text.as_bytes().get(bracket) {
+        Some(b'"' | b'\'') => return Problem::bare(statements::UNCLOSED_TEXT),
         Some(b'{') => ("table", '}'),
         _ => ("list", ']'),
     };

@@ -6,6 +6,9 @@ use crate::config::outline::{Kind, Statement};
 
 /// Longest line that a message shows repaired, characters.
 const MAX_SHOWN: usize = 80;
+/// What is said of a text without its second quote.
+pub(super) const UNCLOSED_TEXT: &str =
+    "a quote is opened here and not closed on this line; write it at the end of the text";
 /// Words that the parser uses for a value without quotes.
 const UNQUOTED: [&str; 8] = [
     "string values must be quoted",
@@ -184,7 +187,7 @@ fn pair(text: &str, statement: &Statement, span: Span, message: &str) -> (Span, 
     } else if message.starts_with("invalid basic string")
         || message.starts_with("invalid literal string")
     {
-        "a quote is opened here and not closed on this line; write it at the end of the text"
+        UNCLOSED_TEXT
     } else if message.starts_with("unexpected key or value") {
         "only a comment (# …) may follow a value on its line"
     } else {
