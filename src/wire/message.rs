@@ -1,7 +1,7 @@
 //! Reading messages: the header, names with compression, records.
 
 use super::constants::{HEADER_OCTETS, Rtype, flags};
-use super::name::{NameError, QName};
+use super::name::{MAX_NAME_OCTETS, NameError, QName};
 use super::{u16_at, u32_at};
 
 /// Compression pointers followed in one name. Pointers must go backwards, so a name of 127 labels
@@ -154,6 +154,12 @@ pub struct Record<'a> {
 }
 
 impl Record<'_> {
+    /// The owner's octets in `message` as they stand there, compressed or not.
+    pub(super) fn owner_octets<'m>(&self, message: &'m [u8]) -> &'m [u8] {
+        // Type and class stand between it and the TTL.
+        message.get(self.owner_at..self.ttl_at.saturating_sub(4)).unwrap_or(&[])
+    }
+
     /// Where the octets behind this record begin.
     pub fn end(&self) -> usize {
         self.rdata_at + self.rdata.len()
@@ -208,64 +214,80 @@ impl<'a> Iterator for Records<'a> {
     }
 }
 
+/// Where names that may be compressed stand in the RDATA of `rtype`: octets before them, and how many
+/// follow each other. Only the types of RFC 1035 and those that RFC 3597 §4 lists may hold such.
+pub(super) fn compressed_names(rtype: Rtype) -> Option<(usize, usize)> {
+    match rtype.0 {
+        // NS MD MF CNAME MB MG MR PTR, NXT, DNAME
+        2..=5 | 7..=9 | 12 | 30 | 39 => Some((0, 1)),
+        // SOA MINFO RP
+        6 | 14 | 17 => Some((0, 2)),
+        // MX AFSDB RT
+        15 | 18 | 21 => Some((2, 1)),
+        // PX
+        26 => Some((2, 2)),
+        // SRV
+        33 => Some((6, 1)),
+        // SIG: the signer's name behind 18 octets
+        24 => Some((18, 1)),
+        _ => None,
+    }
+}
+
 /// Appends the RDATA of `record` with its names uncompressed, so that it can stand in another
-/// message. Only the types of RFC 1035 and those that RFC 3597 §4 lists may hold compressed names;
-/// all others are copied as they are.
+/// message. What holds no compressed name is copied as it is.
 pub fn canonical_rdata(
     message: &[u8],
     record: &Record<'_>,
     out: &mut Vec<u8>,
 ) -> Result<(), Malformed> {
-    // (octets before the names, how many names); the rest follows as it is.
-    let (fixed, names) = match record.rtype.0 {
-        // NS MD MF CNAME MB MG MR PTR, NXT, DNAME
-        2..=5 | 7..=9 | 12 | 30 | 39 => (0, 1),
-        // SOA MINFO RP
-        6 | 14 | 17 => (0, 2),
-        // MX AFSDB RT
-        15 | 18 | 21 => (2, 1),
-        // PX
-        26 => (2, 2),
-        // SRV
-        33 => (6, 1),
-        // SIG: the signer's name behind 18 octets
-        24 => (18, 1),
-        _ => {
-            out.extend_from_slice(record.rdata);
-            return Ok(());
-        }
+    let Some((fixed, names)) = compressed_names(record.rtype) else {
+        out.extend_from_slice(record.rdata);
+        return Ok(());
     };
     out.extend_from_slice(record.rdata.get(..fixed).ok_or(Malformed)?);
     let mut at = record.rdata_at + fixed;
     for _ in 0..names {
-        let (_, next) = read_name(message, at)?;
-        if next > record.end() {
+        at = copy_name(message, at, out)?;
+        if at > record.end() {
             return Err(Malformed);
         }
-        copy_name(message, at, out)?;
-        at = next;
     }
     out.extend_from_slice(message.get(at..record.end()).ok_or(Malformed)?);
     Ok(())
 }
 
-/// Appends the name at `at` uncompressed, in its own case. The name has been read before.
-fn copy_name(message: &[u8], at: usize, out: &mut Vec<u8>) -> Result<(), Malformed> {
-    let mut at = at;
-    for _ in 0..=MAX_POINTERS + 128 {
-        let octet = *message.get(at).ok_or(Malformed)?;
-        match octet {
-            0 => {
-                out.push(0);
-                return Ok(());
+/// Appends the name at `at` uncompressed, in its own case. Gives where the octets behind it begin.
+/// Knows the same names as [`read_name`].
+fn copy_name(message: &[u8], at: usize, out: &mut Vec<u8>) -> Result<usize, Malformed> {
+    let most = out.len() + MAX_NAME_OCTETS;
+    let (mut at, mut end) = (at, None);
+    let mut barrier = at;
+    for _ in 0..=MAX_POINTERS {
+        let begin = at;
+        let last = loop {
+            match *message.get(at).ok_or(Malformed)? {
+                octet @ 1..=63 => at += 1 + usize::from(octet),
+                octet @ (0 | 0xc0..) => break octet,
+                _ => return Err(Malformed),
             }
-            1..=63 => {
-                let next = at + 1 + usize::from(octet);
-                out.extend_from_slice(message.get(at..next).ok_or(Malformed)?);
-                at = next;
-            }
-            _ => at = usize::from(u16_at(message, at).ok_or(Malformed)? & 0x3fff),
+        };
+        let labels = message.get(begin..at).ok_or(Malformed)?;
+        // One octet is kept for the root.
+        if out.len() + labels.len() >= most {
+            return Err(Malformed);
         }
+        out.extend_from_slice(labels);
+        if last == 0 {
+            out.push(0);
+            return Ok(end.unwrap_or(at + 1));
+        }
+        let target = usize::from(u16_at(message, at).ok_or(Malformed)? & 0x3fff);
+        end.get_or_insert(at + 2);
+        if target >= barrier || target < HEADER_OCTETS {
+            return Err(Malformed);
+        }
+        (barrier, at) = (target, target);
     }
     Err(Malformed)
 }
@@ -302,6 +324,28 @@ mod tests {
         // Zeros of the header would make a root.
         let header = [1, b'a', 0xc0, 10];
         assert!(read(&header, 0).is_err());
+    }
+
+    #[test]
+    fn a_copied_name_is_the_one_that_is_read() {
+        // Every two octets behind a few names, so that all kinds of pointers and labels are met.
+        let front = b"\0\0\0\0\0\0\0\0\0\0\0\0\x01a\x02bc\0\xc0\x0c\x01d\xc0\x0e";
+        let mut known = 0;
+        for pair in 0..=u16::MAX {
+            let message = [&front[..], &[2, b'x', b'y'], &pair.to_be_bytes(), &[0]].concat();
+            let mut copied = Vec::new();
+            let end = copy_name(&message, front.len(), &mut copied);
+            let read = read_name(&message, front.len());
+            assert_eq!(end.ok(), read.as_ref().ok().map(|(_, end)| *end), "{pair:#x}");
+            if let Ok((name, _)) = read {
+                assert_eq!(copied.to_ascii_lowercase(), name.as_wire(), "{pair:#x}");
+                known += 1;
+            }
+        }
+        assert!(known > 300, "{known}");
+        let long = [&[0; HEADER_OCTETS][..], &[[1, b'a']; 128].concat(), &[0]].concat();
+        assert!(copy_name(&long, HEADER_OCTETS, &mut Vec::new()).is_err());
+        assert_eq!(copy_name(&long, HEADER_OCTETS + 2, &mut vec![9; 99]), Ok(long.len()));
     }
 
     #[test]

@@ -9,6 +9,7 @@
 
 mod answer;
 mod constants;
+mod effort;
 mod message;
 mod name;
 mod name_map;

@@ -2,9 +2,10 @@
 
 use std::hash::{Hash, Hasher};
 
-use super::constants::{CLASS_IN, Rtype};
+use super::constants::{CLASS_IN, HEADER_OCTETS, Rtype};
 use super::message::Malformed;
 use super::name::Name;
+use super::u16_at;
 
 /// What is asked of an upstream, and the key under which its answer is kept.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -25,6 +26,17 @@ impl Question {
     /// A question of class IN without DO and CD.
     pub fn plain(qname: Name, qtype: Rtype) -> Self {
         Self { qname, qtype, qclass: CLASS_IN, dnssec_ok: false, checking_disabled: false }
+    }
+
+    /// Whether `message` has one question and that is this one, uncompressed, in letters of either
+    /// case. What follows is not looked at.
+    pub fn is_repeated_in(&self, message: &[u8]) -> bool {
+        let sent = self.qname.as_wire();
+        let end = HEADER_OCTETS + sent.len();
+        u16_at(message, 4) == Some(1)
+            && message.get(HEADER_OCTETS..end).is_some_and(|name| name.eq_ignore_ascii_case(sent))
+            && u16_at(message, end) == Some(self.qtype.0)
+            && u16_at(message, end + 2) == Some(self.qclass)
     }
 
     /// The same, borrowed.

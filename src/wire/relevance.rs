@@ -2,6 +2,7 @@
 //! a public address of a protected name past us (RFC 2181 §5.4.1; RFC 5452 §6).
 
 use super::constants::{MAX_MESSAGE_OCTETS, Rtype};
+use super::effort::Meter;
 use super::message::{Header, Malformed, Record, Records, Section, read_name};
 use super::name::QName;
 use super::question::{AnswerError, Question};
@@ -44,12 +45,21 @@ pub(super) fn relevant(
         return Ok(Relevant::Whole(Vec::new()));
     }
     let chain = reply.chain(question)?;
-    let mut strangers = false;
+    let mut belongs = Vec::with_capacity(16);
+    // Records of one owner stand together, and mostly spell it in the same octets.
+    let (mut spelt, mut owner): (&[u8], _) = (&[], Owner::Stranger);
+    let mut meter = Meter::new(message);
     for record in reply.records() {
-        strangers |= !chain.has(message, &record?)?;
+        let record = record?;
+        meter.note(&record)?;
+        if record.section == Section::Answer && record.owner_octets(message) != spelt {
+            spelt = record.owner_octets(message);
+            owner = chain.owner(&read_name(message, record.owner_at).map_err(Malformed::from)?.0);
+        }
+        belongs.push(chain.has(owner, &record));
     }
-    if strangers {
-        return Ok(Relevant::Part(reply.only(&chain)?));
+    if belongs.contains(&false) {
+        return Ok(Relevant::Part(reply.only(&belongs)?));
     }
     Ok(Relevant::Whole(reply.places(&chain)?))
 }
@@ -68,6 +78,15 @@ struct Chain {
     links: Vec<usize>,
 }
 
+/// What the owner of a record is to a chain.
+#[derive(Clone, Copy)]
+enum Owner {
+    OnChain,
+    /// A name above one of the chain.
+    Above,
+    Stranger,
+}
+
 impl<'a> Reply<'a> {
     fn records(&self) -> Records<'a> {
         Records::new(self.message, self.header, self.question_end)
@@ -76,8 +95,10 @@ impl<'a> Reply<'a> {
     /// Whether all is relevant at first sight, as mostly: answers without a CNAME whose owners are
     /// pointers to the question, which is compared already.
     fn is_plain(&self) -> Result<bool, Malformed> {
+        let mut meter = Meter::new(self.message);
         for record in self.records() {
             let record = record?;
+            meter.note(&record)?;
             let is_plain = match record.section {
                 Section::Answer => {
                     record.rtype != Rtype::CNAME
@@ -97,7 +118,7 @@ impl<'a> Reply<'a> {
         let cnames = self.cnames()?;
         let mut name = QName::from(&question.qname);
         let mut chain = Chain { names: vec![name.clone()], links: Vec::new() };
-        while let Some(link) = self.link(&cnames, &name)? {
+        while let Some(link) = link(&cnames, &name) {
             chain.links.push(link.owner_at);
             let (target, end) = read_name(self.message, link.rdata_at).map_err(Malformed::from)?;
             // Octets behind the RDATA are another record's, or gone once the answer is kept.
@@ -117,9 +138,9 @@ impl<'a> Reply<'a> {
         Ok(chain)
     }
 
-    /// The first CNAMEs of the answer section, so that a reply full of them is not walked for
-    /// every link.
-    fn cnames(&self) -> Result<Vec<Record<'a>>, Malformed> {
+    /// The first CNAMEs of the answer section with their owners, so that a reply full of them is not
+    /// walked, and no name read, for every link.
+    fn cnames(&self) -> Result<Vec<(QName, Record<'a>)>, Malformed> {
         let mut cnames = Vec::new();
         for record in self.records() {
             let record = record?;
@@ -127,19 +148,10 @@ impl<'a> Reply<'a> {
                 break;
             }
             if record.rtype == Rtype::CNAME {
-                cnames.push(record);
+                cnames.push((read_name(self.message, record.owner_at)?.0, record));
             }
         }
         Ok(cnames)
-    }
-
-    fn link(&self, cnames: &[Record<'a>], owner: &QName) -> Result<Option<Record<'a>>, Malformed> {
-        for record in cnames {
-            if read_name(self.message, record.owner_at)?.0.as_wire() == owner.as_wire() {
-                return Ok(Some(*record));
-            }
-        }
-        Ok(None)
     }
 
     /// Servers put signatures behind each RRset, or all of them last.
@@ -166,7 +178,8 @@ impl<'a> Reply<'a> {
         Ok(places)
     }
 
-    fn only(&self, chain: &Chain) -> Result<Vec<u8>, Malformed> {
+    /// The reply with those records alone of which `belongs` is true.
+    fn only(&self, belongs: &[bool]) -> Result<Vec<u8>, Malformed> {
         let mut out = Vec::with_capacity(self.message.len());
         let Header { id, flags, .. } = *self.header;
         let mut writer = MessageWriter::begin(&mut out, MAX_MESSAGE_OCTETS, id, flags);
@@ -174,12 +187,10 @@ impl<'a> Reply<'a> {
         writer.raw(question.ok_or(Malformed)?).map_err(|Full| Malformed)?;
         let (qname, _) = read_name(self.message, super::HEADER_OCTETS)?;
         let mut counts = [1, 0, 0, 0];
-        for record in self.records() {
+        for (record, belongs) in self.records().zip(belongs) {
             let record = record?;
             let is_opt = record.rtype == Rtype::OPT;
-            if (record.section == Section::Additional && !is_opt)
-                || !chain.has(self.message, &record)?
-            {
+            if !belongs || (record.section == Section::Additional && !is_opt) {
                 continue;
             }
             copy_record(&mut writer, qname.as_wire(), self.message, &record)?;
@@ -195,29 +206,47 @@ impl<'a> Reply<'a> {
     }
 }
 
+/// The first of `cnames` that `owner` has.
+fn link<'a>(cnames: &[(QName, Record<'a>)], owner: &QName) -> Option<Record<'a>> {
+    let found = cnames.iter().find(|(name, _)| name.as_wire() == owner.as_wire());
+    found.map(|(_, record)| *record)
+}
+
 impl Chain {
     fn knows(&self, name: &QName) -> bool {
         self.names.iter().any(|known| known.as_wire() == name.as_wire())
     }
 
-    /// Whether a record answers the question: data of a name on the chain; a DNAME above one, with
-    /// its signature; in the authority section what tells of zones, and proofs.
-    fn has(&self, message: &[u8], record: &Record<'_>) -> Result<bool, Malformed> {
-        match record.section {
-            Section::Answer => {}
-            Section::Authority => return Ok(tells_of_zones(record.rtype)),
-            // Left out by everybody who keeps an answer.
-            Section::Additional => return Ok(true),
-        }
-        let (owner, _) = read_name(message, record.owner_at)?;
-        if self.knows(&owner) {
-            return Ok(record.rtype != Rtype::CNAME || self.links.contains(&record.owner_at));
-        }
+    fn owner(&self, owner: &QName) -> Owner {
         let above = |name: &QName| {
             let deeper = name.label_count().checked_sub(owner.label_count());
             deeper.is_some_and(|index| name.suffix(index) == owner.as_wire())
         };
-        Ok(matches!(record.rtype, Rtype::DNAME | Rtype::RRSIG) && self.names.iter().any(above))
+        if self.knows(owner) {
+            Owner::OnChain
+        } else if self.names.iter().any(above) {
+            Owner::Above
+        } else {
+            Owner::Stranger
+        }
+    }
+
+    /// Whether a record answers the question: data of a name on the chain; a DNAME above one, with
+    /// its signature; in the authority section what tells of zones, and proofs. `owner` is its
+    /// owner in the answer section.
+    fn has(&self, owner: Owner, record: &Record<'_>) -> bool {
+        match (record.section, owner) {
+            (Section::Authority, _) => tells_of_zones(record.rtype),
+            // Left out by everybody who keeps an answer.
+            (Section::Additional, _) => true,
+            (Section::Answer, Owner::OnChain) => {
+                record.rtype != Rtype::CNAME || self.links.contains(&record.owner_at)
+            }
+            (Section::Answer, Owner::Above) => {
+                matches!(record.rtype, Rtype::DNAME | Rtype::RRSIG)
+            }
+            (Section::Answer, Owner::Stranger) => false,
+        }
     }
 }
 

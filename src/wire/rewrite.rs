@@ -19,13 +19,10 @@ pub fn copy_record(
 ) -> Result<(), Malformed> {
     let (owner, _) = read_name(message, record.owner_at)?;
     let owner = if owner.as_wire() == qname { &POINTER_TO_QUESTION } else { owner.as_wire() };
-    let mut rdata = Vec::with_capacity(record.rdata.len());
-    canonical_rdata(message, record, &mut rdata)?;
-    let written = writer
-        .raw(owner)
-        .and_then(|()| writer.fixed(record.rtype, record.class, record.ttl, rdata.len()))
-        .and_then(|()| writer.raw(&rdata));
-    written.map_err(|Full| Malformed)
+    let head =
+        writer.raw(owner).and_then(|()| writer.fixed(record.rtype, record.class, record.ttl, 0));
+    head.map_err(|Full| Malformed)?;
+    writer.rdata(|out| canonical_rdata(message, record, out))
 }
 
 impl AnswerRef<'_> {

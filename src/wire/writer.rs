@@ -1,6 +1,8 @@
 //! Writing messages behind what a buffer already holds, inside a size limit.
 
 use super::constants::{Ede, HEADER_OCTETS, Rcode, Rtype, UDP_PAYLOAD_OCTETS};
+use super::message::Malformed;
+use super::question::Question;
 
 /// Octets of an OPT record without options.
 const OPT_OCTETS: usize = 11;
@@ -66,9 +68,32 @@ impl<'a> MessageWriter<'a> {
         Ok(())
     }
 
+    /// Appends the one entry of a question section.
+    pub fn question(&mut self, question: &Question) -> Result<(), Full> {
+        self.raw(question.qname.as_wire())?;
+        self.raw(&question.qtype.0.to_be_bytes())?;
+        self.raw(&question.qclass.to_be_bytes())
+    }
+
     /// Appends the fixed part of a record behind its owner name.
     pub fn fixed(&mut self, rtype: Rtype, class: u16, ttl: u32, rdata: usize) -> Result<(), Full> {
         self.raw(&fixed(rtype, class, ttl, rdata)?)
+    }
+
+    /// Appends the RDATA that `write` adds to the buffer, and puts its length into the fixed part of
+    /// the record, which was appended last. What goes over the limit is malformed.
+    pub(super) fn rdata(
+        &mut self,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), Malformed>,
+    ) -> Result<(), Malformed> {
+        let at = self.len();
+        write(self.out)?;
+        if self.len() > self.limit {
+            return Err(Malformed);
+        }
+        let octets = u16::try_from(self.len().saturating_sub(at)).map_err(|_| Malformed)?;
+        self.set_u16(at.saturating_sub(2), octets);
+        Ok(())
     }
 
     /// Appends a record up to its RDATA, whose owner is a compression pointer.
