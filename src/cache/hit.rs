@@ -29,9 +29,9 @@ pub struct Hit {
 }
 
 impl Hit {
-    /// The answer as it came.
+    /// The answer as it came, or its front ([`super::Cache::find_for_udp`]).
     pub fn answer(&self) -> AnswerRef<'_> {
-        AnswerRef::from_octets(bytemuck::cast_slice(&self.copy.0)).unwrap_or_default()
+        AnswerRef::from_front(bytemuck::cast_slice(&self.copy.0)).unwrap_or_default()
     }
 
     /// Whether its time is over, so that it may only serve as RFC 8767 §5 says.

@@ -26,8 +26,11 @@ pub use self::hit::Hit;
 
 use self::entry::{Found, Head, NewEntry, Standing};
 use self::hit::Scratch;
-use self::store::Store;
-use crate::wire::{Answer, AnswerRef, Question, QuestionRef, Rcode, Rtype, Section, flags};
+use self::store::{Part, Store};
+use crate::wire::{
+    Answer, AnswerRef, MAX_NAME_OCTETS, Question, QuestionRef, Rcode, Rtype, Section,
+    UDP_PAYLOAD_OCTETS, flags,
+};
 
 /// Longest a record is kept, seconds: a day, whatever its TTL says, so that a wrong one does not
 /// stay for weeks (RFC 8767 §4 allows a cap; Unbound and BIND default to a day and a week).
@@ -42,6 +45,16 @@ const CLOCK_BEGIN_MS: u64 = 1 << 40;
 const DNSSEC_OK: u8 = 1;
 const CHECKING_DISABLED: u8 = 2;
 const NEEDS_US: u8 = 4;
+
+/// Octets of a message that are copied for a reply over UDP, if the message is larger: more than any
+/// such reply has, so that what is left out cannot make a difference to it.
+const FRONT_OCTETS: usize = 2_048;
+const _: () = assert!(FRONT_OCTETS > UDP_PAYLOAD_OCTETS as usize + MAX_NAME_OCTETS);
+
+/// Octets of an answer's front, by its first two words.
+fn front_octets(words: [u64; 2]) -> usize {
+    AnswerRef::front_octets(bytemuck::cast(words), FRONT_OCTETS)
+}
 
 /// Answers by question.
 pub struct Cache {
@@ -105,14 +118,21 @@ impl Cache {
     /// an entry.
     pub fn find(&self, question: &QuestionRef<'_>, now: Instant) -> Option<Hit> {
         // An answer of TTL n holds for n seconds and not in the second that follows.
-        self.find_younger(question, now, 0)
+        self.find_younger(question, now, 0, Part::Whole)
+    }
+
+    /// As [`Self::find`], for a reply over UDP: of an answer that is far too large for one, only the
+    /// front is copied ([`AnswerRef::from_front`]). So a name with a large answer costs no more than
+    /// others until its client comes over TCP.
+    pub fn find_for_udp(&self, question: &QuestionRef<'_>, now: Instant) -> Option<Hit> {
+        self.find_younger(question, now, 0, Part::Front(front_octets))
     }
 
     /// Finds the answer to `question` even if its time was over at `now`, for at most as long as
     /// the cache was told ([`Hit::expired_seconds`]), negative ones included. For when nobody gives
     /// a new one (RFC 8767 §5). One that somebody else has got meanwhile is found too, and is fresh.
     pub fn find_stale(&self, question: &QuestionRef<'_>, now: Instant) -> Option<Hit> {
-        self.find_younger(question, now, self.stale_seconds)
+        self.find_younger(question, now, self.stale_seconds, Part::Whole)
     }
 
     /// Finds the answer to `question` unless its time had been over for `stale_seconds` at `now`.
@@ -122,12 +142,14 @@ impl Cache {
         question: &QuestionRef<'_>,
         now: Instant,
         stale_seconds: u32,
+        part: Part,
     ) -> Option<Hit> {
         let store = self.store()?;
         let mut copy = Scratch::take();
         let key = Key::new(question);
         let is_it = |head: Head, payload: &[u64]| key.is_of(head, payload);
-        let Found { head, standing } = store.find(store.hash(question), copy.words(), is_it)?;
+        let hash = store.hash(question);
+        let Found { head, standing } = store.find(hash, copy.words(), part, is_it)?;
         let age_ms = self.ms(now).saturating_sub(head.stored_ms);
         let age_seconds = u32::try_from(age_ms / 1_000).unwrap_or(u32::MAX);
         if age_seconds >= head.ttl_seconds.saturating_add(stale_seconds) {
@@ -263,7 +285,7 @@ impl<'a> Key<'a> {
     /// Whether an entry is this question's.
     fn is_of(&self, head: Head, payload: &[u64]) -> bool {
         head.mark & (DNSSEC_OK | CHECKING_DISABLED) == self.bits
-            && AnswerRef::from_octets(bytemuck::cast_slice(payload)).is_some_and(|answer| {
+            && AnswerRef::from_front(bytemuck::cast_slice(payload)).is_some_and(|answer| {
                 let question = answer.question().split_last_chunk();
                 question == Some((self.qname, &self.qtype_and_qclass))
             })

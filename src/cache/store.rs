@@ -30,6 +30,9 @@ const NEGATIVE_SHARE: usize = 8;
 /// goes, used or not.
 const MAX_ROUNDS: u32 = 32;
 
+/// Payloads of so many words are copied whole: that costs no more than to look what is needed.
+const SMALL_WORDS: usize = 512;
+
 /// Memory for entries, all of it spoken for at the start and touched as it is used.
 pub(super) struct Store {
     index: Box<[AtomicU64]>,
@@ -106,11 +109,13 @@ impl Store {
     }
 
     /// Copies the payload of the entry under `hash` that `is_it` knows into `to`, in place of what
-    /// stood there. Takes no lock.
+    /// stood there, or that `part` of it. Takes no lock.
+    #[inline]
     pub(super) fn find(
         &self,
         hash: u64,
         to: &mut Vec<u64>,
+        part: Part,
         is_it: impl Fn(Head, &[u64]) -> bool,
     ) -> Option<Found> {
         for cell in self.bucket(hash) {
@@ -119,7 +124,7 @@ impl Store {
             if slot.tag() != tag(hash) || slot == Slot::EMPTY {
                 continue;
             }
-            let Some(head) = self.copy(slot, hash, to).filter(|head| is_it(*head, to)) else {
+            let Some(head) = self.copy(slot, hash, to, part).filter(|head| is_it(*head, to)) else {
                 continue;
             };
             if !slot.is_used() {
@@ -132,17 +137,23 @@ impl Store {
         None
     }
 
-    /// Copies the payload of the entry that `slot` tells of, if it is one under `hash` and still
-    /// whole.
-    fn copy(&self, slot: Slot, hash: u64, to: &mut Vec<u64>) -> Option<Head> {
+    /// Copies `part` of the payload of the entry that `slot` tells of, if it is one under `hash` and
+    /// still whole.
+    fn copy(&self, slot: Slot, hash: u64, to: &mut Vec<u64>, part: Part) -> Option<Head> {
         let (ring, place) = (self.ring(slot.which()), slot.place());
         let head = read_head(ring, place);
         // Asked twice: before its length is believed, and when all is read.
         if head.hash != hash || !ring.holds(place) {
             return None;
         }
+        let (from, mut words) = (place + HEAD_WORDS as u64, head.words() - HEAD_WORDS);
+        if let Part::Front(octets) = part
+            && words > SMALL_WORDS
+        {
+            words = words.min(octets(ring.words(from)).div_ceil(8));
+        }
         to.clear();
-        ring.copy(place + HEAD_WORDS as u64, head.words() - HEAD_WORDS, to);
+        ring.copy(from, words, to);
         ring.holds(place).then_some(head)
     }
 
@@ -216,7 +227,7 @@ impl Store {
             }
             if !self.is_whole(slot) {
                 known = Known::Ghost(cell);
-            } else if let Some(head) = self.copy(slot, hash, scratch)
+            } else if let Some(head) = self.copy(slot, hash, scratch, Part::Whole)
                 && is_it(head, scratch)
             {
                 return Known::Whole(cell, head);
@@ -349,7 +360,7 @@ impl Store {
                     continue;
                 };
                 if let Some((_, slot)) = self.cell_at(head.hash, which, place)
-                    && self.copy(slot, head.hash, &mut payload).is_some()
+                    && self.copy(slot, head.hash, &mut payload, Part::Whole).is_some()
                 {
                     see(Found { head, standing: slot.standing() }, &payload)?;
                 }
@@ -414,6 +425,14 @@ impl Store {
         let first = bucket * BUCKET_SLOTS;
         self.index.get(first..first + BUCKET_SLOTS).unwrap_or(&[])
     }
+}
+
+/// How much of a payload is copied.
+#[derive(Clone, Copy)]
+pub(super) enum Part {
+    Whole,
+    /// As many octets as this makes of the payload's first two words; all where there are few.
+    Front(fn([u64; 2]) -> usize),
 }
 
 /// Where an entry is that is to be replaced.

@@ -63,7 +63,10 @@ pub fn decide<R: Recorder>(
             recorder.note_some(|| below_step(&snapshot.zones, &query.qname));
         }
     }
-    let hit = snapshot.cache.find(&query.as_question(), asked.now);
+    let hit = match asked.transport {
+        Transport::Udp => snapshot.cache.find_for_udp(&query.as_question(), asked.now),
+        Transport::Tcp => snapshot.cache.find(&query.as_question(), asked.now),
+    };
     let answer = hit.as_ref().map(Hit::answer).unwrap_or_default();
     let chain = splice::chain(&snapshot.zones, query.qtype, &answer);
     // An answer that held only because its chain led to us is none once it does not.

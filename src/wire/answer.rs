@@ -12,6 +12,8 @@ use super::{u16_at, u32_at};
 const MAX_EDE_OCTETS: usize = 256;
 /// Octets of the head: eight numbers of 16 bits.
 const HEAD_OCTETS: usize = 16;
+/// Where the message's size stands in the head.
+const MESSAGE_OCTETS_AT: usize = 6;
 /// Where the rcode stands in the head.
 const RCODE_AT: usize = 12;
 /// Octets of a link's places in the table.
@@ -209,12 +211,19 @@ impl<'a> AnswerRef<'a> {
 
     /// What [`Answer::octets`] gave; octets behind it are left alone. `None` when it cannot be that.
     pub fn from_octets(octets: &'a [u8]) -> Option<Self> {
+        let message_octets = usize::from(u16_at(octets, MESSAGE_OCTETS_AT)?);
+        Self::from_front(octets).filter(|answer| answer.message.len() == message_octets)
+    }
+
+    /// As [`Self::from_octets`], or the front of it: all tables, and as much of the message as there
+    /// is. What stands behind that cannot be read, and ends walks of the records.
+    pub fn from_front(octets: &'a [u8]) -> Option<Self> {
         let (head, rest) = octets.split_at_checked(HEAD_OCTETS)?;
         let number = |index: usize| u16_at(head, index * 2).map(usize::from);
         let (ttl_places, rest) = rest.split_at_checked(number(0)? * 2)?;
         let (links, rest) = rest.split_at_checked(number(1)? * LINK_OCTETS)?;
         let (ede, rest) = rest.split_at_checked(number(2)?)?;
-        let message = rest.get(..number(3)?)?;
+        let message = rest.get(..number(3)?).unwrap_or(rest);
         let end = octets.len() - rest.len() + message.len();
         Some(Self {
             octets: octets.get(..end)?,
@@ -228,6 +237,14 @@ impl<'a> AnswerRef<'a> {
             ede,
             has_opt: number(7)? > 0,
         })
+    }
+
+    /// Octets of the front that holds `message_octets` of the message, by the octets that an answer
+    /// begins with.
+    pub fn front_octets(head: [u8; HEAD_OCTETS], message_octets: usize) -> usize {
+        let number = |index: usize| usize::from(u16_at(&head, index * 2).unwrap_or(0));
+        let tables = HEAD_OCTETS + number(0) * 2 + number(1) * LINK_OCTETS + number(2);
+        tables + number(3).min(message_octets)
     }
 
     /// An owned copy.
@@ -268,7 +285,8 @@ impl<'a> AnswerRef<'a> {
 
     /// The CNAMEs that lead from the question on, in chain order; at most 16.
     pub fn links(self) -> impl Iterator<Item = Link<'a>> {
-        self.links.chunks_exact(LINK_OCTETS).filter_map(move |places| {
+        // One that cannot be read ends them: no link may be left out.
+        self.links.chunks_exact(LINK_OCTETS).map_while(move |places| {
             let cname = self.record_at(u16_at(places, 0)?)?;
             let signature =
                 u16_at(places, 2).filter(|at| *at > 0).and_then(|at| self.record_at(at));

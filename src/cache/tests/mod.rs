@@ -185,3 +185,28 @@ fn a_chain_to_us_is_kept_as_long_as_its_links_whatever_the_upstream_says_of_its_
     cache.insert(&question, &reply(&question, 0, &[cname, A]), true, now);
     assert!(cache.find(&question.borrowed(), now).is_some_and(|hit| !hit.needs_us));
 }
+
+#[test]
+fn of_a_large_answer_only_the_front_is_copied_for_udp() {
+    let (cache, now) = (Cache::new(1 << 22, Duration::ZERO), Instant::now());
+    let question = question("a.example", Rtype::A);
+    let find = |is_udp: bool| {
+        let question = question.borrowed();
+        let hit =
+            if is_udp { cache.find_for_udp(&question, now) } else { cache.find(&question, now) };
+        let hit = hit.expect("kept");
+        let answer = hit.answer();
+        let front = (answer.question().to_vec(), answer.answers_end(), answer.ttl_places().count());
+        (answer.message().len(), answer.rcode(), *answer.header(), front)
+    };
+    for records in [1, 70, 127, 200, 1_000, 3_900] {
+        let answer = reply(&question, 0, &vec![A; records]);
+        let octets = answer.borrowed().message().len();
+        cache.insert(&question, &answer, false, now).expect("kept");
+        let (whole, front) = (find(false), find(true));
+        assert_eq!(whole.0, octets);
+        assert_eq!((whole.1, whole.2, whole.3), (front.1, front.2, front.3));
+        // Small ones are copied whole in any case.
+        assert_eq!(front.0, if octets < 3_500 { octets } else { 2_048 }, "{octets}");
+    }
+}

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::super::entry::{Head, NewEntry, Standing};
-use super::super::store::Store;
+use super::super::store::{Part, Store};
 
 const MIB: usize = 1 << 20;
 
@@ -49,7 +49,7 @@ fn fill_at(store: &Store, keys: Range<u64>, ttl_seconds: u32, stored_ms: u64) {
 /// Whether `key` is there; if so, it must be whole.
 fn has(store: &Store, key: u64) -> bool {
     let mut words = Vec::new();
-    let found = store.find(store.hash(key), &mut words, is(key)).is_some();
+    let found = store.find(store.hash(key), &mut words, Part::Whole, is(key)).is_some();
     assert!(!found || words[..words.len() - 1].iter().all(|word| *word == key));
     found
 }
@@ -165,7 +165,7 @@ fn an_older_entry_does_not_replace_a_younger() {
     assert!(put_at(&store, 1, 16, 60, 5_000));
     assert!(!put_at(&store, 1, 32, 60, 4_999));
     let mut words = Vec::new();
-    assert!(store.find(store.hash(1_u64), &mut words, is(1)).is_some());
+    assert!(store.find(store.hash(1_u64), &mut words, Part::Whole, is(1)).is_some());
     assert_eq!(words.len(), 2);
 }
 
@@ -258,7 +258,7 @@ fn what_is_found_is_what_was_put_last() {
             model.insert(key, step);
         } else {
             let mut words = Vec::new();
-            if store.find(store.hash(key), &mut words, is(key)).is_some() {
+            if store.find(store.hash(key), &mut words, Part::Whole, is(key)).is_some() {
                 assert_eq!(Some(&words[1]), model.get(&key));
                 found += 1;
             }
@@ -280,7 +280,7 @@ fn readers_never_see_half_an_entry() {
         let (mut seen, mut copy) = (0, Vec::new());
         while !done.load(Ordering::Relaxed) {
             for key in 0..KEYS {
-                if store.find(store.hash(key), &mut copy, is(key)).is_some() {
+                if store.find(store.hash(key), &mut copy, Part::Whole, is(key)).is_some() {
                     let version = copy[1];
                     assert_eq!(copy.len(), words(version));
                     assert!(copy[2..].iter().all(|word| *word == version));

@@ -125,3 +125,35 @@ fn a_kept_answer_that_does_not_fit_loses_authority_first_then_is_truncated() {
     let (_, reply) = decided(&snapshot, &asked("10.0.0.1"), &query("big.example", 1, 0, 0));
     assert_eq!(text(&reply), "NOERROR tc ra: ");
 }
+
+#[test]
+fn a_large_answer_gives_over_udp_what_its_whole_would_give() {
+    let snapshot = with(|_| {});
+    let address = |i: u16| vec![203, 0, i.to_be_bytes()[0], i.to_be_bytes()[1]];
+    // Up to what a message can hold: owners are spelt out here.
+    for count in [1, 40, 41, 42, 43, 44, 60, 100, 200, 1_000, 2_300] {
+        let many: Vec<_> = (0..count).map(|i| ("big.example", 60, Rtype::A, address(i))).collect();
+        keep(&snapshot, "big.example", Rtype::A, 0, &many, Duration::ZERO);
+        // Header, question, the OPT, and 27 octets for each record.
+        let fits = 12 + 17 + 11 + 27 * usize::from(count) <= 1_232;
+        let reply = ask(&snapshot, "big.example", Rtype::A);
+        if fits {
+            assert_eq!(reply.matches(" A ").count(), usize::from(count));
+        } else {
+            assert_eq!(reply, "NOERROR tc ra: ", "{count}");
+        }
+        let tcp = Asked { transport: Transport::Tcp, ..asked("10.0.0.1") };
+        let (_, reply) = decided(&snapshot, &tcp, &query("big.example", 1, 1_232, 0));
+        assert_eq!(text(&reply).matches(" A ").count(), usize::from(count));
+    }
+    // A chain to us is cut before what makes it large.
+    let end = format!("api.{Q}");
+    let link = ("www.contoso.com", 300, Rtype::CNAME, wire(&end));
+    let many = (0..1_000).map(|i| (&*end, 60, Rtype::A, address(i)));
+    let answers: Vec<_> = std::iter::once(link).chain(many).collect();
+    keep(&snapshot, "www.contoso.com", Rtype::A, 0, &answers, Duration::ZERO);
+    assert_eq!(
+        ask(&snapshot, "www.contoso.com", Rtype::A),
+        format!("NOERROR ra: www.contoso.com. 300 CNAME api.{Q}.; api.{Q}. 60 A 10.1.0.5")
+    );
+}
