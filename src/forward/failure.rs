@@ -6,6 +6,7 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::upstream::Flaw;
 use crate::wire::{Answer, Ede, Rcode};
 
 /// Why a question got no usable answer. SERVFAIL to the client, unless there is stale data and
@@ -19,8 +20,10 @@ pub enum Failure {
     /// Replies came, none that helps: the best of them, SERVFAIL before REFUSED before others, one
     /// that explains itself before one that does not. Its extended errors are worth passing on.
     BadReply(Arc<Answer>),
-    /// What came back was malformed or answered other questions.
+    /// What came back is not DNS, or answers other questions.
     Garbled,
+    /// An upstream replied, but nothing that it says can be the answer.
+    Unusable(Flaw),
     /// No upstream proved that it is the one that is meant.
     Untrusted,
     /// Every upstream of the rule sends our queries back to us.
@@ -73,7 +76,9 @@ impl Failure {
         match self {
             Self::TimedOut => Ede::NoReachableAuthority,
             Self::BadReply(answer) if answer.rcode() == Rcode::REFUSED => Ede::NoReachableAuthority,
-            Self::Unreachable(_) | Self::Untrusted | Self::Garbled => Ede::NetworkError,
+            Self::Unreachable(_) | Self::Untrusted | Self::Garbled | Self::Unusable(_) => {
+                Ede::NetworkError
+            }
             Self::NoUpstream => Ede::NotReady,
             Self::BadReply(_) | Self::Looping | Self::Overloaded => Ede::Other,
             Self::Filtered(_) => Ede::Filtered,
@@ -94,6 +99,10 @@ impl Failure {
                 _ => "upstream replied with an error",
             },
             Self::Garbled => "upstream replies are malformed",
+            Self::Unusable(Flaw::Endless) => "upstream's CNAME chain is a loop or too long",
+            Self::Unusable(Flaw::Malformed) => "upstream's reply has malformed records",
+            Self::Unusable(Flaw::OtherQuestion) => "upstream replied to another question",
+            Self::Unusable(Flaw::RestMissing) => "upstream's reply is truncated, also over TCP",
             Self::Untrusted => "no upstream's certificate is trusted",
             Self::Looping => "forwarding loop",
             Self::Overloaded => "too many queries wait for upstreams",
@@ -116,6 +125,7 @@ impl Failure {
                 };
                 10 + rcode + explained
             }
+            Self::Unusable(_) => 5,
             Self::Untrusted => 4,
             Self::Garbled => 3,
             Self::Unreachable(_) => 2,

@@ -201,6 +201,8 @@ async fn probe<A: Attempt>(
     let begun = Instant::now();
     match timeout(limit, attempt.attempt(&upstream, &question)).await {
         Ok(Ok(_)) => upstream.note_probe(begun, Instant::now()),
+        // Any reply is health.
+        Ok(Err(error)) if error.is_sign_of_life() => upstream.note_probe(begun, Instant::now()),
         Ok(Err(error)) => upstream.note_failure(error, begun, Instant::now()),
         Err(_) => upstream.note_unanswered(begun, Instant::now()),
     }

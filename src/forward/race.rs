@@ -368,8 +368,10 @@ where
             other => self.tries.iter().any(|running| running.lane == other),
         };
         let lane = self.lane_mut(number)?;
-        // What is too busy for a repeat may still answer the first try.
-        lane.said = lane.said || !runs_another || outcome != Err(TryError::Busy);
+        // What is too busy for a repeat may still answer the first try, and datagrams that anybody
+        // can have sent for one try say nothing of another.
+        let is_of_this_try = matches!(outcome, Err(TryError::Busy | TryError::Mismatched));
+        lane.said = lane.said || !runs_another || !is_of_this_try;
         if lane.said {
             lane.seat = None;
         }
@@ -390,7 +392,8 @@ where
                 match error {
                     TryError::Unreachable(kind) => Failure::Unreachable(kind),
                     TryError::Untrusted => Failure::Untrusted,
-                    TryError::Garbled => Failure::Garbled,
+                    TryError::Garbled | TryError::Mismatched => Failure::Garbled,
+                    TryError::Unusable(flaw) => Failure::Unusable(flaw),
                     TryError::Busy => Failure::Overloaded,
                 }
             }
@@ -449,7 +452,7 @@ where
             }
         }
         match self.worst.take() {
-            Some(failure @ Failure::BadReply(_)) => failure,
+            Some(failure @ (Failure::BadReply(_) | Failure::Unusable(_))) => failure,
             // Some were unreachable, others silent: the silence is what took the time.
             _ => Failure::TimedOut,
         }

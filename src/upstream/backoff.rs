@@ -5,7 +5,7 @@ use std::time::Duration;
 use rand::RngExt;
 use tokio::time::Instant;
 
-use super::TryError;
+use super::failure::TryError;
 
 /// The longest wait after the first failure: a server that restarts is missed for about this long.
 const FIRST: Duration = Duration::from_millis(100);

@@ -12,8 +12,10 @@
 mod backoff;
 mod bootstrap;
 mod dial;
+mod failure;
 mod health;
 mod link;
+mod notices;
 mod once;
 mod query;
 mod race;
@@ -29,6 +31,7 @@ mod waiters;
 pub(crate) mod tests;
 
 pub use bootstrap::Bootstrap;
+pub use failure::{Flaw, TryError};
 pub use health::{Alarm, Haste, MAX_TIMEOUT, MIN_TIMEOUT, Rtt};
 pub use link::Link;
 pub use once::{OnceError, Over, Patience, ask, ask_tcp, ask_udp};
@@ -36,23 +39,3 @@ pub use report::{LastError, Tally, UpstreamReport};
 pub use server::{InFlight, Upstream};
 pub use socket::ReceiveBuffer;
 pub use trust::{certificate_fault, trusting_system};
-
-use std::io;
-
-/// Why one try with one server gave no reply.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum TryError {
-    /// The kernel or the server's host refused or lost the way.
-    #[error("unreachable: {0}")]
-    Unreachable(io::ErrorKind),
-    /// What came back is not a DNS reply, or not to our question, also over TCP.
-    #[error("the reply does not answer the question or is malformed")]
-    Garbled,
-    /// Its certificate is not one that we trust, or there is nothing to check it by. The upstream's
-    /// last error says why.
-    #[error("its certificate is not trusted")]
-    Untrusted,
-    /// As many queries wait for this server as its sockets may hold.
-    #[error("too many queries wait for this server")]
-    Busy,
-}

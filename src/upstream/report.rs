@@ -20,13 +20,17 @@ pub struct Tally {
     pub servfail: u64,
     /// Replies with REFUSED.
     pub refused: u64,
-    /// Tries that brought no DNS reply to our question.
+    /// Tries over a connection that brought no DNS reply.
     pub garbled: u64,
+    /// Tries that brought a reply of the server's own which cannot be an answer: its CNAMEs go in
+    /// circles, its records are malformed, or the rest of it does not come over TCP.
+    pub unusable: u64,
     /// Tries ended because the server does not prove who it is.
     pub untrusted: u64,
     /// Questions not sent because too many waited.
     pub busy: u64,
-    /// Datagrams with an id nobody waits for, and replies to other questions.
+    /// Datagrams that were dropped because they answer no query under way: no query waits for their
+    /// id, they repeat another question, or they are no replies. Anybody can send such.
     pub mismatches: u64,
     /// Queries sent over connections: TCP, TLS, HTTP, QUIC.
     pub tcp_queries: u64,
@@ -71,12 +75,13 @@ pub struct LastError {
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { queries, replies, timeouts, unreachable, servfail, refused, .. } = self;
-        let Self { garbled, untrusted, busy, mismatches, tcp_queries, tcp_dials, .. } = self;
+        let Self { garbled, unusable, untrusted, busy, mismatches, tcp_queries, tcp_dials, .. } =
+            self;
         write!(
             f,
             "queries={queries} replies={replies} timeouts={timeouts} unreachable={unreachable} \
-             servfail={servfail} refused={refused} garbled={garbled} untrusted={untrusted} \
-             busy={busy} mismatches={mismatches} tcp-queries={tcp_queries} tcp-dials={tcp_dials} \
+             servfail={servfail} refused={refused} garbled={garbled} unusable={unusable} \
+             untrusted={untrusted} busy={busy} mismatches={mismatches} tcp-queries={tcp_queries} tcp-dials={tcp_dials} \
              without-edns={}",
             self.without_edns
         )

@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::warn;
 
-use super::TryError;
 use super::bootstrap::Bootstrap;
-use super::health::{Alarm, DOUBT_TRIES, DOWN_TRIES, Health, Rtt, Silence};
+use super::failure::{Evidence, TryError};
+use super::health::{Alarm, Health, Rtt, Silence};
+use super::notices::Notices;
 use super::report::{LastError, Tally, UpstreamReport};
 use super::trust::Authorities;
 use crate::config::UpstreamServer;
@@ -29,6 +30,7 @@ pub struct Upstream {
     bootstrap: Arc<Bootstrap>,
     pub(super) authorities: Authorities,
     health: Health,
+    notices: Notices,
     pub(super) counters: Counters,
     /// When the log last said that its certificate does not do.
     last_distrust: Mutex<Option<Instant>>,
@@ -51,6 +53,7 @@ pub(super) struct Counters {
     servfail: AtomicU64,
     refused: AtomicU64,
     garbled: AtomicU64,
+    unusable: AtomicU64,
     untrusted: AtomicU64,
     busy: AtomicU64,
 }
@@ -78,6 +81,7 @@ impl Upstream {
     pub fn with_alarm(server: UpstreamServer, alarm: Arc<Alarm>) -> Self {
         static NUMBERS: AtomicU64 = AtomicU64::new(0);
         Self {
+            notices: Notices::new(server.to_string()),
             server,
             number: NUMBERS.fetch_add(1, Ordering::Relaxed),
             bootstrap: Arc::new(Bootstrap::new(HashMap::new(), None)),
@@ -168,6 +172,7 @@ impl Upstream {
             servfail: read(&counters.servfail),
             refused: read(&counters.refused),
             garbled: read(&counters.garbled),
+            unusable: read(&counters.unusable),
             untrusted: read(&counters.untrusted),
             busy: read(&counters.busy),
             mismatches: read(&counters.mismatches),
@@ -204,7 +209,7 @@ impl Upstream {
         if self.is_down()
             && let Some(was_down) = self.health.come_up(Instant::now())
         {
-            info!("upstream {} is up again after {:.1} s", self.server, was_down.as_secs_f64());
+            self.notices.up(was_down);
         }
     }
 
@@ -232,37 +237,58 @@ impl Upstream {
     /// A try that began at `begun` is not answered yet, and should be by now.
     pub fn note_unanswered(&self, begun: Instant, now: Instant) {
         count(&self.counters.timeouts);
-        if let Some(Silence { tries, time }) = self.health.unanswered(begun, now) {
-            let seconds = time.as_secs_f64();
-            self.go_down(format!("no reply to {tries} queries within {seconds:.1} s"), now);
+        match self.health.unanswered(begun, now) {
+            Some(Silence { tries, time }) => {
+                let seconds = time.as_secs_f64();
+                self.go_down(format!("no reply to {tries} queries within {seconds:.1} s"), now);
+            }
+            None => self.stay_down(now),
         }
     }
 
     /// A try that began at `begun` failed without a usable reply.
     pub fn note_failure(&self, error: TryError, begun: Instant, now: Instant) {
-        let enough = match error {
-            TryError::Busy => return count(&self.counters.busy),
-            TryError::Unreachable(_) => DOUBT_TRIES,
-            TryError::Untrusted => {
-                count(&self.counters.untrusted);
-                DOUBT_TRIES
-            }
-            TryError::Garbled => {
-                count(&self.counters.garbled);
-                DOWN_TRIES
-            }
-        };
+        self.count_failure(error);
+        if error == TryError::Busy {
+            return;
+        }
         // The try itself may have said more, and in a flood of failures one is enough.
         self.health.note_error_unless_since(begun, now, || error.to_string().into());
-        if let Some(tries) = self.health.failed(enough, now) {
-            let why = match error {
-                // Only the try knows what is wrong with the certificate.
-                TryError::Untrusted => self.last_error().map(|(_, text)| text),
-                _ => None,
-            };
-            let why = why.unwrap_or_else(|| error.to_string());
-            self.go_down(format!("{why} ({tries} tries in a row)"), now);
+        let tries = match error.evidence() {
+            Evidence::Failing { tries } => tries,
+            Evidence::Alive => return self.health.answered(None, now),
+            Evidence::Nothing => return,
+        };
+        match self.health.failed(tries, now) {
+            Some(tries) => {
+                let why = match error {
+                    // Only the try knows what is wrong with the certificate.
+                    TryError::Untrusted => self.last_error().map(|(_, text)| text),
+                    _ => None,
+                };
+                let why = why.unwrap_or_else(|| error.to_string());
+                self.go_down(format!("{why} ({tries} tries in a row)"), now);
+            }
+            None => self.stay_down(now),
         }
+    }
+
+    fn count_failure(&self, error: TryError) {
+        let counters = &self.counters;
+        count(match error {
+            TryError::Busy => &counters.busy,
+            TryError::Untrusted => &counters.untrusted,
+            TryError::Garbled => &counters.garbled,
+            TryError::Unusable(_) => &counters.unusable,
+            // Counted where they happen: probes of loops meet them too, and one query meets many.
+            TryError::Unreachable(_) | TryError::Mismatched => return,
+        });
+    }
+
+    /// The server replied to a query that left after `begun`, though not with an answer: the try is
+    /// not one that stays in silence, however long the rest of it takes.
+    pub(super) fn note_sign_of_life(&self) {
+        self.health.note_sign_of_life(Instant::now());
     }
 
     /// Keeps the reason of a failure for whoever looks.
@@ -288,9 +314,15 @@ impl Upstream {
     }
 
     fn go_down(&self, why: String, now: Instant) {
-        let line = format!("upstream {} is down: {why}", self.server);
+        let line = why.clone();
         if let Some(was_up) = self.health.go_down(why, now) {
-            warn!("{line}; it was up for {:.1} s", was_up.as_secs_f64());
+            self.notices.down(&format!("{line}; it was up for {:.1} s", was_up.as_secs_f64()), now);
+        }
+    }
+
+    fn stay_down(&self, now: Instant) {
+        if self.is_down() {
+            self.notices.still_down(now);
         }
     }
 }
@@ -300,6 +332,8 @@ mod tests {
     use std::io;
 
     use super::*;
+    use crate::upstream::failure::Flaw;
+    use crate::upstream::health::DOWN_TRIES;
 
     fn upstream() -> Upstream {
         Upstream::new(UpstreamServer::plain("192.0.2.1:53".parse().unwrap()))
@@ -342,6 +376,47 @@ mod tests {
         upstream.note_failure(TryError::Garbled, now, now);
         assert!(upstream.is_down());
         assert_eq!(upstream.tally().garbled, u64::from(DOWN_TRIES));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn replies_that_are_unusable_are_the_names_failure() {
+        let (upstream, now) = (upstream(), Instant::now());
+        let flaws = [Flaw::Endless, Flaw::Malformed, Flaw::OtherQuestion, Flaw::RestMissing];
+        for _ in 0..DOWN_TRIES {
+            for flaw in flaws {
+                // A server that was silent has spoken.
+                upstream.note_unanswered(now, now);
+                upstream.note_failure(TryError::Unusable(flaw), now, now);
+                assert!(!upstream.is_down() && !upstream.is_in_doubt(), "{flaw}");
+            }
+            // What others may have sent does neither harm nor good.
+            upstream.note_failure(TryError::Mismatched, now, now);
+            assert!(!upstream.is_in_doubt());
+        }
+        upstream.note_unanswered(now, now);
+        upstream.note_unanswered(now, now);
+        upstream.note_failure(TryError::Mismatched, now, now);
+        assert!(upstream.is_in_doubt());
+        assert_eq!(upstream.tally().unusable, 16);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_try_that_heard_its_server_is_not_silent() {
+        let upstream = upstream();
+        for _ in 0..10 {
+            let begun = Instant::now();
+            tokio::time::advance(Duration::from_millis(20)).await;
+            upstream.note_sign_of_life();
+            tokio::time::advance(Duration::from_secs(2)).await;
+            upstream.note_unanswered(begun, Instant::now());
+        }
+        assert!(!upstream.is_in_doubt());
+        assert_eq!(upstream.tally().timeouts, 10);
+        // Those that begin later are.
+        let begun = Instant::now();
+        tokio::time::advance(Duration::from_secs(2)).await;
+        (0..4).for_each(|_| upstream.note_unanswered(begun, Instant::now()));
+        assert!(upstream.is_down());
     }
 
     #[tokio::test(start_paused = true)]

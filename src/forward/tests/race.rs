@@ -12,8 +12,8 @@ use super::script::{BUDGET, Does, Rig, dice, rcode};
 use crate::config::Policy;
 use crate::forward::Failure;
 use crate::forward::target::Mark;
-use crate::upstream::TryError;
 use crate::upstream::tests::question;
+use crate::upstream::{Flaw, TryError};
 use crate::wire::{Question, Rcode, Rtype};
 
 /// Runs one query of servers that nobody has measured.
@@ -191,6 +191,31 @@ async fn a_failure_does_not_repeat_the_query_of_a_try_that_has_just_begun() {
 async fn a_repeat_that_finds_no_room_leaves_the_first_try_its_chance() {
     let (outcome, at, asked) = run(&[&[Says(1_500, 0), Fails(0, TryError::Busy)]]).await;
     assert_eq!((outcome, at, asked), (Ok(Rcode::NOERROR), 1_500, vec![(0, 1), (1_000, 1)]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_try_that_others_disturb_leaves_the_first_one_its_chance() {
+    let (outcome, at, asked) = run(&[&[Says(1_500, 0), Fails(0, TryError::Mismatched)]]).await;
+    assert_eq!((outcome, at, asked), (Ok(Rcode::NOERROR), 1_500, vec![(0, 1), (1_000, 1)]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_whose_replies_are_unusable_is_used_for_other_names() {
+    let unusable = TryError::Unusable(Flaw::Endless);
+    let rig = Rig::ordered(2);
+    rig.servers(&[&[Fails(20, unusable)], &[Fails(20, unusable)]]);
+    for _ in 0..10 {
+        let (outcome, _, asked) = rig.run().await;
+        assert_eq!(outcome, Err(Failure::Unusable(Flaw::Endless)));
+        assert_eq!(asked.len(), 2, "the next server may know better");
+        for place in 1..=2 {
+            assert!(!rig.upstream(place).is_down() && !rig.upstream(place).is_in_doubt());
+        }
+    }
+    assert_eq!(rig.upstream(1).tally().unusable, 10);
+    rig.answer_after(&[20, 20]);
+    let (outcome, at, _) = rig.run().await;
+    assert_eq!((outcome.map(|answer| answer.rcode()), at), (Ok(Rcode::NOERROR), 20));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,80 @@
+//! Why a try failed, and what that says about its server.
+
+use std::io;
+
+use super::health::{DOUBT_TRIES, DOWN_TRIES};
+
+/// Why one try with one server gave no reply.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum TryError {
+    /// The kernel or the server's host refused or lost the way.
+    #[error("unreachable: {0}")]
+    Unreachable(io::ErrorKind),
+    /// What came over a connection is not a DNS reply.
+    #[error("what came back is not a DNS reply")]
+    Garbled,
+    /// The server replied to this very question, but not with something that can be its answer.
+    #[error("the reply is unusable: {0}")]
+    Unusable(Flaw),
+    /// Only datagrams came that do not repeat the question: anybody can have sent them.
+    #[error("only datagrams came that do not answer the question")]
+    Mismatched,
+    /// Its certificate is not one that we trust, or there is nothing to check it by. The upstream's
+    /// last error says why.
+    #[error("its certificate is not trusted")]
+    Untrusted,
+    /// As many queries wait for this server as its sockets may hold.
+    #[error("too many queries wait for this server")]
+    Busy,
+}
+
+/// Why a reply cannot be an answer though its server certainly sent it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Flaw {
+    /// Its CNAMEs lead in a circle, or are more than we follow.
+    #[error("its CNAME chain is a loop or too long")]
+    Endless,
+    /// Its records are cut, break their form, or have names that cost too much to read.
+    #[error("its records are malformed")]
+    Malformed,
+    /// It came over a connection as the reply to our query and repeats another question.
+    #[error("it repeats another question")]
+    OtherQuestion,
+    /// It is truncated, and the server does not give the whole over TCP.
+    #[error("it is truncated, and TCP does not bring the rest")]
+    RestMissing,
+}
+
+/// What a failed try says about the health of its server.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Evidence {
+    /// The server does not work: so many such tries in a row mark it down.
+    Failing {
+        /// Tries in a row.
+        tries: u32,
+    },
+    /// The server replied, so it works. The failure is the name's.
+    Alive,
+    /// Nothing: others can cause it, or we cause it ourselves.
+    Nothing,
+}
+
+impl TryError {
+    /// The one table of what failures say, for all transports. Silence is not here: it takes time,
+    /// not only tries ([`super::Upstream::note_unanswered`]).
+    pub(super) fn evidence(self) -> Evidence {
+        match self {
+            Self::Unreachable(_) | Self::Untrusted => Evidence::Failing { tries: DOUBT_TRIES },
+            Self::Garbled => Evidence::Failing { tries: DOWN_TRIES },
+            // Clients choose the names that are asked, and strangers what a name's zone says. So
+            // neither may decide whether a server is used for all other names.
+            Self::Unusable(_) => Evidence::Alive,
+            Self::Mismatched | Self::Busy => Evidence::Nothing,
+        }
+    }
+
+    /// Whether the server itself replied, so that a probe has found it alive.
+    pub fn is_sign_of_life(self) -> bool {
+        self.evidence() == Evidence::Alive
+    }
+}
