@@ -1,11 +1,10 @@
-//! Connections to upstreams, by hickory. Only this file and `bootstrap` know its types.
+//! Connections to upstreams: our own over TCP and TLS ([`super::frames`]), hickory's over HTTP and
+//! QUIC. Only this file and `bootstrap` know its types.
 //!
 //! hickory dials, frames, multiplexes and reports a dead connection; what it decodes is thrown
-//! away, and the reply's own octets are read by [`crate::wire`]. Ids are its own: drawn over TCP and
-//! TLS, 0 over HTTP and QUIC (RFC 8484 §4.1, RFC 9250 §4.2.1); HTTP requests are POST. Limits that
-//! come with it: over TCP and TLS a reply that it cannot decode is dropped there, so such a try ends
-//! with the budget; HTTP's authority has no port, and where it would be an IPv6 address it is the
-//! address's name in ip6.arpa.
+//! away, and the reply's own octets are read by [`crate::wire`]. The id is 0 over HTTP and QUIC
+//! (RFC 8484 §4.1, RFC 9250 §4.2.1); HTTP requests are POST. Limits that come with it: HTTP's
+//! authority has no port, and where it would be an IPv6 address it is the address's name in ip6.arpa.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -16,23 +15,21 @@ use hickory_resolver::net::NetError;
 use hickory_resolver::net::h2::HttpsClientStream;
 use hickory_resolver::net::h3::H3ClientStream;
 use hickory_resolver::net::quic::QuicClientStream;
-use hickory_resolver::net::runtime::{RuntimeProvider, Spawn, TokioRuntimeProvider};
-use hickory_resolver::net::tcp::TcpClientStream;
-use hickory_resolver::net::tls::tls_client_connect;
-use hickory_resolver::net::xfer::{DnsExchange, DnsHandle, DnsMultiplexer, FirstAnswer};
+use hickory_resolver::net::runtime::{RuntimeProvider, TokioRuntimeProvider};
+use hickory_resolver::net::xfer::{DnsExchange, DnsHandle, FirstAnswer};
 use hickory_resolver::proto::op::{DnsRequest, DnsRequestOptions, Message};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
-use super::TryError;
+use super::failure::TryError;
+use super::frames::{Ended, Frames};
 use super::race::first_of;
 use super::server::{Upstream, count};
 use super::trust::Refusal;
 use crate::config::{Scheme, UpstreamHost};
 
-/// Queries that hickory lets wait on one connection; it counts cancelled ones until its next turn,
-/// and over its bound it calls a connection failed. So ours is a quarter of it.
-const HICKORY_WAITING: usize = 4 * super::stream::WAITING;
 /// hickory's own time limit for a query; ours, the budget, ends before.
 const HICKORY_TIMEOUT: Duration = Duration::from_secs(60);
 /// Characters of a reason: servers have a say in what it is.
@@ -51,13 +48,18 @@ pub(super) struct Dialler {
 
 /// An open connection; dropping it closes it when the last query that waits on it has gone.
 pub(super) struct Channel {
-    exchange: Exchange,
+    carrier: Carrier,
     scheme: Scheme,
     pub(super) peer: SocketAddr,
 }
 
-/// A query for hickory's connections.
-pub(super) struct Request(Message);
+/// What carries queries and replies.
+enum Carrier {
+    /// TCP or TLS.
+    Frames(Frames),
+    /// HTTP or QUIC.
+    Exchange(Exchange),
+}
 
 /// What went wrong on a connection or on the way to one.
 pub(super) struct Fault {
@@ -74,21 +76,30 @@ impl Fault {
     }
 }
 
-impl Request {
-    pub(super) fn new(query: &[u8]) -> Result<Self, TryError> {
-        Message::from_vec(query).map(Self).map_err(|_| TryError::Garbled)
-    }
-}
-
 impl Channel {
     /// Sends the query and gives the octets of the reply; that it belongs to this query is checked,
     /// nothing else.
-    pub(super) async fn ask(&self, request: &Request) -> Result<Vec<u8>, Fault> {
-        let request = DnsRequest::new(request.0.clone(), DnsRequestOptions::default());
-        match self.exchange.send(request).first_answer().await {
+    pub(super) async fn ask(&self, query: &[u8]) -> Result<Vec<u8>, Fault> {
+        let exchange = match &self.carrier {
+            Carrier::Frames(frames) => return frames.ask(query).await.map_err(Fault::from),
+            Carrier::Exchange(exchange) => exchange,
+        };
+        let message = Message::from_vec(query).map_err(|error| Fault {
+            error: TryError::Garbled,
+            reason: presentable(&error.to_string()),
+            is_dead: false,
+        })?;
+        let request = DnsRequest::new(message, DnsRequestOptions::default());
+        match exchange.send(request).first_answer().await {
             Ok(response) => Ok(response.into_parts().1),
             Err(error) => Err(fault(&error, self.scheme)),
         }
+    }
+}
+
+impl From<Ended> for Fault {
+    fn from(Ended { kind, reason }: Ended) -> Self {
+        Self::dead(io_error(kind), presentable(&reason))
     }
 }
 
@@ -127,16 +138,19 @@ impl Dialler {
 
     async fn dial_at(&self, address: SocketAddr) -> Result<Channel, Fault> {
         count(&self.upstream.counters.tcp_dials);
-        let exchange = match self.scheme {
-            Scheme::Plain | Scheme::Tcp => self.tcp(address).await.map_err(|e| (e, None)),
+        let carrier = match self.scheme {
+            Scheme::Plain | Scheme::Tcp => match connect(address).await {
+                Ok(stream) => Ok(Carrier::Frames(Frames::new(stream))),
+                Err(error) => Err((NetError::from(error), None)),
+            },
             Scheme::Tls | Scheme::Https | Scheme::Quic | Scheme::H3 => {
                 let (name, config, refusal) = self.identity(address)?;
-                let exchange = self.encrypted(address, name, config).await;
-                exchange.map_err(|error| (error, Some(refusal)))
+                let carrier = self.encrypted(address, name, config).await;
+                carrier.map_err(|error| (error, Some(refusal)))
             }
         };
-        match exchange {
-            Ok(exchange) => Ok(Channel { exchange, scheme: self.scheme, peer: address }),
+        match carrier {
+            Ok(carrier) => Ok(Channel { carrier, scheme: self.scheme, peer: address }),
             Err((error, refusal)) => match refusal.as_ref().and_then(Refusal::take) {
                 Some(reason) => Err(Fault::dead(TryError::Untrusted, presentable(&reason))),
                 None => Err(fault(&error, self.scheme)),
@@ -144,18 +158,12 @@ impl Dialler {
         }
     }
 
-    async fn tcp(&self, address: SocketAddr) -> Result<Exchange, NetError> {
-        let waiting = Some(HICKORY_WAITING);
-        TcpClientStream::exchange(address, None, HICKORY_TIMEOUT, waiting, self.provider.clone())
-            .await
-    }
-
     async fn encrypted(
         &self,
         address: SocketAddr,
         name: ServerName<'static>,
         config: ClientConfig,
-    ) -> Result<Exchange, NetError> {
+    ) -> Result<Carrier, NetError> {
         let provider = self.provider.clone();
         let path: Arc<str> = Arc::from(self.upstream.server().path.as_str());
         // Not connected: it follows a change of routes.
@@ -167,17 +175,11 @@ impl Dialler {
             let binder = provider.quic_binder().ok_or(io::ErrorKind::Unsupported)?;
             binder.bind_quic((any, 0).into(), address)
         };
-        match self.scheme {
-            // hickory's own way leaves out SNI, which some servers tell their customers by.
+        let exchange = match self.scheme {
             Scheme::Plain | Scheme::Tcp | Scheme::Tls => {
-                let config = Arc::new(config);
-                let (stream, sender) = tls_client_connect(address, name, config, provider.clone());
-                let multiplexer = DnsMultiplexer::new(stream.await?, sender)
-                    .with_timeout(HICKORY_TIMEOUT)
-                    .with_max_active_requests(HICKORY_WAITING);
-                let (exchange, driver) = Exchange::from_stream(multiplexer);
-                provider.create_handle().spawn_bg(driver);
-                Ok(exchange)
+                let stream = connect(address).await?;
+                let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
+                return Ok(Carrier::Frames(Frames::new(stream)));
             }
             Scheme::Https => {
                 let mut builder = HttpsClientStream::builder(Arc::new(config), provider);
@@ -196,7 +198,8 @@ impl Dialler {
                 let socket = socket()?;
                 builder.exchange(socket, address, in_http(&name), path, provider).await
             }
-        }
+        };
+        exchange.map(Carrier::Exchange)
     }
 
     /// Whom we mean, and what makes sure of it.
@@ -228,6 +231,21 @@ impl Dialler {
     }
 }
 
+async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// What an error of a stream means: TLS calls octets that are none of its own invalid, and we call
+/// replies so that no query asked for.
+fn io_error(kind: io::ErrorKind) -> TryError {
+    match kind {
+        io::ErrorKind::InvalidData => TryError::Garbled,
+        kind => TryError::Unreachable(kind),
+    }
+}
+
 /// hickory takes one text for TLS and for HTTP's authority, and an IPv6 address is written in two
 /// ways there. What is told to TLS does not matter: `trust` knows whom we mean.
 fn in_http(name: &ServerName<'_>) -> Arc<str> {
@@ -250,11 +268,7 @@ fn no_address(reason: &str) -> Fault {
 fn fault(error: &NetError, scheme: Scheme) -> Fault {
     let is_http = matches!(scheme, Scheme::Https | Scheme::H3);
     let (blame, is_dead) = match error {
-        // What TLS makes of octets that are none of its own.
-        NetError::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
-            (TryError::Garbled, true)
-        }
-        NetError::Io(error) => (TryError::Unreachable(error.kind()), true),
+        NetError::Io(error) => (io_error(error.kind()), true),
         NetError::Timeout => (TryError::Unreachable(io::ErrorKind::TimedOut), true),
         NetError::Proto(_) | NetError::QuicMessageIdNot0(_) | NetError::RequestTooLarge => {
             (TryError::Garbled, false)

@@ -13,6 +13,7 @@ mod backoff;
 mod bootstrap;
 mod dial;
 mod failure;
+mod frames;
 mod health;
 mod link;
 mod notices;

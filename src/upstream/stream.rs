@@ -19,9 +19,9 @@ use tokio::sync::{SetOnce, oneshot};
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
-use super::TryError;
 use super::backoff::Backoff;
-use super::dial::{Channel, Dialler, Fault, Request};
+use super::dial::{Channel, Dialler, Fault};
+use super::failure::TryError;
 use super::query::{self, Edns};
 use super::server::{Upstream, count};
 use crate::config::Scheme;
@@ -99,25 +99,21 @@ impl Drop for Seat {
 
 impl Seat {
     /// Waits for the dial, sends the query, and gives the octets of the reply.
-    async fn ask(self, request: &Rc<Request>) -> Result<Vec<u8>, Fault> {
+    async fn ask(self, query: &Rc<[u8]>) -> Result<Vec<u8>, Fault> {
         let connection = Rc::clone(&self.connection);
         if let Err(error) = connection.outcome.wait().await {
             // The reason has been noted.
             return Err(Fault::dead(*error, String::new()));
         }
         let (sender, receiver) = oneshot::channel();
-        spawn_local(self.exchange(Rc::clone(request), sender));
+        spawn_local(self.exchange(Rc::clone(query), sender));
         // It sends something unless the runtime ends.
         let gone = TryError::Unreachable(io::ErrorKind::ConnectionReset);
         receiver.await.unwrap_or_else(|_| Err(Fault::dead(gone, String::new())))
     }
 
     /// In a task of its own: the reply to a query that was given up is a sign of life all the same.
-    async fn exchange(
-        self,
-        request: Rc<Request>,
-        mut sender: oneshot::Sender<Result<Vec<u8>, Fault>>,
-    ) {
+    async fn exchange(self, query: Rc<[u8]>, mut sender: oneshot::Sender<Result<Vec<u8>, Fault>>) {
         let Self { shared, connection } = &self;
         let Some(Ok(channel)) = connection.outcome.get() else { return };
         count(&shared.upstream.counters.queries);
@@ -131,7 +127,7 @@ impl Seat {
         };
         let outcome = tokio::select! {
             biased;
-            outcome = channel.ask(&request) => outcome,
+            outcome = channel.ask(&query) => outcome,
             () = given_up => return,
         };
         if let Err(fault) = &outcome {
@@ -174,21 +170,21 @@ impl Stream {
         } else {
             query::write(&mut query, 0, question, edns);
         }
-        let request = Rc::new(Request::new(&query)?);
+        let query: Rc<[u8]> = query.into();
         let seat = self.shared.seat()?;
         if !seat.connection.is_open() {
-            return seat.ask(&request).await.map_err(|fault| fault.error);
+            return seat.ask(&query).await.map_err(|fault| fault.error);
         }
         // A connection that is used again may have died unseen; a fresh one may not.
         let connection = Rc::clone(&seat.connection);
-        let mut first = pin!(seat.ask(&request));
+        let mut first = pin!(seat.ask(&query));
         match self.shared.unless_silent(first.as_mut(), &connection).await {
             Some(Ok(message)) => Ok(message),
-            Some(Err(fault)) if fault.is_dead => self.ask_anew(&request).await,
+            Some(Err(fault)) if fault.is_dead => self.ask_anew(&query).await,
             Some(Err(fault)) => Err(fault.error),
             None => {
                 self.shared.forget(&connection);
-                let mut second = pin!(self.ask_anew(&request));
+                let mut second = pin!(self.ask_anew(&query));
                 // The first may have been slow, not dead.
                 tokio::select! {
                     outcome = &mut first => match outcome {
@@ -205,8 +201,8 @@ impl Stream {
     }
 
     /// Over the connection that new queries take, whatever became of an earlier one.
-    async fn ask_anew(&self, request: &Rc<Request>) -> Result<Vec<u8>, TryError> {
-        self.shared.seat()?.ask(request).await.map_err(|fault| fault.error)
+    async fn ask_anew(&self, query: &Rc<[u8]>) -> Result<Vec<u8>, TryError> {
+        self.shared.seat()?.ask(query).await.map_err(|fault| fault.error)
     }
 }
 
