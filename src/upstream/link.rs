@@ -1,16 +1,17 @@
 //! One worker's way to one server.
 
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::TryError;
+use super::failure::{Evidence, Flaw, TryError};
 use super::query::{self, Edns, Reading};
 use super::server::{Upstream, count};
 use super::socket::ReceiveBuffer;
 use super::stream::Stream;
-use super::udp::Udp;
+use super::udp::{Asked, Heard, Udp};
 use crate::config::Scheme;
-use crate::wire::{Answer, Question};
+use crate::wire::{Answer, Question, Rcode};
 
 /// One worker's sockets and connections towards one server. Lives on that worker's thread, inside a
 /// `LocalSet`.
@@ -51,7 +52,8 @@ impl Link {
         match &outcome {
             Ok(_) => self.upstream.note_reply(),
             Err(TryError::Unreachable(_)) => count(&self.upstream.counters.unreachable),
-            Err(TryError::Garbled | TryError::Untrusted | TryError::Busy) => {}
+            Err(error) if error.is_sign_of_life() => self.upstream.note_reply(),
+            Err(_) => {}
         }
         outcome
     }
@@ -60,6 +62,10 @@ impl Link {
         if let Some(answer) = self.exchange(question, Edns::With).await? {
             return Ok(answer);
         }
+        self.ask_without_edns(question).await
+    }
+
+    async fn ask_without_edns(&self, question: &Question) -> Result<Answer, TryError> {
         // Not remembered: such servers are rare, and the next query may find it repaired.
         count(&self.upstream.counters.without_edns);
         self.exchange(question, Edns::Without).await?.ok_or(TryError::Garbled)
@@ -67,28 +73,120 @@ impl Link {
 
     /// `None`: the server does not understand EDNS.
     async fn exchange(&self, question: &Question, edns: Edns) -> Result<Option<Answer>, TryError> {
-        if let Some(udp) = &self.udp {
-            let read = |message: &[u8]| query::read(message, question, edns);
-            match udp.exchange(question, edns, read).await? {
-                Reading::Answer(answer) => return Ok(Some(answer)),
-                Reading::NoEdns => return Ok(None),
-                Reading::Garbled => return Err(TryError::Garbled),
-                Reading::AskTcp { mismatch: true } => count(&self.upstream.counters.mismatches),
-                Reading::AskTcp { mismatch: false } => {}
+        let Some(udp) = &self.udp else { return self.over_connection(question, edns).await };
+        let mut asked = udp.ask(question, edns).await?;
+        // All that is rare is on the heap, so that the future of every query is not as large.
+        match asked.hear().await? {
+            Heard::Reply(Reading::Answer(answer)) => Ok(Some(answer)),
+            Heard::Reply(reading) => {
+                drop(asked);
+                Box::pin(self.settle(reading, question, edns)).await
+            }
+            Heard::MaybeNoEdns => {
+                let other = Box::pin(self.ask_without_edns(question));
+                Box::pin(self.hear_both(asked, other, question, edns)).await
+            }
+            Heard::Mismatches => {
+                let other = Box::pin(self.ask_over_connection(question, edns));
+                Box::pin(self.hear_both(asked, other, question, edns)).await
+            }
+            Heard::TooManyMismatches => {
+                drop(asked);
+                let other = Box::pin(self.over_connection(question, edns)).await;
+                other.map_err(|error| match error.evidence() {
+                    // Who sent the datagrams may want the server to be blamed.
+                    Evidence::Failing { .. } => TryError::Mismatched,
+                    Evidence::Alive | Evidence::Nothing => error,
+                })
             }
         }
-        // On the heap, so that the future of every UDP query is not as large as this one.
-        let message = Box::pin(self.stream.exchange(question, edns)).await?;
+    }
+
+    /// Takes what comes first: the genuine reply to `asked`, or what `other` brings. One that fails
+    /// leaves the time to the other one.
+    async fn hear_both(
+        &self,
+        mut asked: Asked<'_>,
+        mut other: Pin<Box<dyn Future<Output = Result<Answer, TryError>> + '_>>,
+        question: &Question,
+        edns: Edns,
+    ) -> Result<Option<Answer>, TryError> {
+        let heard = tokio::select! {
+            biased;
+            heard = asked.hear_on() => heard,
+            outcome = &mut other => match outcome {
+                Ok(answer) => return Ok(Some(answer)),
+                Err(error) if error.is_sign_of_life() => return Err(error),
+                Err(_) => {
+                    let reading = asked.hear_on().await?.ok_or(TryError::Mismatched)?;
+                    return self.settle(reading, question, edns).await;
+                }
+            },
+        };
+        match heard {
+            Ok(Some(reading)) => self.settle(reading, question, edns).await,
+            Ok(None) | Err(_) => other.await.map(Some),
+        }
+    }
+
+    /// What a reply over UDP leads to that the server itself has sent.
+    async fn settle(
+        &self,
+        reading: Reading,
+        question: &Question,
+        edns: Edns,
+    ) -> Result<Option<Answer>, TryError> {
+        let flaw = match reading {
+            Reading::Answer(answer) => return Ok(Some(answer)),
+            Reading::NoEdns => return Ok(None),
+            Reading::Truncated => Flaw::RestMissing,
+            // Something on the path may have cut it.
+            Reading::Unusable(Flaw::Malformed) => Flaw::Malformed,
+            Reading::Unusable(flaw) => return Err(TryError::Unusable(flaw)),
+            // Not genuine.
+            Reading::Bare(_) | Reading::OtherQuestion | Reading::NotAReply => {
+                return Err(TryError::Mismatched);
+            }
+        };
+        self.upstream.note_sign_of_life();
+        let whole = self.over_connection(question, edns).await;
+        whole.map_err(|error| match error {
+            TryError::Busy => error,
+            // The server has just replied, so the failure of its TCP is not an outage.
+            _ => TryError::Unusable(flaw),
+        })
+    }
+
+    async fn ask_over_connection(
+        &self,
+        question: &Question,
+        edns: Edns,
+    ) -> Result<Answer, TryError> {
+        if let Some(answer) = self.over_connection(question, edns).await? {
+            return Ok(answer);
+        }
+        count(&self.upstream.counters.without_edns);
+        self.over_connection(question, Edns::Without).await?.ok_or(TryError::Garbled)
+    }
+
+    /// Over a connection, whose peer has sent whatever comes. `None`: it does not understand EDNS.
+    async fn over_connection(
+        &self,
+        question: &Question,
+        edns: Edns,
+    ) -> Result<Option<Answer>, TryError> {
+        let message = self.stream.exchange(question, edns).await?;
         match query::read(&message, question, edns) {
             Reading::Answer(answer) => Ok(Some(answer)),
             Reading::NoEdns => Ok(None),
-            Reading::Garbled => Err(TryError::Garbled),
-            Reading::AskTcp { mismatch } => {
-                if mismatch {
-                    count(&self.upstream.counters.mismatches);
-                }
-                Err(TryError::Garbled)
+            Reading::Bare(Rcode::FORMERR | Rcode::NOTIMP) if edns == Edns::With => Ok(None),
+            Reading::Bare(rcode) => {
+                query::bare_answer(rcode, question).map(Some).ok_or(TryError::Garbled)
             }
+            Reading::Truncated => Err(TryError::Unusable(Flaw::RestMissing)),
+            Reading::Unusable(flaw) => Err(TryError::Unusable(flaw)),
+            Reading::OtherQuestion => Err(TryError::Unusable(Flaw::OtherQuestion)),
+            Reading::NotAReply => Err(TryError::Garbled),
         }
     }
 }

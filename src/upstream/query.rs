@@ -1,5 +1,6 @@
 //! The query we send, and the first reading of what comes back.
 
+use super::failure::Flaw;
 use crate::wire::{
     Answer, AnswerError, Full, HEADER_OCTETS, Header, MessageWriter, Question, Rcode,
     UDP_PAYLOAD_OCTETS, flags,
@@ -21,17 +22,34 @@ pub(super) enum Edns {
     Without,
 }
 
-/// What a reply is to us.
+/// What a message with a query's id is to us.
 #[derive(Debug)]
 pub(super) enum Reading {
     /// It answers the question.
     Answer(Answer),
-    /// The rest is to be had over TCP; or the question is not ours, which TCP makes sure of.
-    AskTcp { mismatch: bool },
+    /// It repeats the question and says that there is more.
+    Truncated,
     /// The server does not speak EDNS (RFC 6891 §6.2.2, §7).
     NoEdns,
-    /// Not a DNS reply.
-    Garbled,
+    /// It repeats the question, but cannot be its answer.
+    Unusable(Flaw),
+    /// An error without a question: the id is all that ties it to the query.
+    Bare(Rcode),
+    /// A reply that repeats another question, or none.
+    OtherQuestion,
+    /// Not a reply to a query at all.
+    NotAReply,
+}
+
+impl Reading {
+    /// Whether the message repeats the query's question, which only the server itself has seen. A
+    /// host that is not on the path has to guess it together with the id and the port.
+    pub(super) fn is_genuine(&self) -> bool {
+        match self {
+            Self::Answer(_) | Self::Truncated | Self::NoEdns | Self::Unusable(_) => true,
+            Self::Bare(_) | Self::OtherQuestion | Self::NotAReply => false,
+        }
+    }
 }
 
 /// Appends the query to `out`. None of the client's options go along: cookies and
@@ -64,9 +82,7 @@ fn write_with(out: &mut Vec<u8>, id: u16, question: &Question, edns: Edns, optio
     let mut message = MessageWriter::begin(out, limit, id, bits);
     // A name has at most 255 octets: it always fits.
     let _written: Result<(), Full> = (|| {
-        message.raw(question.qname.as_wire())?;
-        message.raw(&question.qtype.0.to_be_bytes())?;
-        message.raw(&question.qclass.to_be_bytes())?;
+        message.question(question)?;
         if edns == Edns::With {
             message.opt(Rcode::NOERROR, question.dnssec_ok, None, options)?;
         }
@@ -77,13 +93,13 @@ fn write_with(out: &mut Vec<u8>, id: u16, question: &Question, edns: Edns, optio
 
 /// Reads a message whose id has been checked. `edns` is what the query had.
 pub(super) fn read(message: &[u8], question: &Question, edns: Edns) -> Reading {
-    let Some(header) = Header::read(message) else { return Reading::Garbled };
+    let Some(header) = Header::read(message) else { return Reading::NotAReply };
     if !header.has(flags::QR) || header.opcode() != 0 {
-        return Reading::Garbled;
+        return Reading::NotAReply;
     }
     // Before the records: they may be cut anywhere.
-    if header.has(flags::TC) {
-        return Reading::AskTcp { mismatch: false };
+    if header.has(flags::TC) && question.is_repeated_in(message) {
+        return Reading::Truncated;
     }
     let rcode = Rcode(header.flags & flags::RCODE);
     let rejected = edns == Edns::With && matches!(rcode, Rcode::FORMERR | Rcode::NOTIMP);
@@ -92,14 +108,31 @@ pub(super) fn read(message: &[u8], question: &Question, edns: Edns) -> Reading {
         // We sent version 0, which everybody has: an OPT that confuses the server.
         Ok(answer) if edns == Edns::With && answer.rcode() == Rcode::BADVERS => Reading::NoEdns,
         Ok(answer) => Reading::Answer(answer),
-        // An error without question: the id is all that ties it to us, and all we take from it is
-        // to ask again.
-        Err(_) if rejected && header.questions == 0 => Reading::NoEdns,
-        Err(AnswerError::WrongQuestion) => Reading::AskTcp { mismatch: true },
-        Err(AnswerError::Malformed | AnswerError::NotAReply | AnswerError::Endless) => {
-            Reading::Garbled
+        Err(AnswerError::NotAReply) => Reading::NotAReply,
+        Err(AnswerError::Endless) => Reading::Unusable(Flaw::Endless),
+        Err(AnswerError::Malformed) if question.is_repeated_in(message) => {
+            Reading::Unusable(Flaw::Malformed)
         }
+        Err(_) if is_bare(&header, rcode) => Reading::Bare(rcode),
+        Err(AnswerError::Malformed | AnswerError::WrongQuestion) => Reading::OtherQuestion,
     }
+}
+
+/// Whether a header is an error that holds nothing else, as some servers send it (RFC 6891 §7).
+fn is_bare(header: &Header, rcode: Rcode) -> bool {
+    let is_error = !matches!(rcode, Rcode::NOERROR | Rcode::NXDOMAIN);
+    is_error && [header.questions, header.answers, header.authorities] == [0; 3]
+}
+
+/// The answer that a [`Reading::Bare`] stands for, where the transport proves its sender.
+pub(super) fn bare_answer(rcode: Rcode, question: &Question) -> Option<Answer> {
+    let mut message = Vec::new();
+    let limit = usize::from(UDP_PAYLOAD_OCTETS);
+    let bits = flags::QR | (rcode.0 & flags::RCODE);
+    let mut writer = MessageWriter::begin(&mut message, limit, 0, bits);
+    writer.question(question).ok()?;
+    writer.set_counts([1, 0, 0, 0]);
+    Answer::parse(&message, question).ok()
 }
 
 #[cfg(test)]
@@ -161,20 +194,59 @@ mod tests {
     }
 
     #[test]
-    fn formerr_without_question_means_no_edns_only_where_edns_was_sent() {
-        let message = b"\0\x01\x80\x01\0\0\0\0\0\0\0\0";
-        assert!(matches!(read(message, &question(), Edns::With), Reading::NoEdns));
-        assert!(matches!(
-            read(message, &question(), Edns::Without),
-            Reading::AskTcp { mismatch: true }
-        ));
+    fn an_error_without_question_is_tied_to_the_query_by_its_id_alone() {
+        for (rcode, is_bare) in [(0, false), (1, true), (2, true), (3, false), (4, true), (5, true)]
+        {
+            let message = [0, 1, 0x80, rcode, 0, 0, 0, 0, 0, 0, 0, 0];
+            let reading = read(&message, &question(), Edns::With);
+            assert_eq!(matches!(reading, Reading::Bare(_)), is_bare, "{reading:?}");
+            assert!(!reading.is_genuine());
+            let truncated = [0, 1, 0x82, rcode, 0, 0, 0, 0, 0, 0, 0, 0];
+            assert!(!read(&truncated, &question(), Edns::With).is_genuine());
+        }
+        let answer = bare_answer(Rcode::REFUSED, &question()).unwrap();
+        assert_eq!(answer.rcode(), Rcode::REFUSED);
     }
 
     #[test]
-    fn a_query_is_not_a_reply() {
-        let mut out = Vec::new();
-        write(&mut out, 1, &question(), Edns::With);
-        assert!(matches!(read(&out, &question(), Edns::With), Reading::Garbled));
-        assert!(matches!(read(&[0; 11], &question(), Edns::With), Reading::Garbled));
+    fn what_does_not_repeat_the_question_is_anybodys() {
+        let mut query = Vec::new();
+        write(&mut query, 1, &question(), Edns::With);
+        let end = query.len() - 11;
+        let mut reply = query[..end].to_vec();
+        reply[2..12].copy_from_slice(&[0x81, 0x80, 0, 1, 0, 0, 0, 0, 0, 0]);
+        let reading = |message: &[u8]| read(message, &question(), Edns::With);
+        assert!(matches!(reading(&reply), Reading::Answer(_)));
+        // Each octet of the header's first words and of the question counts.
+        for at in [2, 4, 5].into_iter().chain(12..end) {
+            for turned in [0x01, 0x40, 0x80] {
+                let mut other = reply.clone();
+                other[at] ^= turned;
+                let said = reading(&other);
+                let is_rd_alone = (at, turned) == (2, 0x01);
+                assert_eq!(said.is_genuine(), is_rd_alone, "{at} {turned:#x}: {said:?}");
+            }
+        }
+        for cut in 0..end {
+            let said = reading(&reply[..cut]);
+            assert!(!said.is_genuine(), "{cut}: {said:?}");
+        }
+        assert!(matches!(reading(&query), Reading::NotAReply));
+        // The letters' case is nobody's but the client's.
+        reply[13..16].make_ascii_uppercase();
+        assert!(matches!(reading(&reply), Reading::Answer(_)));
+    }
+
+    #[test]
+    fn a_whole_question_with_broken_records_is_the_servers() {
+        let mut query = Vec::new();
+        write(&mut query, 1, &question(), Edns::With);
+        let end = query.len() - 11;
+        let mut reply = query[..end].to_vec();
+        reply[2..12].copy_from_slice(&[0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0]);
+        let reading = |message: &[u8]| read(message, &question(), Edns::With);
+        assert!(matches!(reading(&reply), Reading::Unusable(Flaw::Malformed)));
+        reply[2] |= 0x02;
+        assert!(matches!(reading(&reply), Reading::Truncated));
     }
 }

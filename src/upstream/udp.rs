@@ -15,6 +15,10 @@
 //! 1,850 million. A million a second through a whole silence of two seconds have a chance of 1 %.
 //! Giving up the earlier ones would lose the late replies of a path that has become slow.
 //!
+//! What came with a query's id but does not repeat its question is dropped and counted, and the
+//! query listens on: a forger who guesses gains nothing by it. When the try's time is over, or after
+//! too many such datagrams, the query goes over TCP, where nobody off the path can meddle.
+//!
 //! The socket is drawn anew for whatever is sent in one call, not for each query of it. So queries
 //! of the same tens of microseconds, up to 64 under load, share a port. Nobody off the path learns
 //! from that: a forged reply has to hit one question's id and port, the port was drawn like any
@@ -28,13 +32,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand::RngExt;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
-use super::TryError;
-use super::query::{self, Edns};
+use super::failure::TryError;
+use super::query::{self, Edns, Reading};
 use super::server::{Upstream, count};
 use super::socket::{ReceiveBuffer, Socket};
-use crate::wire::Question;
+use crate::wire::{Question, Rcode};
 
 /// Sockets of one worker towards one server that take new queries: three more bits to guess.
 const SOCKETS: usize = 8;
@@ -49,6 +53,15 @@ const WAITING: usize = 1_024;
 /// Open sockets of one pool, those included that only wait for their last replies. At this bound
 /// sockets live on beyond [`USES`].
 const OPEN: usize = 32;
+/// Datagrams with its id that a query drops before it goes over TCP: the bound of its work. The
+/// genuine reply is not waited for any longer then, because a forger who knows id and port may be
+/// about to find the question's letters too. BIND and PowerDNS take the first one as the sign of an
+/// attack. They have a socket for each query. Here others share the socket, and a datagram with this
+/// id is mostly a late reply to an earlier query or a broken server's.
+const MISMATCHES: u32 = 8;
+/// How long a query that met such datagrams listens before it goes over TCP, at a server that
+/// nobody has measured: longer than a resolver nearby takes for a name that it has to look up.
+const UNMEASURED: Duration = Duration::from_millis(250);
 /// How long a socket must be silent before giving up on a query closes it.
 const SILENCE: Duration = Duration::from_millis(500);
 
@@ -68,7 +81,7 @@ struct Seat {
     socket: Rc<Socket>,
     id: u16,
     since: Instant,
-    delivered_before: u64,
+    genuine_before: u64,
     answered: bool,
 }
 
@@ -78,10 +91,100 @@ impl Drop for Seat {
         // Nothing came to this socket for as long as this query waited: the route, the NAT entry
         // or the source address may be gone. The next query gets a new one.
         if !self.answered
-            && self.socket.waiters().delivered() == self.delivered_before
+            && self.socket.waiters().genuine() == self.genuine_before
             && self.since.elapsed() >= SILENCE
         {
             self.socket.retire();
+        }
+    }
+}
+
+/// A query that has left; dropping it ends the waiting for its reply.
+pub(super) struct Asked<'a> {
+    seat: Seat,
+    upstream: &'a Upstream,
+    question: &'a Question,
+    edns: Edns,
+    /// Datagrams with its id that were dropped.
+    mismatches: u32,
+}
+
+/// What came for a query.
+pub(super) enum Heard {
+    /// A message that the server itself has sent.
+    Reply(Reading),
+    /// An error without a question that can mean that the server does not speak EDNS.
+    MaybeNoEdns,
+    /// The try's time is over, and only datagrams came that anybody can have sent.
+    Mismatches,
+    /// More such datagrams came than one query listens to.
+    TooManyMismatches,
+}
+
+impl Asked<'_> {
+    /// Waits for a message of the server's own. Drops and counts all others, and gives up when
+    /// there are too many of them, or when the try's time is over and there was one: without one,
+    /// the time is the caller's to watch.
+    pub(super) async fn hear(&mut self) -> Result<Heard, TryError> {
+        loop {
+            if self.mismatches >= MISMATCHES {
+                return Ok(Heard::TooManyMismatches);
+            }
+            let next = match self.mismatches {
+                0 => self.next().await,
+                _ => {
+                    let wait = self.upstream.rtt().map_or(UNMEASURED, |rtt| rtt.timeout());
+                    match Box::pin(timeout_at(self.seat.since + wait, self.next())).await {
+                        Ok(next) => next,
+                        Err(_) => return Ok(Heard::Mismatches),
+                    }
+                }
+            };
+            if let Some(heard) = self.sort(next?) {
+                return Ok(heard);
+            }
+        }
+    }
+
+    /// Waits for a message of the server's own, however long it takes; `None`: too many others came.
+    pub(super) async fn hear_on(&mut self) -> Result<Option<Reading>, TryError> {
+        while self.mismatches < MISMATCHES {
+            let next = self.next().await?;
+            if let Some(Heard::Reply(reading)) = self.sort(next) {
+                return Ok(Some(reading));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The next message with the query's id, read.
+    async fn next(&self) -> Result<Reading, TryError> {
+        let waiters = self.seat.socket.waiters();
+        let delivery = poll_fn(|context| waiters.poll(self.seat.id, context)).await;
+        let message = delivery.map_err(unreachable_because)?;
+        let reading = query::read(&message, self.question, self.edns);
+        waiters.give_back(message);
+        Ok(reading)
+    }
+
+    /// `None` for one that is dropped.
+    fn sort(&mut self, reading: Reading) -> Option<Heard> {
+        if reading.is_genuine() {
+            self.seat.answered = true;
+            self.seat.socket.waiters().note_genuine();
+            return Some(Heard::Reply(reading));
+        }
+        self.mismatches += 1;
+        match reading {
+            Reading::Bare(Rcode::FORMERR | Rcode::NOTIMP)
+                if self.edns == Edns::With && self.mismatches == 1 =>
+            {
+                Some(Heard::MaybeNoEdns)
+            }
+            _ => {
+                count(&self.upstream.counters.mismatches);
+                None
+            }
         }
     }
 }
@@ -97,22 +200,16 @@ impl Udp {
         }
     }
 
-    /// Sends the query, waits for a message with its id, and gives what `read` makes of it.
-    pub(super) async fn exchange<T>(
-        &self,
-        question: &Question,
+    /// Sends the query.
+    pub(super) async fn ask<'a>(
+        &'a self,
+        question: &'a Question,
         edns: Edns,
-        read: impl FnOnce(&[u8]) -> T,
-    ) -> Result<T, TryError> {
-        let mut seat = self.seat()?;
+    ) -> Result<Asked<'a>, TryError> {
+        let seat = self.seat()?;
         seat.socket.post(|out| query::write(out, seat.id, question, edns)).await;
         count(&self.upstream.counters.queries);
-        let delivery = poll_fn(|context| seat.socket.waiters().poll(seat.id, context)).await;
-        seat.answered = true;
-        let message = delivery.map_err(unreachable_because)?;
-        let outcome = read(&message);
-        seat.socket.waiters().give_back(message);
-        Ok(outcome)
+        Ok(Asked { seat, upstream: &self.upstream, question, edns, mismatches: 0 })
     }
 
     /// An id on a random socket that has room; on the last one while queries wait there to be sent
@@ -141,7 +238,7 @@ impl Udp {
                     socket: Rc::clone(socket),
                     id,
                     since: now,
-                    delivered_before: socket.waiters().delivered(),
+                    genuine_before: socket.waiters().genuine(),
                     answered: false,
                 });
             }

@@ -12,6 +12,9 @@ use crate::wire::UDP_PAYLOAD_OCTETS;
 
 /// Buffers that are kept for messages to come: as many as come in one receive.
 const SPARE: usize = INBOX_SLOTS;
+/// Messages that wait behind the first for one reader. All of them came between two turns of that
+/// reader, so the genuine reply is among the first unless the path is flooded.
+const BEHIND: usize = 8;
 /// Octets up to which a buffer is kept: what we offer, and no reply to it is larger.
 const SPARE_OCTETS: usize = UDP_PAYLOAD_OCTETS as usize;
 
@@ -21,16 +24,37 @@ pub(super) type Delivery = Result<Vec<u8>, io::ErrorKind>;
 struct Waiter {
     id: u16,
     waker: Option<Waker>,
+    /// What came first and was not taken yet.
     delivery: Option<Delivery>,
+    /// What came behind it, at most [`BEHIND`]: anybody can have sent the first.
+    behind: Vec<Delivery>,
 }
 
 impl Waiter {
+    /// Whether another delivery finds room.
+    fn has_room(&self) -> bool {
+        self.delivery.is_none() || self.behind.len() < BEHIND
+    }
+
+    fn put(&mut self, delivery: Delivery) {
+        match self.delivery {
+            None => self.delivery = Some(delivery),
+            Some(_) => self.behind.push(delivery),
+        }
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    fn take(&mut self) -> Option<Delivery> {
+        let next = (!self.behind.is_empty()).then(|| self.behind.remove(0));
+        std::mem::replace(&mut self.delivery, next)
+    }
+
+    /// What came before the failure is still worth reading.
     fn fail(&mut self, kind: io::ErrorKind) {
-        if self.delivery.is_none() {
-            self.delivery = Some(Err(kind));
-            if let Some(waker) = self.waker.take() {
-                waker.wake();
-            }
+        if self.has_room() {
+            self.put(Err(kind));
         }
     }
 }
@@ -39,7 +63,7 @@ impl Waiter {
 #[derive(Default)]
 pub(super) struct Waiters {
     table: RefCell<HashTable<Waiter>>,
-    delivered: Cell<u64>,
+    genuine: Cell<u64>,
     /// Of messages that were read.
     spare: RefCell<Vec<Vec<u8>>>,
 }
@@ -61,7 +85,7 @@ impl Waiters {
         loop {
             let id = random.random::<u16>();
             if table.find(hash(id), |waiter| waiter.id == id).is_none() {
-                let waiter = Waiter { id, waker: None, delivery: None };
+                let waiter = Waiter { id, waker: None, delivery: None, behind: Vec::new() };
                 table.insert_unique(hash(id), waiter, |waiter| hash(waiter.id));
                 return Some(id);
             }
@@ -76,21 +100,23 @@ impl Waiters {
         }
     }
 
-    /// Gives `message` to who waits for `id`; `false` when nobody does, or has one already.
+    /// Gives `message` to the query that waits for `id`; `false` when none does, or it has as many
+    /// already as it may have.
     pub(super) fn deliver(&self, id: u16, message: &[u8]) -> bool {
         let mut table = self.table.borrow_mut();
         let Some(waiter) = table.find_mut(hash(id), |waiter| waiter.id == id) else { return false };
-        if waiter.delivery.is_some() {
+        if !waiter.has_room() {
             return false;
         }
         let mut buffer = self.spare.borrow_mut().pop().unwrap_or_default();
         buffer.extend_from_slice(message);
-        waiter.delivery = Some(Ok(buffer));
-        self.delivered.set(self.delivered.get() + 1);
-        if let Some(waker) = waiter.waker.take() {
-            waker.wake();
-        }
+        waiter.put(Ok(buffer));
         true
+    }
+
+    /// Counts a message that the server itself has sent.
+    pub(super) fn note_genuine(&self) {
+        self.genuine.set(self.genuine.get() + 1);
     }
 
     /// Takes the buffer of a message that was read.
@@ -123,7 +149,7 @@ impl Waiters {
         let Some(waiter) = table.find_mut(hash(id), |waiter| waiter.id == id) else {
             return Poll::Ready(Err(io::ErrorKind::NotConnected));
         };
-        if let Some(delivery) = waiter.delivery.take() {
+        if let Some(delivery) = waiter.take() {
             return Poll::Ready(delivery);
         }
         match &mut waiter.waker {
@@ -133,9 +159,10 @@ impl Waiters {
         Poll::Pending
     }
 
-    /// Messages delivered so far: tells a dead socket from a slow server.
-    pub(super) fn delivered(&self) -> u64 {
-        self.delivered.get()
+    /// Messages of the server so far: tells a dead socket from a slow server. Forged ones do not
+    /// count, or they would keep a dead socket in use.
+    pub(super) fn genuine(&self) -> u64 {
+        self.genuine.get()
     }
 
     /// How many wait.
@@ -165,17 +192,33 @@ mod tests {
     }
 
     #[test]
-    fn a_message_reaches_its_id_once() {
+    fn messages_reach_their_id_in_order_up_to_a_bound() {
         let waiters = Waiters::default();
         let id = waiters.enter(8).unwrap();
         assert!(poll(&waiters, id).is_pending());
         assert!(!waiters.deliver(id.wrapping_add(1), b"x"));
-        assert!(waiters.deliver(id, b"first"));
-        assert!(!waiters.deliver(id, b"second"));
-        assert_eq!(poll(&waiters, id), Poll::Ready(Ok(b"first".to_vec())));
+        for number in 0..=8 {
+            assert!(waiters.deliver(id, &[number]), "{number}");
+        }
+        assert!(!waiters.deliver(id, b"one too many"));
+        for number in 0..=8 {
+            assert_eq!(poll(&waiters, id), Poll::Ready(Ok(vec![number])));
+        }
+        assert!(poll(&waiters, id).is_pending());
+        assert!(waiters.deliver(id, b"later"));
         waiters.leave(id);
         assert_eq!(poll(&waiters, id), Poll::Ready(Err(io::ErrorKind::NotConnected)));
         assert_eq!(waiters.len(), 0);
+    }
+
+    #[test]
+    fn a_failure_stands_behind_what_came_before_it() {
+        let waiters = Waiters::default();
+        let id = waiters.enter(8).unwrap();
+        waiters.deliver(id, b"forged");
+        waiters.fail(id, io::ErrorKind::ConnectionRefused);
+        assert_eq!(poll(&waiters, id), Poll::Ready(Ok(b"forged".to_vec())));
+        assert_eq!(poll(&waiters, id), Poll::Ready(Err(io::ErrorKind::ConnectionRefused)));
     }
 
     #[test]

@@ -116,7 +116,7 @@ async fn an_old_way_that_fails_does_not_end_the_new_one() {
             let second = server.query().await;
             // It is asked over TCP what that means, and nobody listens there.
             server.0.send_to(&reply(&query, 0x0200, 0), before).await.unwrap();
-            while upstream.tally().unreachable == 0 {
+            while upstream.tally().replies == 0 {
                 yield_now().await;
             }
             server.reply(&second).await;

@@ -11,7 +11,7 @@ use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{Instant, advance};
 
 use super::*;
-use crate::config::{Scheme, Trust};
+use crate::config::Trust;
 
 #[tokio::test]
 async fn half_a_length_is_a_dead_connection() {
@@ -21,7 +21,7 @@ async fn half_a_length_is_a_dead_connection() {
             stream.write_all(&[0]).await
         })
         .await;
-        let outcome = link(server).ask(&question()).await;
+        let outcome = tcp_link(server).ask(&question()).await;
         assert!(matches!(outcome, Err(TryError::Unreachable(_))), "{outcome:?}");
     })
     .await;
@@ -35,7 +35,7 @@ async fn a_connection_closed_at_once_is_dialled_no_more_than_once() {
             Ok(())
         })
         .await;
-        let link = link(server);
+        let link = tcp_link(server);
         let outcome = link.ask(&question()).await;
         assert!(matches!(outcome, Err(TryError::Unreachable(_))), "{outcome:?}");
         assert_eq!(link.upstream().tally().tcp_dials, 1);
@@ -44,11 +44,18 @@ async fn a_connection_closed_at_once_is_dialled_no_more_than_once() {
 }
 
 #[tokio::test]
-async fn a_refused_tcp_port_fails_the_try() {
+async fn a_truncated_reply_whose_rest_is_refused_is_the_names_failure() {
     local(async {
         let server = udp_server(|query| vec![reply(query, 0x0200, 0)]).await;
-        let refused = TryError::Unreachable(io::ErrorKind::ConnectionRefused);
-        assert_eq!(link(server).ask(&question()).await, Err(refused));
+        let link = link(server);
+        for _ in 0..10 {
+            let outcome = link.ask(&question()).await;
+            assert_eq!(outcome, Err(TryError::Unusable(Flaw::RestMissing)));
+        }
+        let (_, reason) = link.upstream().last_error().unwrap();
+        assert!(reason.contains("refused"), "{reason}");
+        let tally = link.upstream().tally();
+        assert_eq!((tally.replies, tally.unreachable), (10, 0));
     })
     .await;
 }
@@ -313,6 +320,99 @@ async fn a_dial_outlives_its_queries_and_has_a_bound() {
         assert_eq!(link.upstream().tally().tcp_dials, 1);
         let (_, reason) = link.upstream().last_error().unwrap();
         assert_eq!(reason, "no connection within 2.5s");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_that_sends_replies_for_ever_is_hung_up_on() {
+    local(async {
+        let (sent, was_sent) = tokio::sync::oneshot::channel();
+        let mut sent = Some(sent);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let link = tcp_link(listener.local_addr().unwrap());
+        spawn_local(async move {
+            for _ in 0..2 {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let Ok(query) = read_query(&mut stream).await else { continue };
+                let good = reply(&query, 0, 1);
+                write_reply(&mut stream, &good).await.unwrap();
+                let mut replies = 0;
+                while replies < 1_000_000 && write_reply(&mut stream, &good).await.is_ok() {
+                    replies += 1;
+                }
+                if let Some(sent) = sent.take() {
+                    sent.send(replies).unwrap();
+                }
+            }
+        });
+        link.ask(&question()).await.unwrap();
+        let replies = was_sent.await.unwrap();
+        // What both kernels have room for may leave after the end.
+        assert!(replies < 500_000, "{replies}");
+        // The next query dials.
+        link.ask(&question()).await.unwrap();
+        let tally = link.upstream().tally();
+        assert_eq!((tally.tcp_dials, tally.replies), (2, 2));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_connection_proves_who_sent_an_error_without_a_question() {
+    local(async {
+        let server = tc_server(|mut stream, _| async move {
+            loop {
+                let mut query = read_query(&mut stream).await?;
+                let rcode = if query[11] == 0 { 2 } else { 1 };
+                query.truncate(12);
+                query[2..].fill(0);
+                query[2..4].copy_from_slice(&[0x80, rcode]);
+                write_reply(&mut stream, &query).await?;
+            }
+        })
+        .await;
+        let link = tcp_link(server);
+        assert_eq!(link.ask(&question()).await.unwrap().rcode(), Rcode::SERVFAIL);
+        assert_eq!(link.upstream().tally().without_edns, 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_reply_to_another_question_is_unusable_over_tcp_too() {
+    local(async {
+        let server = tc_server(|mut stream, _| async move {
+            loop {
+                let query = read_query(&mut stream).await?;
+                write_reply(&mut stream, &other_question(&query)).await?;
+            }
+        })
+        .await;
+        let outcome = tcp_link(server).ask(&question()).await;
+        assert_eq!(outcome, Err(TryError::Unusable(Flaw::OtherQuestion)));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn records_that_no_decoder_knows_pass_over_tcp() {
+    local(async {
+        // A type without a meaning, and no RDATA.
+        let server = tc_server(|mut stream, _| async move {
+            loop {
+                let query = read_query(&mut stream).await?;
+                let mut odd = reply(&query, 0, 1);
+                let octets = odd.len();
+                odd[octets - 14..octets - 12].copy_from_slice(&[0xff, 0x01]);
+                odd.truncate(octets - 4);
+                odd[octets - 6..].fill(0);
+                write_reply(&mut stream, &odd).await?;
+            }
+        })
+        .await;
+        let answer = tcp_link(server).ask(&question()).await.unwrap();
+        assert_eq!(answer.borrowed().header().answers, 1);
     })
     .await;
 }
