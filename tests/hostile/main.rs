@@ -9,6 +9,7 @@ mod loops;
 #[path = "../harness/process.rs"]
 mod process;
 mod reloads;
+mod replies;
 mod restarts;
 mod starts;
 #[path = "../harness/temporary.rs"]

@@ -51,6 +51,19 @@ pub(crate) fn answering(socket: UdpSocket, address: Ipv4Addr, delay: Duration) -
     told
 }
 
+/// Sends for every query the datagrams that `says` makes of it, a few milliseconds apart.
+pub(crate) fn saying(socket: UdpSocket, says: impl Fn(&[u8]) -> Vec<Vec<u8>> + Send + 'static) {
+    thread::spawn(move || {
+        let mut buffer = [0; 4_096];
+        while let Ok((octets, client)) = socket.recv_from(&mut buffer) {
+            for datagram in says(&buffer[..octets]) {
+                let _lost = socket.send_to(&datagram, client);
+                thread::sleep(Duration::from_millis(2));
+            }
+        }
+    });
+}
+
 /// Answers every query with `address`, TTL five minutes, for as long as it is held.
 pub(crate) struct Keeping {
     address: SocketAddr,
