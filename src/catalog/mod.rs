@@ -6,6 +6,7 @@
 //! that it does not have.
 
 mod places;
+mod ports;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,7 @@ use std::fmt;
 use std::sync::LazyLock;
 
 pub use places::{Place, places, public_zone_below, zones_at};
+pub use ports::port;
 
 /// One of Azure's clouds, each with zones of its own.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug, serde::Serialize)]
