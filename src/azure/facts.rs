@@ -17,6 +17,7 @@ pub(super) struct Facts {
     pub(super) groups: Vec<GroupFact>,
     /// Records that no endpoint's object holds: record sets, zone files, lists of names.
     pub(super) records: Vec<Said>,
+    pub(super) aliases: Vec<Alias>,
     pub(super) requirements: Vec<Requirement>,
     pub(super) connections: Vec<Connection>,
     /// Rows of Resource Graph by how many there are in all.
@@ -29,7 +30,8 @@ impl Facts {
     /// How much there is, to see whether a file brought anything.
     pub(super) fn count(&self) -> usize {
         let alone = self.records.len() + self.requirements.len() + self.connections.len();
-        self.endpoints.len() + self.interfaces.len() + self.groups.len() + alone
+        let of_zones = self.groups.len() + self.aliases.len();
+        self.endpoints.len() + self.interfaces.len() + of_zones + alone
     }
 }
 
@@ -82,6 +84,37 @@ pub(super) struct Said {
     pub(super) zone: Option<String>,
     /// The object that says it: all that it says of a name counts together.
     pub(super) of: Source,
+}
+
+/// A CNAME record set of a private zone.
+#[derive(Clone, Debug)]
+pub(super) struct Alias {
+    /// Its own name; it has no address of its own.
+    pub(super) said: Said,
+    /// Lower case, without a final dot.
+    pub(super) target: String,
+}
+
+impl Alias {
+    /// An alias in `zone`.
+    pub(super) fn new(fqdn: String, target: String, zone: Option<String>, source: Source) -> Self {
+        Self { said: Said::in_zone(fqdn, Vec::new(), zone, source), target }
+    }
+}
+
+impl Said {
+    /// A record set of a zone.
+    pub(super) fn in_zone(
+        fqdn: String,
+        addresses: Vec<IpAddr>,
+        zone: Option<String>,
+        source: Source,
+    ) -> Self {
+        let of = source.clone();
+        let (group_id, member, also) = (None, None, Vec::new());
+        let record = Record { fqdn, addresses, group_id, member, source, also };
+        Self { record, origin: Origin::Zone, zone, of }
+    }
 }
 
 /// Marks what an object says as its own.

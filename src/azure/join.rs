@@ -3,15 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::agree::agree;
+use super::agree::{advice, agree, lists_others};
+use super::aliases::follow;
 use super::facts::{
-    EndpointFact, Facts, GroupFact, InterfaceFact, Origin, ResourceId, Said, said_by,
+    Alias, EndpointFact, Facts, GroupFact, InterfaceFact, ResourceId, Said, said_by,
 };
+use super::learn::learn;
 use super::log::{Log, shown};
 use super::members::complain_of_missing_members;
 use super::model::{Endpoint, Inventory, LeftOut, Record, Source, called};
 use super::nameless::{complain_of_empty_zones, empty_hint, own_service_hint};
-use super::names::{Hints, Names};
+use super::names::{Hints, Mention, Names};
 
 /// Most names of an endpoint that a complaint repeats.
 const MAX_NAMES_SHOWN: usize = 3;
@@ -100,6 +102,11 @@ impl Assembly {
 
     fn absorb_interface(&mut self, fact: InterfaceFact) {
         self.region = self.region.take().or(fact.region);
+        // A group that only the network interface names.
+        let groups = fact.said.iter().filter_map(|said| said.record.group_id.clone());
+        self.group_ids.extend(groups);
+        self.group_ids.sort_unstable();
+        self.group_ids.dedup();
         self.addresses.extend(fact.addresses);
         self.absorb(said_by(fact.said, &fact.source));
     }
@@ -116,8 +123,8 @@ struct Joined {
 
 /// Joins everything that was read.
 pub(super) fn join(facts: Facts, log: &mut Log) -> Inventory {
-    let Facts { endpoints, mut interfaces, groups, mut records, requirements, connections, .. } =
-        facts;
+    let Facts { endpoints, mut interfaces, groups, mut records, mut aliases, .. } = facts;
+    let Facts { requirements, connections, .. } = facts;
     let mut joined = Joined { all: BTreeMap::new(), doubtful: Vec::new() };
     joined.endpoints(endpoints);
     for connection in connections {
@@ -140,7 +147,8 @@ pub(super) fn join(facts: Facts, log: &mut Log) -> Inventory {
     joined.groups(groups, &mut records, log);
     records.sort_by(|a, b| a.record.source.cmp(&b.record.source));
 
-    let names = Names::learn(joined.all.values().flat_map(|a| &a.said).chain(&records));
+    aliases.sort_by(|a, b| a.said.record.source.cmp(&b.said.record.source));
+    let names = names(&joined, &records, &aliases);
     joined.records(records, &names, log);
 
     let mut inventory = Inventory { doubtful: joined.doubtful, ..Inventory::default() };
@@ -156,8 +164,26 @@ pub(super) fn join(facts: Facts, log: &mut Log) -> Inventory {
     inventory.nameless.sort_by_cached_key(key);
     inventory.doubtful.sort_unstable();
     inventory.doubtful.dedup();
-    inventory.pairs = names.into_pairs();
+    follow(&aliases, &names, &mut inventory, log);
+    inventory.pairs = names.pairs();
+    let endpoints = inventory.left_out.iter().map(|left_out| &left_out.endpoint);
+    let records = endpoints.chain(&inventory.endpoints).flat_map(|endpoint| &endpoint.records);
+    let fqdns = records.map(|record| &record.fqdn).chain(&inventory.doubtful);
+    inventory.homes = fqdns.map(|fqdn| (fqdn.clone(), names.pair(fqdn))).collect();
     inventory
+}
+
+/// Which zones all the names of the files lie in.
+fn names(joined: &Joined, records: &[Said], aliases: &[Alias]) -> Names {
+    let own = joined.all.values().flat_map(|assembly| {
+        let hints = assembly.hints();
+        assembly.said.iter().map(move |said| Mention { said, hints })
+    });
+    let in_zones = records.iter().chain(aliases.iter().map(|alias| &alias.said));
+    let all = own.chain(in_zones.map(|said| Mention { said, hints: Hints::default() }));
+    let mut names = Names::new(learn(all.clone()));
+    names.settle(all);
+    names
 }
 
 impl Joined {
@@ -236,13 +262,13 @@ impl Joined {
                 by_address.entry(*address).or_default().push(key.clone());
             }
             for said in &assembly.said {
-                let name = names.key(&said.record.fqdn, assembly.hints());
+                let name = names.key(&said.record.fqdn);
                 by_name.entry(name).or_default().push(key.clone());
             }
         }
         by_name.values_mut().for_each(Vec::dedup);
         for said in records {
-            let name = names.key(&said.record.fqdn, Hints::default());
+            let name = names.key(&said.record.fqdn);
             let owners = by_name.get(&name).map_or(&[][..], Vec::as_slice);
             if !owners.is_empty() {
                 self.compare(said, owners, log);
@@ -253,8 +279,8 @@ impl Joined {
             let near: Vec<&Key> = near.into_iter().collect();
             match near.as_slice() {
                 [] => self.give_to_zone(said, names),
-                near if near.iter().all(|key| self.lists_names(key)) => {
-                    self.complain_of_stranger(&said, near, log);
+                near if near.iter().all(|key| self.lists_others(key, &said)) => {
+                    self.complain_of_stranger(&said, near, names, log);
                 }
                 [one] => self.give(said, one),
                 _ => self.give_to_zone(said, names),
@@ -262,23 +288,24 @@ impl Joined {
         }
     }
 
-    /// Whether the endpoint says itself which names it has.
-    fn lists_names(&self, key: &Key) -> bool {
-        let said = self.all.get(key).map_or(&[][..], |assembly| &assembly.said);
-        said.iter().any(|said| said.origin == Origin::Own)
+    /// Whether the endpoint says itself which names it has, and the record's name cannot be where one
+    /// of them leads.
+    fn lists_others(&self, key: &Key, said: &Said) -> bool {
+        self.all.get(key).is_some_and(|assembly| lists_others(assembly, said))
     }
 
     /// A record that leads to an endpoint which has other names: Azure gives addresses to the next one.
-    fn complain_of_stranger(&mut self, said: &Said, near: &[&Key], log: &mut Log) {
+    fn complain_of_stranger(&mut self, said: &Said, near: &[&Key], names: &Names, log: &mut Log) {
         let Some(assembly) = near.first().and_then(|key| self.all.get(*key)) else { return };
         let addresses: Vec<_> = said.record.addresses.iter().map(ToString::to_string).collect();
         let text = format!(
             "{} has {} in the zone, which is now the private endpoint {} ({}), and that one does not \
-             list the name; delete the record in Azure if it is stale, or list the name by hand",
+             list the name; {}",
             shown(&said.record.fqdn),
             addresses.join(", "),
             shown(called(&assembly.name)),
             assembly.source,
+            advice(&assembly.said, &said.record.fqdn, names),
         );
         log.left_out(&said.record.source, text);
         self.doubtful.push(said.record.fqdn.clone());
@@ -292,7 +319,7 @@ impl Joined {
 
     fn give_to_zone(&mut self, said: Said, names: &Names) {
         let fqdn = &said.record.fqdn;
-        let zone = names.zone(fqdn, Hints::default()).or_else(|| said.zone.clone());
+        let zone = names.pair(fqdn).map(|pair| pair.private_zone).or_else(|| said.zone.clone());
         let parent = || fqdn.split_once('.').map_or("", |(_, parent)| parent).to_owned();
         let zone = zone.unwrap_or_else(parent);
         let new = || Assembly { is_zone: true, ..Assembly::new(&zone, &said.record.source) };
@@ -347,7 +374,7 @@ fn some_names(said: &[Said]) -> String {
 
 /// The endpoint; one that must not be used is left out in `inventory`, and that has been said then.
 fn finish(
-    mut assembly: Assembly,
+    assembly: Assembly,
     names: &Names,
     inventory: &mut Inventory,
     log: &mut Log,
@@ -399,10 +426,5 @@ fn finish(
             ),
         );
     }
-    // A group that only the network interface names.
-    let groups = records.iter().filter_map(|record| record.group_id.clone());
-    assembly.group_ids.extend(groups);
-    assembly.group_ids.sort_unstable();
-    assembly.group_ids.dedup();
     Some(assembly.endpoint(records))
 }

@@ -6,10 +6,10 @@
 
 use std::collections::BTreeMap;
 
-use super::facts::{Facts, Origin, Said, addresses, fqdn};
+use super::facts::{Alias, Facts, Said, addresses, fqdn};
 use super::foreign::is_of_dig;
 use super::log::{Log, shown};
-use super::model::{Record, Source};
+use super::model::Source;
 use super::records::other_type;
 use crate::catalog::{self, Role};
 
@@ -37,8 +37,15 @@ pub(super) fn is_master_file(text: &str) -> bool {
 
 /// Reads a zone. A file that cannot be understood is refused as a whole.
 pub(super) fn read(file: &str, text: &str, facts: &mut Facts, log: &mut Log) {
-    let mut zone =
-        Zone { file, origin: None, stated: false, apex: None, owner: None, sets: BTreeMap::new() };
+    let mut zone = Zone {
+        file,
+        origin: None,
+        stated: false,
+        apex: None,
+        owner: None,
+        sets: BTreeMap::new(),
+        aliases: Vec::new(),
+    };
     for entry in Entries::new(text) {
         let line = entry.as_ref().map_or_else(|fault| fault.0, |entry| entry.line);
         let source = zone.source(line);
@@ -51,6 +58,7 @@ pub(super) fn read(file: &str, text: &str, facts: &mut Facts, log: &mut Log) {
     for ((apex, owner, _), (line, texts)) in std::mem::take(&mut zone.sets) {
         facts.records.extend(zone.said(&apex, &owner, line, &texts, log));
     }
+    facts.aliases.append(&mut zone.aliases);
 }
 
 /// Addresses of an RRset by its zone, owner and type, with the line of the first.
@@ -65,6 +73,7 @@ struct Zone<'a> {
     apex: Option<String>,
     owner: Option<String>,
     sets: Sets,
+    aliases: Vec<Alias>,
 }
 
 impl Zone<'_> {
@@ -112,6 +121,7 @@ impl Zone<'_> {
                 return Ok(());
             }
             "NS" => return Ok(()),
+            "CNAME" => return self.alias(owner, rest.next(), entry.line, log),
             other => {
                 log.left_out(&self.source(entry.line), other_type(other));
                 return Ok(());
@@ -153,6 +163,22 @@ impl Zone<'_> {
             || has_label(name) && self.origin.as_deref().is_some_and(has_label)
     }
 
+    /// A CNAME record.
+    fn alias(
+        &mut self,
+        owner: String,
+        target: Option<&str>,
+        line: usize,
+        log: &mut Log,
+    ) -> Result<(), String> {
+        let source = self.source(line);
+        let target = self.absolute(target.unwrap_or(""))?;
+        let names = fqdn(&owner, &source, log).zip(fqdn(&target, &source, log));
+        let zone = self.apex.clone().or_else(|| self.origin.clone());
+        self.aliases.extend(names.map(|(owner, target)| Alias::new(owner, target, zone, source)));
+        Ok(())
+    }
+
     /// A name of the file with the origin behind it where it is relative.
     fn absolute(&self, name: &str) -> Result<String, String> {
         if name.is_empty() {
@@ -177,17 +203,8 @@ impl Zone<'_> {
         let source = self.source(line);
         let fqdn = fqdn(owner, &source, log)?;
         let addresses = addresses(&fqdn, texts.iter().map(|text| (text.as_str(), &source)), log)?;
-        let place = source.clone();
-        let record = Record {
-            fqdn,
-            addresses,
-            group_id: None,
-            member: None,
-            source: place,
-            also: Vec::new(),
-        };
         let zone = (!apex.is_empty()).then(|| apex.to_owned());
-        Some(Said { record, origin: Origin::Zone, zone, of: source })
+        Some(Said::in_zone(fqdn, addresses, zone, source))
     }
 }
 

@@ -9,12 +9,14 @@
 )]
 
 mod agree;
+mod aliases;
 mod endpoints;
 mod facts;
 mod foreign;
 mod fragment;
 mod join;
 mod json;
+mod learn;
 mod lists;
 mod load;
 mod log;
@@ -36,7 +38,7 @@ pub use load::{LoadError, MAX_FILE_OCTETS, decode, load};
 pub use model::{
     Complaint, Endpoint, EndpointList, Inventory, LeftOut, Record, Severity, Source, ZonePair,
 };
-pub use names::{Hints, places};
+pub use names::{Hints, PRIVATE_LABEL, places};
 
 use facts::Facts;
 use json::Node;

@@ -1,5 +1,6 @@
 //! The inventory: what files of any shape come down to.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -25,6 +26,9 @@ pub struct Inventory {
     /// Lists that private endpoints or their interfaces stand in, sorted by place. An object that
     /// stands alone is in no list: it says nothing about others.
     pub lists: Vec<EndpointList>,
+    /// The zones of each name above, of the catalogue or of `pairs`; `None`: the files do not tell.
+    #[serde(skip)]
+    pub homes: BTreeMap<String, Option<ZonePair>>,
 }
 
 /// A list of private endpoints, or of network interfaces.

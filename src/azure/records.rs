@@ -1,6 +1,6 @@
 //! Names with addresses: entries of lists, and record sets of private DNS zones.
 
-use super::facts::{Facts, Origin, ResourceId, Said, addresses, fqdn};
+use super::facts::{Alias, Facts, Origin, ResourceId, Said, addresses, fqdn};
 use super::json::Node;
 use super::log::{Log, shown};
 use super::model::Record;
@@ -108,16 +108,14 @@ pub(super) fn record_set(node: &Node<'_>, facts: &mut Facts, log: &mut Log) {
     match (kind, lists_none) {
         // Every zone has one, and nobody looks for an address there.
         (Some("SOA" | "NS"), _) => return,
+        (Some("CNAME"), _) => return alias(node, facts, log),
         (Some(kind), true) if !matches!(kind, "A" | "AAAA") => {
             log.left_out(node.source(), other_type(kind));
             return;
         }
         _ => {}
     }
-    let id = node.text("id", log).and_then(ResourceId::new);
-    let zone = id.as_ref().and_then(|id| id.segment("privatednszones"));
-    let zone = zone.or_else(|| node.text("zoneName", log));
-    let zone = zone.and_then(|zone| fqdn(zone, node.source(), log));
+    let zone = zone_of(node, log);
     let Some(name) = owner(node, zone.as_deref(), log) else { return };
     let entries: Vec<_> =
         lists.iter().flat_map(|(list, key)| list.items().map(move |entry| (entry, *key))).collect();
@@ -147,10 +145,30 @@ pub(super) fn record_set(node: &Node<'_>, facts: &mut Facts, log: &mut Log) {
         return;
     }
     let zone = zone.or_else(|| zone_behind(&name, node.value().get("name")?.as_str()?));
-    let source = node.source().clone();
-    let record =
-        Record { fqdn: name, addresses, group_id: None, member: None, source, also: Vec::new() };
-    facts.records.push(Said { record, origin: Origin::Zone, zone, of: node.source().clone() });
+    facts.records.push(Said::in_zone(name, addresses, zone, node.source().clone()));
+}
+
+/// A CNAME record set.
+fn alias(node: &Node<'_>, facts: &mut Facts, log: &mut Log) {
+    // PowerShell's entries hold it in their own list.
+    let record = node.get("cnameRecord").or_else(|| node.own("records")?.items().next());
+    let Some(target) = record.as_ref().and_then(|record| record.own("cname")) else {
+        log.left_out(node.source(), "a CNAME record set without its target (cnameRecord)");
+        return;
+    };
+    let Some(text) = target.as_text(log) else { return };
+    let zone = zone_of(node, log);
+    let Some(name) = owner(node, zone.as_deref(), log) else { return };
+    let Some(target) = fqdn(text, target.source(), log) else { return };
+    let zone = zone.or_else(|| zone_behind(&name, node.value().get("name")?.as_str()?));
+    facts.aliases.push(Alias::new(name, target, zone, node.source().clone()));
+}
+
+/// The private zone that a record set's id names, or PowerShell.
+fn zone_of(node: &Node<'_>, log: &mut Log) -> Option<String> {
+    let id = node.text("id", log).and_then(ResourceId::new);
+    let zone = id.as_ref().and_then(|id| id.segment("privatednszones"));
+    fqdn(zone.or_else(|| node.text("zoneName", log))?, node.source(), log)
 }
 
 /// The type of an entry of PowerShell's `Records`; Terraform's are texts.

@@ -142,7 +142,7 @@ fn a_name_is_the_likeliest_services() {
 #[test]
 fn zones_that_would_take_others_names_are_not_learnt() {
     let names = Names::new([]);
-    assert_eq!(names.home("a.b.example"), None);
+    assert_eq!(names.pair("a.b.example"), None);
     for (name, pairs) in [
         ("a.privatelink.b.example", 1),
         ("a.privatelink.example", 0),

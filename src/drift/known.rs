@@ -75,7 +75,8 @@ impl Known {
         let mut subjects: BTreeMap<Name, Subject> = BTreeMap::new();
         for endpoint in &inventory.endpoints {
             for record in &endpoint.records {
-                let Some(subject) = known.subject(&mut subjects, endpoint, record) else {
+                let Some(subject) = known.subject(&mut subjects, endpoint, record, inventory)
+                else {
                     continue;
                 };
                 let expected = expected(endpoint, record);
@@ -92,20 +93,29 @@ impl Known {
             }
         }
         for left_out in &inventory.left_out {
-            known.leave_out(&mut subjects, left_out);
+            known.leave_out(&mut subjects, left_out, inventory);
         }
-        for name in inventory.doubtful.iter().filter_map(|name| name.parse().ok()) {
-            known.doubtful.extend(known.pairs.names(&name, Hints::default()).iter().cloned());
+        for fqdn in &inventory.doubtful {
+            let names =
+                fqdn.parse().ok().map(|name| known.names(fqdn, &name, inventory, Hints::default()));
+            known.doubtful.extend(names.iter().flat_map(Names::iter).cloned());
         }
         known.index(subjects);
         known
     }
 
-    fn leave_out(&mut self, subjects: &mut BTreeMap<Name, Subject>, left_out: &LeftOut) {
+    fn leave_out(
+        &mut self,
+        subjects: &mut BTreeMap<Name, Subject>,
+        left_out: &LeftOut,
+        inventory: &Inventory,
+    ) {
         let LeftOut { endpoint, why, is_unfit } = left_out;
         let why = format!("endpoint {}: {why}", endpoint.title());
         for record in &endpoint.records {
-            let Some(subject) = self.subject(subjects, endpoint, record) else { continue };
+            let Some(subject) = self.subject(subjects, endpoint, record, inventory) else {
+                continue;
+            };
             if !subject.left_out.contains(&why) {
                 subject.left_out.push(why.clone());
             }
@@ -124,17 +134,26 @@ impl Known {
         }
     }
 
+    /// The names that go with a name of the files.
+    fn names(&self, fqdn: &str, name: &Name, inventory: &Inventory, hints: Hints<'_>) -> Names {
+        match inventory.homes.get(fqdn) {
+            Some(home) => self.pairs.of_record(name, home.as_ref(), hints),
+            None => self.pairs.names(name, hints),
+        }
+    }
+
     /// The subject that a record is about.
     fn subject<'s>(
         &mut self,
         subjects: &'s mut BTreeMap<Name, Subject>,
         endpoint: &Endpoint,
         record: &Record,
+        inventory: &Inventory,
     ) -> Option<&'s mut Subject> {
         let name: Option<Name> = record.fqdn.parse().ok();
         let Endpoint { resource_type, group_ids, .. } = endpoint;
         let hints = Hints { resource_type: resource_type.as_deref(), group_ids };
-        let names = name.as_ref().map(|name| self.pairs.names(name, hints));
+        let names = name.as_ref().map(|name| self.names(&record.fqdn, name, inventory, hints));
         let key = names.as_ref().and_then(Names::key).cloned();
         let (Some(name), Some(names), Some(key)) = (name, names, key) else {
             self.nameless.push(format!("{}: {:?} is no domain name", record.source, record.fqdn));

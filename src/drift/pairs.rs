@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::azure::{self, Hints, ZonePair};
+use crate::azure::{self, Hints, PRIVATE_LABEL, ZonePair};
 use crate::catalog::{self, Role};
 use crate::config::PrivateLink;
 use crate::wire::Name;
@@ -61,12 +61,7 @@ impl Names {
 impl Pairs {
     pub(super) fn new(links: &[PrivateLink], shown: &[ZonePair]) -> Self {
         let configured = links.iter().map(Pair::of);
-        let shown = shown.iter().filter_map(|pair| {
-            Some(Pair {
-                public: pair.public_zone.parse().ok()?,
-                private: pair.private_zone.parse().ok()?,
-            })
-        });
+        let shown = shown.iter().filter_map(Pair::parse);
         let mut zones: HashMap<Name, Vec<(Role, Pair)>> = HashMap::new();
         for pair in configured.chain(shown) {
             for (role, zone) in [(Role::Public, &pair.public), (Role::Private, &pair.private)] {
@@ -79,25 +74,70 @@ impl Pairs {
         Self { zones, shared: Shared::new(links) }
     }
 
+    /// The names that go with a name of the files, of which they tell the pair (`None`: they do not).
+    /// A guess of the catalogue's never goes before what the files tell.
+    pub(super) fn of_record(
+        &self,
+        name: &Name,
+        home: Option<&ZonePair>,
+        hints: Hints<'_>,
+    ) -> Names {
+        let deepest = self.deepest(name, hints);
+        let told = home.and_then(Pair::parse);
+        let is_told = |found: &Found| told.as_ref() == Some(&found.pair);
+        match (deepest.first(), &told) {
+            // The configuration has the zone, and leads it where the files do.
+            (Some(_), Some(_)) if deepest.iter().any(is_told) => {
+                self.through(name, told.as_ref(), hints)
+            }
+            // It leads it elsewhere, or has a zone that the files do not tell of and that is not only
+            // a wider one of another service.
+            (Some(Found { catalogued: false, .. }), Some(_)) => self.names(name, hints),
+            (Some(Found { catalogued: false, pair, .. }), None) if !is_catalogued(name, pair) => {
+                self.names(name, hints)
+            }
+            (_, Some(_)) => self.through(name, told.as_ref(), hints),
+            (_, None) => Names { publics: vec![name.clone()], private: None },
+        }
+    }
+
+    /// As [`Self::names`], by this pair.
+    fn through(&self, name: &Name, pair: Option<&Pair>, hints: Hints<'_>) -> Names {
+        let private = pair.and_then(|pair| match name.is_within(&pair.private) {
+            true => Some(name.clone()),
+            false => moved(name, &pair.public, &pair.private),
+        });
+        match private {
+            Some(private) if private != *name => {
+                self.with_private(vec![name.clone()], private, hints)
+            }
+            Some(private) => self.with_private(Vec::new(), private, hints),
+            None => self.names(name, hints),
+        }
+    }
+
     /// The names that go with `name`, itself among them. Of the catalogue's public names only one
     /// is taken, and only for a name that is private: Azure need not have the others. What the name's
     /// endpoint says tells which pair it is of, where a zone has several and no entry lists the name.
     pub(super) fn names(&self, name: &Name, hints: Hints<'_>) -> Names {
-        let mut names = Names { publics: Vec::new(), private: None };
-        let private = match self.deepest(name, hints).first() {
-            None => {
-                names.publics.push(name.clone());
-                return names;
+        let alone = || Names { publics: vec![name.clone()], private: None };
+        match self.deepest(name, hints).first() {
+            None => alone(),
+            Some(Found { role: Role::Private, .. }) => {
+                self.with_private(Vec::new(), name.clone(), hints)
             }
-            Some(Found { role: Role::Private, .. }) => name.clone(),
             Some(Found { role: Role::Public, pair, .. }) => {
-                names.publics.push(name.clone());
                 match moved(name, &pair.public, &pair.private) {
-                    Some(private) => private,
-                    None => return names,
+                    Some(private) => self.with_private(vec![name.clone()], private, hints),
+                    None => alone(),
                 }
             }
-        };
+        }
+    }
+
+    /// A private name with these public ones, and with those that its zones tell.
+    fn with_private(&self, publics: Vec<Name>, private: Name, hints: Hints<'_>) -> Names {
+        let mut names = Names { publics, private: None };
         for Found { role, pair, catalogued } in self.deepest(&private, hints) {
             let known = |public: &Name| {
                 names.publics.contains(public) || catalogued && !names.publics.is_empty()
@@ -118,7 +158,10 @@ impl Pairs {
             let next = zone.as_ref().and_then(Name::parent);
             std::mem::replace(&mut zone, next)
         });
-        let mut own = zones.filter_map(|zone| Some((zone.label_count(), self.zones.get(&zone)?)));
+        let mut own = zones.filter_map(|zone| {
+            let pairs = self.zones.get(&zone)?;
+            (!is_labelled_in_front(name, &zone)).then(|| (zone.label_count(), pairs))
+        });
         let catalogued = catalogued(name);
         let theirs = catalogued.first().map(|found| found.pair.zone(found.role).label_count());
         let mut found = match own.next() {
@@ -213,6 +256,13 @@ impl Pair {
         Self { public: link.public_zone.clone(), private: link.private_zone.clone() }
     }
 
+    fn parse(pair: &ZonePair) -> Option<Self> {
+        Some(Self {
+            public: pair.public_zone.parse().ok()?,
+            private: pair.private_zone.parse().ok()?,
+        })
+    }
+
     fn zone(&self, role: Role) -> &Name {
         match role {
             Role::Public => &self.public,
@@ -221,11 +271,20 @@ impl Pair {
     }
 }
 
+/// Whether the catalogue has this pair, with the name in one of its zones.
+fn is_catalogued(name: &Name, pair: &Pair) -> bool {
+    let parsed = |text: &String| text.parse::<Name>().ok();
+    catalog::places(&name.to_string()).iter().any(|place| {
+        let (public, private) = (parsed(&place.public_zone), parsed(&place.private_zone));
+        public.as_ref() == Some(&pair.public) && private.as_ref() == Some(&pair.private)
+    })
+}
+
 /// The pairs of the catalogue's deepest zone above `name`.
 fn catalogued(name: &Name) -> Vec<Found> {
     let mut deepest = None;
     let mut all: Vec<Found> = Vec::new();
-    for place in catalog::places(&name.to_string()) {
+    for place in azure::places(&name.to_string(), Hints::default()) {
         let (Ok(public), Ok(private)) = (place.public_zone.parse(), place.private_zone.parse())
         else {
             continue;
@@ -237,6 +296,12 @@ fn catalogued(name: &Name) -> Vec<Found> {
         }
     }
     all
+}
+
+/// Whether Azure's label stands in front of the zone: then the name lies in another, private zone.
+fn is_labelled_in_front(name: &Name, zone: &Name) -> bool {
+    let front = name.label_count().saturating_sub(zone.label_count());
+    name.labels().take(front).any(|label| label == PRIVATE_LABEL.as_bytes())
 }
 
 /// `name`, which lies in `from`, in `to` instead.

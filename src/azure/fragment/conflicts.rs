@@ -46,6 +46,37 @@ pub(super) fn settle(
     settled
 }
 
+/// Leaves out names that would never be answered: a zone of other names, deeper than their own, takes
+/// them.
+pub(super) fn unshadowed(listed: Vec<Listed>, log: &mut Log) -> Vec<Listed> {
+    let zones = |listed: &Listed| [listed.public_zone.clone(), listed.private_zone.clone()];
+    let all: BTreeSet<String> = listed.iter().flat_map(zones).collect();
+    let mut kept = Vec::with_capacity(listed.len());
+    for name in listed {
+        let inner = zones(&name).into_iter().find_map(|zone| {
+            let dots = name.relative.match_indices('.').map(|(dot, _)| dot + 1);
+            let inside = dots.filter_map(|start| name.relative.get(start..));
+            let mut inside = inside.map(|front| format!("{front}.{zone}"));
+            inside.find(|inner| all.contains(inner))
+        });
+        let (Some(inner), Some(source)) = (inner, name.sources.first()) else {
+            kept.push(name);
+            continue;
+        };
+        log.left_out(
+            source,
+            format!(
+                "{}.{}: the zone {} of other names in the files would take it; list it there by \
+                 hand, or look whether that zone belongs in Azure",
+                shown(&name.relative),
+                shown(&name.public_zone),
+                shown(&inner),
+            ),
+        );
+    }
+    kept
+}
+
 /// The sites of an endpoint; nothing stands for everybody else.
 fn scopes(endpoint: usize, sites: &Sites) -> Vec<Option<&str>> {
     match sites.of.get(endpoint).map(Vec::as_slice) {

@@ -15,7 +15,7 @@ use std::net::IpAddr;
 
 use super::log::Log;
 use super::model::{Complaint, Inventory, Source};
-use crate::catalog::Service;
+use crate::catalog::{self, Service};
 
 pub use sites::{SiteSpec, SitesError};
 
@@ -46,6 +46,7 @@ pub fn fragment(
     let sites = sites::assign(inventory, sites)?;
     let mut log = Log::new();
     let listed = place::all(inventory, &mut log);
+    let listed = conflicts::unshadowed(listed, &mut log);
     let listed = conflicts::settle(inventory, &sites, listed, &mut log);
     let entries = entries(listed);
     let text = match entries.is_empty() {
@@ -65,6 +66,24 @@ enum Entry {
 }
 
 impl Entry {
+    /// A name as the entry's `names` want it: relative, unless it has several private zones.
+    fn name_key(&self, relative: &str, public_zone: &str) -> String {
+        match self {
+            Self::Service { service, .. } if !service.has_one_private_zone() => {
+                format!("{relative}.{public_zone}")
+            }
+            _ => relative.to_owned(),
+        }
+    }
+
+    /// The port to probe its endpoints at, where all have one.
+    fn port(&self) -> Option<u16> {
+        match self {
+            Self::Service { service, .. } => catalog::port(service.name),
+            Self::Zones { .. } => None,
+        }
+    }
+
     /// What sorts entries, and tells them apart.
     fn key(&self) -> (bool, String) {
         match self {

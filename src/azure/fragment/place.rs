@@ -1,12 +1,15 @@
 //! Where each record of the inventory goes: a service of the catalogue, or two zones.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use super::{Entry, Listed};
 use crate::azure::log::{Log, shown};
-use crate::azure::model::{Endpoint, Inventory, Record};
-use crate::azure::names::{Hints, Names, places};
-use crate::catalog::{self, Place};
+use crate::azure::model::{Endpoint, Inventory, Record, ZonePair};
+use crate::azure::names::{
+    Hints, Names, PRIVATE_LABEL, has_private_label, is_known_type, led_elsewhere, likely,
+};
+use crate::catalog::{self, Cloud, Place, Role};
 use crate::config::limits::MAX_ADDRESSES;
 use crate::wire::Name;
 
@@ -15,8 +18,7 @@ const REGION_VARIABLES: [&str; 2] = ["regionName", "region"];
 
 /// All records that can be placed, in the inventory's order.
 pub(super) fn all(inventory: &Inventory, log: &mut Log) -> Vec<Listed> {
-    let names = Names::new(inventory.pairs.iter().cloned());
-    let mut used: BTreeSet<(&str, String)> = BTreeSet::new();
+    let mut placing = Placing::new(inventory);
     let mut listed = Vec::new();
     // Endpoints that say what they lead to go first: others share their services.
     for hinted in [true, false] {
@@ -26,15 +28,15 @@ pub(super) fn all(inventory: &Inventory, log: &mut Log) -> Vec<Listed> {
             }
             let bound = Bound::of(endpoint);
             for record in &endpoint.records {
-                match place(index, endpoint, record, &bound, &names, &used) {
+                match placing.place(index, endpoint, record, &bound) {
                     Ok(name) => listed.push(name),
-                    Err(why) => complain(record, &why, log),
+                    Err(refusal) => refusal.say(record, log),
                 }
             }
         }
         for name in &listed {
             if let Entry::Service { service, .. } = &name.entry {
-                used.insert((service.name, name.private_zone.clone()));
+                placing.used.insert((service.name, name.private_zone.clone()));
             }
         }
     }
@@ -42,26 +44,51 @@ pub(super) fn all(inventory: &Inventory, log: &mut Log) -> Vec<Listed> {
     listed
 }
 
-/// Complains about a record that is not listed.
-fn complain(record: &Record, why: &str, log: &mut Log) {
-    let name = shown(&record.fqdn);
-    match led_elsewhere(&record.fqdn) {
-        Some(zone) => log.noted(
-            &record.source,
-            format!(
-                "{name}: not listed, and need not be: Azure's own aliases lead from {zone} into a \
-                 zone of its service; forward it, and the chain ends in the private address"
-            ),
-        ),
-        None => log.left_out(&record.source, format!("{name}: {why}")),
+/// Why a record is not listed.
+enum Refusal {
+    /// It is missing.
+    LeftOut(String),
+    /// It cannot be listed as long as the catalogue lacks its service.
+    Noted(String),
+}
+
+impl From<String> for Refusal {
+    fn from(why: String) -> Self {
+        Self::LeftOut(why)
     }
 }
 
-/// The zone of a name that has no private form of its own, as Azure's aliases lead away from it.
-fn led_elsewhere(fqdn: &str) -> Option<&'static str> {
-    let mut zones = catalog::services().iter().flat_map(|service| service.also_public);
-    let below = |zone: &&str| fqdn.strip_suffix(zone).is_some_and(|front| front.ends_with('.'));
-    zones.find(|zone| below(zone)).copied()
+impl Refusal {
+    fn say(&self, record: &Record, log: &mut Log) {
+        let name = shown(&record.fqdn);
+        match (self, led_elsewhere(&record.fqdn)) {
+            (_, Some((service, zone))) if record.fqdn.starts_with("*.") => log.left_out(
+                &record.source,
+                format!(
+                    "{name}: a wildcard; Azure's own aliases lead from {zone} to names with other \
+                     labels in a private zone of {service}. Ask Azure for the alias of each name in \
+                     use, and list where it leads with {addresses} in an entry with service = \
+                     \"{service}\": then a forwarded name ends in the private address",
+                    service = service.name,
+                    addresses = listed(&record.addresses),
+                ),
+            ),
+            (_, Some((_, zone))) => log.noted(
+                &record.source,
+                format!(
+                    "{name}: not listed, and need not be: Azure's own aliases lead from {zone} into \
+                     a zone of its service; forward it, and the chain ends in the private address"
+                ),
+            ),
+            (Self::LeftOut(why), None) => log.left_out(&record.source, format!("{name}: {why}")),
+            (Self::Noted(why), None) => log.noted(&record.source, format!("{name}: {why}")),
+        }
+    }
+}
+
+fn listed(addresses: &[IpAddr]) -> String {
+    let addresses: Vec<_> = addresses.iter().map(|address| format!("\"{address}\"")).collect();
+    format!("[{}]", addresses.join(", "))
 }
 
 /// Notes zones that are a pair only because one address has a name in both.
@@ -89,7 +116,7 @@ impl<'e> Bound<'e> {
     fn of(endpoint: &'e Endpoint) -> Self {
         let mut by_service = BTreeMap::new();
         for record in &endpoint.records {
-            for place in places(&record.fqdn, hints(endpoint)) {
+            for place in likely(&record.fqdn, hints(endpoint)) {
                 for (variable, value) in place.variables {
                     by_service.entry((place.service.name, variable)).or_insert(value);
                 }
@@ -122,68 +149,230 @@ fn hints(endpoint: &Endpoint) -> Hints<'_> {
     Hints { resource_type: endpoint.resource_type.as_deref(), group_ids: &endpoint.group_ids }
 }
 
-/// The record placed, or why it is left out.
-fn place(
-    index: usize,
-    endpoint: &Endpoint,
-    record: &Record,
-    bound: &Bound<'_>,
-    names: &Names,
-    used: &BTreeSet<(&str, String)>,
-) -> Result<Listed, String> {
-    if record.addresses.len() > MAX_ADDRESSES {
-        return Err(format!("{} addresses; at most {MAX_ADDRESSES} go", record.addresses.len()));
-    }
-    let mut candidates = places(&record.fqdn, hints(endpoint));
-    if endpoint.group_ids.is_empty() {
-        // Stable: among those in use, and among the others, the likeliest stays first.
-        candidates.sort_by_key(|p| !used.contains(&(p.service.name, p.private_zone.clone())));
-    }
-    let whole = candidates.iter().find_map(|place| Some((place, bound.variables(place).ok()?)));
-    let sources = std::iter::once(&record.source).chain(&record.also).cloned().collect();
-    let (entry, public_zone, private_zone, relative) = match (whole, candidates.first()) {
-        (Some((place, variables)), _) => {
-            let entry = Entry::Service { service: place.service, variables };
-            (entry, &place.public_zone, &place.private_zone, place.relative.as_str())
+/// A service by what tells it from others.
+type ServiceKey = (&'static str, Cloud);
+
+/// What all records together say of each other.
+struct Placing<'i> {
+    inventory: &'i Inventory,
+    /// The zones that the catalogue lacks.
+    names: Names,
+    /// Services in use, each with a private zone.
+    used: BTreeSet<(&'static str, String)>,
+    /// Services that some name cannot do without.
+    needed: BTreeSet<ServiceKey>,
+    /// Of these, those that a name with this address cannot do without.
+    needed_at: BTreeMap<IpAddr, BTreeSet<ServiceKey>>,
+}
+
+impl<'i> Placing<'i> {
+    fn new(inventory: &'i Inventory) -> Self {
+        let mut placing = Self {
+            inventory,
+            names: Names::new(inventory.pairs.iter().cloned()),
+            used: BTreeSet::new(),
+            needed: BTreeSet::new(),
+            needed_at: BTreeMap::new(),
+        };
+        for endpoint in &inventory.endpoints {
+            for record in &endpoint.records {
+                let places = placing.candidates(endpoint, record);
+                let services: BTreeSet<ServiceKey> =
+                    places.iter().map(|place| key(place)).collect();
+                if services.len() == 1 {
+                    for address in &record.addresses {
+                        placing.needed_at.entry(*address).or_default().extend(&services);
+                    }
+                    placing.needed.extend(services);
+                }
+            }
         }
-        (None, Some(place)) => {
-            let missing = bound.variables(place).err().unwrap_or_default();
-            return Err(format!(
-                "nothing in the files says what {missing} is in the zones of {}; give the \
-                 endpoint too (az network private-endpoint show)",
-                place.service.name
+        placing
+    }
+
+    /// The pair that a record's name lies in.
+    fn home(&self, record: &Record) -> Option<ZonePair> {
+        match self.inventory.homes.get(&record.fqdn) {
+            Some(home) => home.clone(),
+            None => self.names.pair(&record.fqdn),
+        }
+    }
+
+    /// The services that a record may belong to, the likeliest first.
+    fn candidates(&self, endpoint: &Endpoint, record: &Record) -> Vec<Place> {
+        let Some(home) = self.home(record) else { return Vec::new() };
+        let mut places = likely(&record.fqdn, hints(endpoint));
+        places.retain(|place| place.private_zone == home.private_zone);
+        let Some(provider) = places.first().map(|place| provider(place)) else { return places };
+        // Stable: among equals, the likeliest stays first.
+        if endpoint.resource_type.is_none() {
+            let is_used = |place: &Place| {
+                endpoint.group_ids.is_empty()
+                    && self.used.contains(&(place.service.name, place.private_zone.clone()))
+            };
+            let is_beside = |place: &Place| {
+                let mut at = record.addresses.iter().filter_map(|ip| self.needed_at.get(ip));
+                at.any(|services| services.contains(&key(place)))
+            };
+            let is_needed = |place: &Place| {
+                self.needed.contains(&key(place)) && self::provider(place) == provider
+            };
+            let is_group = |place: &Place| hints(endpoint).name_group_of(place);
+            places.sort_by_key(|place| {
+                (!is_used(place), !is_group(place), !is_beside(place), !is_needed(place))
+            });
+        }
+        places
+    }
+
+    /// The record placed, or why it is left out.
+    fn place(
+        &self,
+        index: usize,
+        endpoint: &Endpoint,
+        record: &Record,
+        bound: &Bound<'_>,
+    ) -> Result<Listed, Refusal> {
+        if record.addresses.len() > MAX_ADDRESSES {
+            let count = record.addresses.len();
+            return Err(format!("{count} addresses; at most {MAX_ADDRESSES} go").into());
+        }
+        let candidates = self.candidates(endpoint, record);
+        let whole = candidates.iter().find_map(|place| Some((place, bound.variables(place).ok()?)));
+        let (entry, pair) = match (whole, candidates.first()) {
+            (Some((place, variables)), _) => {
+                (Entry::Service { service: place.service, variables }, pair_of(place))
+            }
+            (None, Some(place)) => {
+                let missing = bound.variables(place).err().unwrap_or_default();
+                return Err(Refusal::LeftOut(format!(
+                    "nothing in the files says what {missing} is in the zones of {}; give the \
+                     endpoint too (az network private-endpoint show)",
+                    place.service.name
+                )));
+            }
+            (None, None) => {
+                let Some(pair) = self.home(record) else {
+                    return Err(self.unknown(endpoint, record));
+                };
+                let ZonePair { public_zone, private_zone } = pair.clone();
+                (Entry::Zones { public_zone, private_zone }, pair)
+            }
+        };
+        let ZonePair { public_zone, private_zone } = pair;
+        let relative = [&private_zone, &public_zone]
+            .into_iter()
+            .find_map(|zone| record.fqdn.strip_suffix(zone.as_str())?.strip_suffix('.'))
+            .ok_or_else(|| format!("neither below {public_zone} nor below {private_zone}"))?;
+        check_relative(relative, &entry, &public_zone, record)?;
+        check_ending(relative, [&public_zone, &private_zone], &self.names)?;
+        for zone in [&public_zone, &private_zone] {
+            format!("{relative}.{zone}")
+                .parse::<Name>()
+                .map_err(|error| format!("below {zone}: {error}"))?;
+        }
+        Ok(Listed {
+            endpoint: index,
+            relative: relative.to_owned(),
+            public_zone,
+            private_zone,
+            entry,
+            addresses: record.addresses.clone(),
+            sources: std::iter::once(&record.source).chain(&record.also).cloned().collect(),
+        })
+    }
+
+    /// Why a name lies in no known zone.
+    fn unknown(&self, endpoint: &Endpoint, record: &Record) -> Refusal {
+        let fqdn = record.fqdn.as_str();
+        if self.names.is_zone(fqdn) {
+            return "the zone itself, which has no address at an endpoint".to_owned().into();
+        }
+        if let Some(why) = misplaced(fqdn) {
+            return why.into();
+        }
+        let unknown_type = endpoint.resource_type.as_deref().filter(|kind| !is_known_type(kind));
+        if let Some(kind) = unknown_type {
+            return Refusal::Noted(format!(
+                "not listed: no service of the catalogue (see `privatelinkd services`) has \
+                 resources of type {}, and no file has the name's private form; give the DNS zone \
+                 group too, or write {}",
+                shown(kind),
+                by_hand(record)
             ));
         }
-        (None, None) => {
-            let Some((pair, relative)) = names.home(&record.fqdn) else {
-                return Err(unknown(&record.fqdn, names));
-            };
-            let (public_zone, private_zone) = (&pair.public_zone, &pair.private_zone);
-            let entry = Entry::Zones {
-                public_zone: public_zone.clone(),
-                private_zone: private_zone.clone(),
-            };
-            (entry, public_zone, private_zone, relative)
-        }
-    };
-    check_relative(relative, &entry)?;
-    check_ending(relative, [public_zone, private_zone], names)?;
-    for zone in [public_zone, private_zone] {
-        format!("{relative}.{zone}").parse::<Name>().map_err(|e| format!("below {zone}: {e}"))?;
+        let wider = likely(fqdn, hints(endpoint)).into_iter().next();
+        let zone = wider.map_or("in no zone of the catalogue".to_owned(), |place| {
+            let (zone, service) = (place.public_zone, place.service.name);
+            format!("the catalogue has only the wider zone {zone} of another service, {service}")
+        });
+        Refusal::LeftOut(format!(
+            "{zone} (see `privatelinkd services`), and its private form is not in the files: give \
+             the DNS zone group too, or write public-zone and private-zone by hand"
+        ))
     }
-    Ok(Listed {
-        endpoint: index,
-        public_zone: public_zone.clone(),
-        private_zone: private_zone.clone(),
-        relative: relative.to_owned(),
-        entry,
-        addresses: record.addresses.clone(),
-        sources,
+}
+
+fn key(place: &Place) -> ServiceKey {
+    (place.service.name, place.service.cloud)
+}
+
+/// Who runs the service: `Microsoft.Storage`.
+fn provider(place: &Place) -> &'static str {
+    let kind = place.service.resource_types.first().copied().unwrap_or_default();
+    kind.split('/').next().unwrap_or_default()
+}
+
+fn pair_of(place: &Place) -> ZonePair {
+    ZonePair { public_zone: place.public_zone.clone(), private_zone: place.private_zone.clone() }
+}
+
+/// What is wrong with a name in a private zone that neither the catalogue nor the files explain.
+fn misplaced(fqdn: &str) -> Option<String> {
+    let (front, zone) = fqdn.rsplit_once(&format!(".{PRIVATE_LABEL}."))?;
+    if has_private_label(front) {
+        return Some(format!("{PRIVATE_LABEL} twice; a slip in the record's name?"));
+    }
+    let at = catalog::zones_at(zone);
+    let (zone, private) = (shown(zone), format!("{PRIVATE_LABEL}.{}", shown(zone)));
+    Some(match at.iter().find(|place| place.role == Role::Public) {
+        Some(place) => format!(
+            "in {private}, but Azure leads {zone} to {} ({}); give the endpoint too, or write \
+             public-zone and private-zone by hand if a service has it so",
+            place.private_zone, place.service.name
+        ),
+        None => format!(
+            "the catalogue lacks {private}, and {zone} holds zones of other services; write \
+             public-zone and private-zone by hand, one pair for each of your names if need be"
+        ),
     })
 }
 
+/// What to write where an interface says which part of its name is the member.
+fn by_hand(record: &Record) -> String {
+    let member = record.member.as_deref().map(str::to_lowercase);
+    let public = member.as_deref().and_then(|m| record.fqdn.strip_prefix(m)?.strip_prefix('.'));
+    match (member.as_deref(), public) {
+        (Some(member), Some(public)) if public.contains('.') => format!(
+            "an entry by hand, once Azure's page on the service says so: public-zone = \"{public}\", \
+             private-zone = \"{PRIVATE_LABEL}.{public}\", names = {{ \"{member}\" = {} }}",
+            listed(&record.addresses)
+        ),
+        _ => format!(
+            "an entry with public-zone and private-zone (mostly {PRIVATE_LABEL}. and the public \
+             zone) by hand, where the name is listed with {}",
+            listed(&record.addresses)
+        ),
+    }
+}
+
 /// Whether the configuration can list a name.
-fn check_relative(relative: &str, entry: &Entry) -> Result<(), String> {
+fn check_relative(
+    relative: &str,
+    entry: &Entry,
+    public_zone: &str,
+    record: &Record,
+) -> Result<(), String> {
     let own_zones = matches!(entry, Entry::Service { service, .. } if !service.other_tenants);
     if relative == "*" && !own_zones {
         return Err(
@@ -193,7 +382,17 @@ fn check_relative(relative: &str, entry: &Entry) -> Result<(), String> {
         );
     }
     if relative != "*" && relative.split('.').any(|label| label == "*") {
-        return Err("a wildcard below the zone; list its names one by one".to_owned());
+        let whose = match entry {
+            Entry::Service { service, .. } => format!("service = \"{}\"", service.name),
+            Entry::Zones { public_zone, .. } => format!("public-zone = \"{}\"", shown(public_zone)),
+        };
+        let one = entry.name_key(&relative.replacen('*', "NAME", 1), public_zone);
+        return Err(format!(
+            "a wildcard below the zone, which the configuration cannot hold: names that it covers \
+             are forwarded, and Azure's public answer stands, until they are listed one by one \
+             in the entry with {whose}: \"{one}\" = {}",
+            listed(&record.addresses)
+        ));
     }
     Ok(())
 }
@@ -212,13 +411,4 @@ fn check_ending(relative: &str, zones: [&str; 2], names: &Names) -> Result<(), S
         Some(end) => Err(format!("{} twice; a slip in the record's name?", shown(end))),
         None => Ok(()),
     }
-}
-
-fn unknown(fqdn: &str, names: &Names) -> String {
-    if names.is_zone(fqdn) {
-        return "the zone itself, which has no address at an endpoint".to_owned();
-    }
-    "in no zone of the catalogue (see `privatelinkd services`), and its private form is not in the \
-     files: give the DNS zone group too, or write public-zone and private-zone by hand"
-        .to_owned()
 }

@@ -133,26 +133,20 @@ fn endpoint(
         let comment = comment(&name.sources);
         let _infallible = writeln!(text, "addresses = {} # {comment}", list(&name.addresses));
     }
-    *text +=
-        "# probe = \"tcp:443\" # where this host reaches the endpoint, on the service's port\n";
+    if let Some(port) = planned.entry.port() {
+        let _infallible = writeln!(
+            text,
+            "# probe = \"tcp:{port}\" # where this host reaches the endpoint, on the service's port"
+        );
+    }
     let mut listed = names.iter().filter(|name| name.relative != "*").peekable();
     if listed.peek().is_some() {
         *text += "[private-link.endpoint.names]\n";
     }
     for name in listed {
         let addresses = list(&name.addresses);
-        let key = quoted(&key(name, planned));
+        let key = quoted(&planned.entry.name_key(&name.relative, &name.public_zone));
         let _infallible = writeln!(text, "{key} = {addresses} # {}", comment(&name.sources));
-    }
-}
-
-/// The name as `names` wants it: relative, unless the entry has several private zones.
-fn key(name: &Listed, planned: &Planned) -> String {
-    match &planned.entry {
-        Entry::Service { service, .. } if !service.has_one_private_zone() => {
-            format!("{}.{}", name.relative, name.public_zone)
-        }
-        _ => name.relative.clone(),
     }
 }
 

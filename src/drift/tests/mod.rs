@@ -3,6 +3,7 @@
 mod absent;
 mod configured;
 mod served;
+mod zones;
 
 use std::net::SocketAddr;
 use std::time::Duration;
