@@ -1,11 +1,11 @@
 //! Random endpoints, printed in random shapes, mixed into files: what comes out of `import` answers
 //! with the same addresses, passes `check` without a word, and does not depend on the files' order.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use privatelinkd::app;
-use privatelinkd::azure::{self, Extent, Severity};
+use privatelinkd::azure::{self, Extent, Inventory, Severity};
 use privatelinkd::config;
 use privatelinkd::engine::{Ask, Snapshot};
 use privatelinkd::wire::Rtype;
@@ -21,7 +21,7 @@ const WORLDS: u64 = 100;
 const MAX_ENDPOINTS: u32 = 8;
 
 /// Target, group, public and private zone; `{}` stands for a region.
-const SERVICES: [(&str, &str, &str, &str); 10] = [
+const SERVICES: [(&str, &str, &str, &str); 13] = [
     (
         "Microsoft.Storage/storageAccounts",
         "blob",
@@ -62,6 +62,15 @@ const SERVICES: [(&str, &str, &str, &str); 10] = [
         "privatelink.blob.core.usgovcloudapi.net",
     ),
     ("Contoso.Own/things", "thing", "things.contoso.example", "privatelink.things.contoso.example"),
+    // A whole domain, a zone in it that the catalogue lacks, and a second private zone.
+    (
+        "Microsoft.Authorization/resourceManagementPrivateLinks",
+        "ResourceManagement",
+        "azure.com",
+        "privatelink.azure.com",
+    ),
+    ("Contoso.Own/ledgers", "ledger", "ledger.azure.com", "privatelink.ledger.azure.com"),
+    ("Contoso.Own/stores", "store", "file.storage.azure.net", "privatelink.file.storage.azure.net"),
 ];
 
 /// A file's name and its text.
@@ -121,12 +130,17 @@ fn files(world: &[Made], random: &mut StdRng) -> Vec<File> {
             let style = *Style::ALL.choose(random).expect("some");
             // Names that the catalogue lacks show their zones in the private form alone.
             let private_only = made.target.starts_with("Contoso");
-            match random.random_range(if private_only { 3..6 } else { 0..6 }) {
+            match random.random_range(if private_only { 3..7 } else { 0..7 }) {
                 0 => objects.push(made.endpoint(style, true)),
                 1 => objects.push(made.interface(style)),
                 2 => objects.extend([made.endpoint(style, false), made.interface(style)]),
                 3 => objects.extend([made.endpoint(style, false), made.group(style)]),
                 4 => objects.extend(made.record_sets(style)),
+                5 => objects.extend([
+                    made.endpoint(style, false),
+                    made.interface(style),
+                    made.group(style),
+                ]),
                 _ => exports.push(made.zone_export(random.random_bool(0.5))),
             }
         }
@@ -176,6 +190,23 @@ fn answer(snapshot: &Snapshot, name: &str, rtype: Rtype) -> BTreeSet<IpAddr> {
     data.filter_map(|data| data.parse().ok()).collect()
 }
 
+/// How often each name stands in the inventory, by the form that it stands there in.
+fn counts(inventory: &Inventory) -> BTreeMap<&str, usize> {
+    let mut counts = BTreeMap::new();
+    for record in inventory.endpoints.iter().flat_map(|endpoint| &endpoint.records) {
+        *counts.entry(record.fqdn.as_str()).or_default() += 1;
+    }
+    counts
+}
+
+/// No written name has Azure's label in front of its zone.
+fn assert_no_label_in_front(toml: &str) {
+    for line in toml.lines().filter(|line| line.starts_with('"')) {
+        let name = line.split('"').nth(1).expect("a name");
+        assert!(name.split('.').all(|label| label != "privatelink"), "{line}\n{toml}");
+    }
+}
+
 #[test]
 fn random_endpoints_come_back_as_they_were() {
     for seed in 0..WORLDS {
@@ -187,6 +218,11 @@ fn random_endpoints_come_back_as_they_were() {
         assert!(severe.is_none(), "seed {seed}: {}", severe.expect("one"));
         let fragment = azure::fragment(&inventory, &[], Extent::Fragment).expect("no sites");
         assert!(fragment.complaints.is_empty(), "seed {seed}: {:?}", fragment.complaints);
+        let known: BTreeMap<&str, usize> = counts(&inventory);
+        let names: usize = world.iter().map(|made| made.names.len()).sum();
+        assert_eq!(known.len(), names, "seed {seed}: {known:?}");
+        assert!(known.values().all(|count| *count == 1), "seed {seed}: {known:?}");
+        assert_no_label_in_front(&fragment.text);
         let snapshot = snapshot(&fragment.text);
         for made in &world {
             for (label, addresses) in &made.names {
