@@ -35,14 +35,15 @@ impl Style {
     pub(crate) const ALL: [Self; 4] = [Self::Cli, Self::Rest, Self::PowerShell, Self::Steampipe];
 
     fn key(self, key: &str) -> String {
-        let letters = key.chars().enumerate();
+        let mut letters = key.chars();
         match self {
             Self::Cli | Self::Rest => key.to_owned(),
             Self::PowerShell => {
-                letters.map(|(at, c)| if at == 0 { c.to_ascii_uppercase() } else { c }).collect()
+                let first = letters.next().map(|first| first.to_ascii_uppercase());
+                first.into_iter().chain(letters).collect()
             }
             Self::Steampipe => letters
-                .flat_map(|(_, c)| {
+                .flat_map(|c| {
                     let bar = c.is_ascii_uppercase().then_some('_');
                     bar.into_iter().chain([c.to_ascii_lowercase()])
                 })
