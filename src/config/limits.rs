@@ -152,13 +152,14 @@ const TABLE: &[Limit] = &[
     Limit {
         key: "tcp-connections",
         bound: Bound::Count(TCP_CONNECTIONS),
-        reason: "TCP connections in all; a process has 1,024 files by default",
+        reason: "TCP connections in all; over it the one that has been idle longest is closed; \
+                 a process has 1,024 files by default",
     },
     Limit {
         key: "tcp-connections-per-client",
         bound: Bound::Count(TCP_CONNECTIONS_PER_CLIENT),
-        reason: "TCP connections of one client address; ten clients fill the whole, and no \
-                 resolver opens so many",
+        reason: "TCP connections of one client, which is an IPv4 address or an IPv6 /64 network; \
+                 ten clients fill the whole, and no resolver opens so many",
     },
     Limit {
         key: "tcp-pipelined",
