@@ -202,14 +202,16 @@ fn no_such_service(name: &str, cloud: Cloud) -> Problem {
     let word = name.to_ascii_lowercase();
     let here = || catalog::services().iter().filter(move |service| service.cloud == cloud);
     let some = |fits: &dyn Fn(&Service) -> bool| {
-        let fitting = || here().filter(|service| fits(service)).map(|service| service.name);
+        let fitting: Vec<_> =
+            here().filter(|service| fits(service)).map(|service| service.name).collect();
         // `storage-blob-dns-zone` is a kind of `storage-blob`.
-        let is_kind = |name: &&str| {
+        let is_kind = |name: &&&str| {
             let of =
-                |other: &str| name.strip_prefix(other).is_some_and(|rest| rest.starts_with('-'));
-            fitting().any(of)
+                |other: &&str| name.strip_prefix(*other).is_some_and(|rest| rest.starts_with('-'));
+            fitting.iter().any(of)
         };
-        let names: Vec<_> = fitting().filter(|name| !is_kind(name)).take(MAX_SUGGESTED).collect();
+        let names: Vec<_> =
+            fitting.iter().filter(|name| !is_kind(name)).copied().take(MAX_SUGGESTED).collect();
         (!names.is_empty()).then(|| format!("did you mean {}?", any_of(names)))
     };
     let near = some(&|service| service.aliases.contains(&word.as_str()))
