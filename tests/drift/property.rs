@@ -13,14 +13,47 @@ use super::world::endpoint;
 
 /// Rounds; each has other endpoints.
 const ROUNDS: u64 = 150;
-/// Zones as clients know them and as Azure keeps their records; any label may stand in front.
-const ZONES: [(&str, &str); 5] = [
-    ("blob.core.windows.net", "privatelink.blob.core.windows.net"),
-    ("vault.azure.net", "privatelink.vaultcore.azure.net"),
-    ("database.windows.net", "privatelink.database.windows.net"),
-    ("azurewebsites.net", "privatelink.azurewebsites.net"),
+/// A zone as clients know it and as Azure keeps its records, and the endpoints with names there; any
+/// label may stand in front.
+struct Zone {
+    public: &'static str,
+    private: &'static str,
+    target: &'static str,
+    group: &'static str,
+}
+
+const ZONES: [Zone; 5] = [
+    Zone {
+        public: "blob.core.windows.net",
+        private: "privatelink.blob.core.windows.net",
+        target: "Microsoft.Storage/storageAccounts",
+        group: "blob",
+    },
+    Zone {
+        public: "vault.azure.net",
+        private: "privatelink.vaultcore.azure.net",
+        target: "Microsoft.KeyVault/vaults",
+        group: "vault",
+    },
+    Zone {
+        public: "database.windows.net",
+        private: "privatelink.database.windows.net",
+        target: "Microsoft.Sql/servers",
+        group: "sqlServer",
+    },
+    Zone {
+        public: "azurewebsites.net",
+        private: "privatelink.azurewebsites.net",
+        target: "Microsoft.Web/sites",
+        group: "sites",
+    },
     // One of the zones that a service has together.
-    ("oms.opinsights.azure.com", "privatelink.oms.opinsights.azure.com"),
+    Zone {
+        public: "oms.opinsights.azure.com",
+        private: "privatelink.oms.opinsights.azure.com",
+        target: "Microsoft.Insights/privateLinkScopes",
+        group: "azuremonitor",
+    },
 ];
 const REGIONS: [&str; 2] = ["westeurope", "eastus"];
 
@@ -81,7 +114,7 @@ fn files(drawn: &[Drawn]) -> Vec<(String, String)> {
     let mut endpoints = Vec::new();
     let mut groups = Vec::new();
     for (index, Drawn { zone, region, names, grouped }) in drawn.iter().enumerate() {
-        let (public, private) = ZONES[*zone];
+        let Zone { public, private, target, group: group_id } = ZONES[*zone];
         let full: Vec<_> =
             names.iter().map(|(label, ip)| (format!("{label}.{public}"), ip)).collect();
         let own: Vec<_> = full.iter().map(|(fqdn, ip)| (fqdn.as_str(), [ip.as_str()])).collect();
@@ -89,6 +122,9 @@ fn files(drawn: &[Drawn]) -> Vec<(String, String)> {
         let name = format!("pe{index}");
         let mut all = endpoint(&name, "Approved", if *grouped { &[] } else { &own });
         all["location"] = REGIONS[*region].into();
+        let connection = &mut all["privateLinkServiceConnections"][0];
+        connection["groupIds"] = json!([group_id]);
+        connection["privateLinkServiceId"] = format!("/s/providers/{target}/t").into();
         if *grouped {
             groups.push(group(&all["id"], private, names));
         }
@@ -173,7 +209,7 @@ fn what_is_imported_has_no_drift_and_any_change_shows() {
         let (label, ip) = &mut changed.names[at];
         let old: IpAddr = ip.parse().expect("an address");
         *ip = "10.200.0.1".to_owned();
-        let name = format!("{label}.{}", ZONES[changed.zone].0);
+        let name = format!("{label}.{}", ZONES[changed.zone].public);
         let report = drift(&config, &drawn);
         let found = report.findings.iter().find(|found| found.names.contains(&name));
         let found = found.unwrap_or_else(|| panic!("round {round}: {name}: {report:#?}"));
@@ -195,7 +231,7 @@ fn any_endpoint_that_is_gone_from_a_complete_list_is_found() {
         let gone = drawn.remove(dice.index(drawn.len()));
         let report = drift(&config, &drawn);
         let is_found = |label: &String| {
-            let name = format!("{label}.{}", ZONES[gone.zone].0);
+            let name = format!("{label}.{}", ZONES[gone.zone].public);
             report.findings.iter().any(|found| found.names.contains(&name))
         };
         let missed: Vec<_> = gone.names.iter().filter(|(name, _)| !is_found(name)).collect();

@@ -301,10 +301,10 @@ impl<'i> Placing<'i> {
                 by_hand(record)
             ));
         }
-        let wider = likely(fqdn, hints(endpoint)).into_iter().next();
-        let zone = wider.map_or("in no zone of the catalogue".to_owned(), |place| {
+        let others = likely(fqdn, hints(endpoint)).into_iter().next();
+        let zone = others.map_or("in no zone of the catalogue".to_owned(), |place| {
             let (zone, service) = (place.public_zone, place.service.name);
-            format!("the catalogue has only the wider zone {zone} of another service, {service}")
+            format!("the zone {zone} is of another service, {service}, as far as the files tell")
         });
         Refusal::LeftOut(format!(
             "{zone} (see `privatelinkd services`), and its private form is not in the files: give \
