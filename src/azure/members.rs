@@ -58,14 +58,17 @@ pub(super) fn complain_of_missing_members(
     );
 }
 
-/// Whether a record is the member's: the file says so, or its name begins so.
+/// Whether a record is the member's: the file says so, or its name begins so. A region may stand
+/// behind the member's name (`data-westeurope`, `data.westeurope`).
 fn is_of(record: &Record, member: &str, hints: Hints<'_>) -> bool {
-    if let Some(known) = &record.member {
-        return known.eq_ignore_ascii_case(member);
-    }
-    let place = places(&record.fqdn, hints).into_iter().next();
-    let relative = place.map_or_else(|| record.fqdn.clone(), |place| place.relative);
-    let flat = relative.replace('.', "-");
-    let rest = flat.strip_prefix(&member.to_lowercase());
+    let said = match &record.member {
+        Some(known) => known.to_lowercase(),
+        None => {
+            let place = places(&record.fqdn, hints).into_iter().next();
+            let relative = place.map_or_else(|| record.fqdn.clone(), |place| place.relative);
+            relative.replace('.', "-")
+        }
+    };
+    let rest = said.strip_prefix(&member.to_lowercase());
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
 }

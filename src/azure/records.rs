@@ -117,6 +117,17 @@ pub(super) fn record_set(node: &Node<'_>, facts: &mut Facts, log: &mut Log) {
     }
     let zone = zone_of(node, log);
     let Some(name) = owner(node, zone.as_deref(), log) else { return };
+    if is_a_machines(node) {
+        log.noted(
+            node.source(),
+            format!(
+                "{}: a machine of a linked network registered itself here (isAutoRegistered), so \
+                 it is no private endpoint's name; switch registration off in the zone's link",
+                shown(&name)
+            ),
+        );
+        return;
+    }
     let entries: Vec<_> =
         lists.iter().flat_map(|(list, key)| list.items().map(move |entry| (entry, *key))).collect();
     let mut texts = Vec::with_capacity(entries.len());
@@ -146,6 +157,12 @@ pub(super) fn record_set(node: &Node<'_>, facts: &mut Facts, log: &mut Log) {
     }
     let zone = zone.or_else(|| zone_behind(&name, node.value().get("name")?.as_str()?));
     facts.records.push(Said::in_zone(name, addresses, zone, node.source().clone()));
+}
+
+/// Whether a virtual machine wrote the record set: its network's link to the zone has registration
+/// switched on. The public name may be another tenant's.
+fn is_a_machines(node: &Node<'_>) -> bool {
+    node.get("isAutoRegistered").is_some_and(|flag| flag.value().as_bool() == Some(true))
 }
 
 /// A CNAME record set.
