@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::facts::Origin;
 use super::model::ZonePair;
-use super::names::{Hints, Mention, PRIVATE_LABEL, has_type, places};
+use super::names::{Hints, Mention, PRIVATE_LABEL, places};
 use crate::catalog::{self, Role};
 
 /// The pairs, those with the better evidence first. A name with Azure's label inside tells its zones
@@ -116,7 +116,7 @@ impl<'s> Own<'s> {
     fn allows(&self, labelled: &Labelled<'_>, hints: Hints<'_>) -> bool {
         let zone = &labelled.pair.public_zone;
         let at = catalog::zones_at(zone);
-        let is_others = |kind: &str| !at.iter().any(|place| has_type(place.service, kind));
+        let is_others = |kind: &str| !at.iter().any(|place| place.service.has_resource_type(kind));
         at.is_empty()
             || hints.resource_type.is_some_and(is_others)
             || self.strangers.contains(labelled.public_name().as_str())

@@ -22,7 +22,7 @@ pub struct Hints<'h> {
 impl Hints<'_> {
     /// Whether the service has resources of the endpoint's type; not where that is unknown.
     fn name_type_of(&self, place: &Place) -> bool {
-        self.resource_type.is_some_and(|kind| has_type(place.service, kind))
+        self.resource_type.is_some_and(|kind| place.service.has_resource_type(kind))
     }
 
     /// Whether one of the endpoint's groups is the service's.
@@ -37,12 +37,7 @@ fn contains(known: &[&str], one: &str) -> bool {
 
 /// Whether some service of the catalogue has resources of this type.
 pub(super) fn is_known_type(resource_type: &str) -> bool {
-    catalog::services().iter().any(|service| has_type(service, resource_type))
-}
-
-/// Whether the service has resources of this type, in any case.
-pub(super) fn has_type(service: &Service, resource_type: &str) -> bool {
-    contains(service.resource_types, resource_type)
+    catalog::services().iter().any(|service| service.has_resource_type(resource_type))
 }
 
 /// The places of a name in the deepest zones above it, the likeliest service first: the one that the

@@ -184,6 +184,21 @@ impl Service {
         all
     }
 
+    /// Whether the service has resources of Azure's type `resource_type`
+    /// (`Microsoft.Storage/storageAccounts`), in any case.
+    ///
+    /// Goes by the service's rows of all clouds: Azure's table lists a newer type in some clouds only,
+    /// and endpoints have it in all. A row that names only the provider means all of its types.
+    pub fn has_resource_type(&self, resource_type: &str) -> bool {
+        let provider = resource_type.split('/').next().unwrap_or(resource_type);
+        let is_it = |known: &&str| {
+            let asked = if known.contains('/') { resource_type } else { provider };
+            known.eq_ignore_ascii_case(asked)
+        };
+        let mut rows = services().iter().filter(|other| other.name == self.name);
+        rows.any(|row| row.resource_types.iter().any(|known| is_it(known)))
+    }
+
     /// Whether all its pairs share one private zone, below which names are then unambiguous.
     pub fn has_one_private_zone(&self) -> bool {
         self.pairs.windows(2).all(|two| matches!(two, [a, b] if a.private == b.private))

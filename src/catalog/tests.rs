@@ -297,3 +297,16 @@ fn services_of_several_rows_and_zones() {
         ]
     );
 }
+
+#[test]
+fn a_type_is_the_services_in_every_cloud_and_case() {
+    let has = |name, cloud, kind| find(name, cloud).expect("a service").has_resource_type(kind);
+    // The table names the provider alone.
+    assert!(has("hdinsight", Cloud::China, "Microsoft.HDInsight/clusters"));
+    assert!(has("hdinsight", Cloud::Commercial, "microsoft.hdinsight/CLUSTERS"));
+    // The table has it in the commercial cloud's rows only.
+    assert!(has("event-grid", Cloud::Government, "Microsoft.EventGrid/partnerNamespaces"));
+    assert!(!has("event-grid", Cloud::Government, "Microsoft.EventGrid/others"));
+    assert!(!has("hdinsight", Cloud::China, "Microsoft.HDInsightOther/clusters"));
+    assert!(!has("sql", Cloud::Commercial, ""));
+}

@@ -262,7 +262,7 @@ impl Kind {
         }
         let is_of = |service: &Service| {
             let kind = resource_type.as_deref();
-            kind.is_none_or(|kind| among(service.resource_types, kind))
+            kind.is_none_or(|kind| service.has_resource_type(kind))
                 && (group_ids.is_empty() || group_ids.iter().any(|id| among(service.group_ids, id)))
         };
         // One that the catalogue lacks may have names in any zone.

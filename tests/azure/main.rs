@@ -8,3 +8,4 @@ mod property;
 mod shapes;
 #[path = "../harness/temporary.rs"]
 mod temporary;
+mod whole_catalogue;

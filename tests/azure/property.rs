@@ -176,7 +176,7 @@ fn snapshot(toml: &str) -> Snapshot {
 }
 
 /// The addresses that a name is answered with.
-fn answer(snapshot: &Snapshot, name: &str, rtype: Rtype) -> BTreeSet<IpAddr> {
+pub(crate) fn answer(snapshot: &Snapshot, name: &str, rtype: Rtype) -> BTreeSet<IpAddr> {
     let ask = Ask {
         name: name.parse().expect("a name"),
         rtype,
@@ -200,7 +200,7 @@ fn counts(inventory: &Inventory) -> BTreeMap<&str, usize> {
 }
 
 /// No written name has Azure's label in front of its zone.
-fn assert_no_label_in_front(toml: &str) {
+pub(crate) fn assert_no_label_in_front(toml: &str) {
     for line in toml.lines().filter(|line| line.starts_with('"')) {
         let name = line.split('"').nth(1).expect("a name");
         assert!(name.split('.').all(|label| label != "privatelink"), "{line}\n{toml}");
