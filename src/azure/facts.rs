@@ -198,7 +198,7 @@ impl ResourceId {
         self.0.rsplit('/').next().unwrap_or("")
     }
 
-    /// Whether it is a private link service of somebody's own, by its id or its alias.
+    /// Whether it is a private link service (a customer's own service), by its id or its alias.
     pub(super) fn is_private_link_service(&self) -> bool {
         self.segment("privatelinkservices").is_some()
             || self.0.ends_with(".azure.privatelinkservice")

@@ -189,7 +189,7 @@ struct Doubt {
     is_learnt: bool,
 }
 
-/// Which zones each name of the files lies in: each has one pair, whoever says something of it.
+/// Which zones each name of the files lies in: each name has one pair in all files together.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     /// Pairs that the catalogue lacks, by either zone.

@@ -83,7 +83,7 @@ pub(super) fn listing(node: &Node<'_>, how: &Listing<'_>, log: &mut Log) -> Opti
     Some(Said { record, origin: how.origin, zone: how.zone.map(str::to_owned), of })
 }
 
-/// An entry of a zone group's `recordSets` that somebody cut out.
+/// An entry of a zone group's `recordSets` on its own.
 pub(super) fn listing_alone(node: &Node<'_>, facts: &mut Facts, log: &mut Log) {
     facts.records.extend(listing(node, &Listing::ZONE, log));
 }

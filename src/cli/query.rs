@@ -39,7 +39,7 @@ pub(super) struct Args {
     /// The type to ask for.
     #[arg(short = 't', long = "type", value_name = "TYPE", value_parser = parse_rtype)]
     rtype: Option<Rtype>,
-    /// Ask for the name of this address (PTR), in place of a NAME.
+    /// Ask for the name of this address (PTR) instead of a NAME.
     #[arg(short = 'x', long, value_name = "IP")]
     reverse: Option<IpAddr>,
     /// The server's port, if @SERVER has none.

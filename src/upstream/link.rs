@@ -94,7 +94,7 @@ impl Link {
                 drop(asked);
                 let other = Box::pin(self.over_connection(question, edns)).await;
                 other.map_err(|error| match error.evidence() {
-                    // Who sent the datagrams may want the server to be blamed.
+                    // The sender of the datagrams may want to have the server blamed.
                     Evidence::Failing { .. } => TryError::Mismatched,
                     Evidence::Alive | Evidence::Nothing => error,
                 })

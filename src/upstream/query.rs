@@ -232,7 +232,7 @@ mod tests {
             assert!(!said.is_genuine(), "{cut}: {said:?}");
         }
         assert!(matches!(reading(&query), Reading::NotAReply));
-        // The letters' case is nobody's but the client's.
+        // The case of the letters is only the client's concern.
         reply[13..16].make_ascii_uppercase();
         assert!(matches!(reading(&reply), Reading::Answer(_)));
     }

@@ -17,7 +17,7 @@
 //!
 //! What came with a query's id but does not repeat its question is dropped and counted, and the
 //! query listens on: a forger who guesses gains nothing by it. When the try's time is over, or after
-//! too many such datagrams, the query goes over TCP, where nobody off the path can meddle.
+//! too many such datagrams, the query goes over TCP, which a host off the path cannot forge.
 //!
 //! The socket is drawn anew for whatever is sent in one call, not for each query of it. So queries
 //! of the same tens of microseconds, up to 64 under load, share a port. Nobody off the path learns
@@ -60,7 +60,7 @@ const OPEN: usize = 32;
 /// id is mostly a late reply to an earlier query or a broken server's.
 const MISMATCHES: u32 = 8;
 /// How long a query that met such datagrams listens before it goes over TCP, at a server that
-/// nobody has measured: longer than a resolver nearby takes for a name that it has to look up.
+/// has no measured time yet: longer than a resolver nearby takes for a name that it has to look up.
 const UNMEASURED: Duration = Duration::from_millis(250);
 /// How long a socket must be silent before giving up on a query closes it.
 const SILENCE: Duration = Duration::from_millis(500);

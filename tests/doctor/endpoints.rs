@@ -25,7 +25,7 @@ fn probed(listen: &str, port: u16, more: &str, endpoints: &[(&str, &str)]) -> St
     format!("{head}{unlisted}{more}{endpoints}[[forward]]{forward}")
 }
 
-/// A port of 127.0.0.1 where somebody listens.
+/// A port of 127.0.0.1 with a listener.
 fn listening() -> (TcpListener, u16) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
     let port = listener.local_addr().expect("bound").port();

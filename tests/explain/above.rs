@@ -36,7 +36,7 @@ fn a_file_explains_that_private_names_lie_below_a_forwarded_one() {
 }
 
 /// Two sites of one region: `NAME.eastus-01` and `NAME.scm.eastus-01`. The region's label and
-/// `scm.eastus-01` are nobody's private names.
+/// `scm.eastus-01` are no private names.
 #[test]
 fn what_is_imported_leaves_the_names_above_to_the_upstream() {
     let imported = case("web-app.json");

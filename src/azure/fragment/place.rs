@@ -317,7 +317,7 @@ fn key(place: &Place) -> ServiceKey {
     (place.service.name, place.service.cloud)
 }
 
-/// Who runs the service: `Microsoft.Storage`.
+/// The provider of the service: `Microsoft.Storage`.
 fn provider(place: &Place) -> &'static str {
     let kind = place.service.resource_types.first().copied().unwrap_or_default();
     kind.split('/').next().unwrap_or_default()
