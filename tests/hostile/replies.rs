@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hickory_proto::op::ResponseCode;
 
@@ -167,7 +167,7 @@ fn replies_of_names_that_are_long_to_read_cost_little() {
 }
 
 /// Sends truncated replies over UDP; over TCP, the answer to the first query and then the same again
-/// and again. Tells how many of those the other end took before it hung up.
+/// and again, a millisecond apart. Tells how many of those the other end took before it hung up.
 fn repeating(replies: u32) -> (SocketAddr, Receiver<u32>) {
     let (listener, socket) = loop {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
@@ -203,6 +203,7 @@ fn repeat(mut stream: TcpStream, replies: u32) -> u32 {
         let mut sent = 0;
         while sent < replies && stream.write_all(&frame).is_ok() {
             sent += 1;
+            thread::sleep(Duration::from_millis(1));
         }
         std::io::Result::Ok(sent)
     };
@@ -211,16 +212,17 @@ fn repeat(mut stream: TcpStream, replies: u32) -> u32 {
 
 #[test]
 fn an_upstream_that_sends_replies_for_ever_is_hung_up_on() {
-    // Far more than the kernel's buffers hold.
-    const MANY: u32 = 1_000_000;
+    const MANY: u32 = 2_000;
+    /// How many may leave before the end of the connection is known here, on a busy machine.
+    const MOST: u32 = 500;
     let (address, told) = repeating(MANY);
     let mut daemon = Daemon::start(&config(&address.to_string(), "2s"));
-    let begun = Instant::now();
-    for number in 0..3 {
-        let reply = daemon.ask_udp(&format!("n{number}.example.")).expect("a reply");
-        assert_eq!(reply.address(), Some(ADDRESS), "{number}");
-    }
+    // One query alone: another one would find the connection blocked, and dial.
+    let reply = daemon.ask_udp("n0.example.").expect("a reply");
+    assert_eq!(reply.address(), Some(ADDRESS));
     let taken = told.recv_timeout(PATIENCE).expect("hung up on");
-    assert!(taken < MANY, "{taken} in {:?}", begun.elapsed());
+    assert!(taken < MOST, "{taken}");
+    let reply = daemon.ask_udp("n1.example.").expect("a reply");
+    assert_eq!(reply.address(), Some(ADDRESS));
     daemon.assert_well();
 }

@@ -338,8 +338,9 @@ async fn a_server_that_sends_replies_for_ever_is_hung_up_on() {
                 let good = reply(&query, 0, 1);
                 write_reply(&mut stream, &good).await.unwrap();
                 let mut replies = 0;
-                while replies < 1_000_000 && write_reply(&mut stream, &good).await.is_ok() {
+                while replies < 1_000 && write_reply(&mut stream, &good).await.is_ok() {
                     replies += 1;
+                    tokio::time::sleep(Duration::from_millis(1)).await;
                 }
                 if let Some(sent) = sent.take() {
                     sent.send(replies).unwrap();
@@ -348,8 +349,8 @@ async fn a_server_that_sends_replies_for_ever_is_hung_up_on() {
         });
         link.ask(&question()).await.unwrap();
         let replies = was_sent.await.unwrap();
-        // What both kernels have room for may leave after the end.
-        assert!(replies < 500_000, "{replies}");
+        // A few may leave before the end of the connection is known there.
+        assert!(replies < 200, "{replies}");
         // The next query dials.
         link.ask(&question()).await.unwrap();
         let tally = link.upstream().tally();
