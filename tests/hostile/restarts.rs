@@ -110,5 +110,5 @@ fn a_directory_that_is_not_there_costs_the_file_alone() {
     assert_eq!(daemon.ask_udp(NAME).expect("a reply").address(), Some(PUBLIC));
     daemon.assert_well();
     stop(&mut daemon);
-    daemon.wait_for_log("a restart would not know what is kept now");
+    daemon.wait_for_log("the file of the save before stays");
 }
