@@ -71,6 +71,23 @@ impl Class {
     }
 }
 
+/// The addresses that one host can choose for itself: an IPv4 address, or an IPv6 /64 (RFC 4291 §2.5.1).
+///
+/// A wider IPv6 block would put the clients of a whole site together, and a narrower one would let one
+/// host be many. An IPv4-mapped address counts as the IPv4 address in it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct HostBlock(IpAddr);
+
+impl HostBlock {
+    /// Returns the block that `address` lies in.
+    pub fn of(address: IpAddr) -> Self {
+        Self(match address.to_canonical() {
+            IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
+            v4 => v4,
+        })
+    }
+}
+
 /// Returns the addresses that traffic to `address` may reach in the end.
 ///
 /// Some IPv6 addresses hold an IPv4 address that hosts, NAT64 or tunnel routers take out:

@@ -11,6 +11,7 @@ use tokio::time::{sleep, timeout};
 use super::reply::Age;
 use super::snapshot::Snapshot;
 use super::{Worker, chase, splice};
+use crate::addresses::HostBlock;
 use crate::cache::Hit;
 use crate::forward::{Failure, Rule};
 use crate::metrics::Event;
@@ -47,12 +48,13 @@ impl Remembered {
 }
 
 impl Worker {
-    /// Finds the answer to `question`, which `rule` covers, for a client that waits for it, and
+    /// Finds the answer to `question`, which `rule` covers, for `client`, which waits for it, and
     /// what time has made of it. After a failure, what is kept past its time may serve.
     pub(super) async fn fetch(
         self: &Rc<Self>,
         snapshot: &Arc<Snapshot>,
         rule: Option<&Arc<Rule>>,
+        client: HostBlock,
         question: &Question,
     ) -> Result<(Arc<Answer>, Age), Failure> {
         let now = Instant::now();
@@ -70,9 +72,9 @@ impl Worker {
             return Err(failure);
         }
         let fetched = if is_stale {
-            self.fetch_behind(snapshot, rule, question).await
+            self.fetch_behind(snapshot, rule, client, question).await
         } else {
-            self.fetch_once(snapshot, rule, question).await
+            self.fetch_once(snapshot, rule, client, question).await
         };
         fetched.map(|answer| (answer, Age::NEW))
     }
@@ -83,6 +85,7 @@ impl Worker {
         self: &Rc<Self>,
         snapshot: &Arc<Snapshot>,
         rule: Option<&Arc<Rule>>,
+        client: HostBlock,
         question: &Question,
     ) -> Result<Arc<Answer>, Failure> {
         // Where nobody is there to answer, waiting gains nothing.
@@ -93,7 +96,7 @@ impl Worker {
             spawn_local(async move {
                 let _until_done = refresh;
                 let rule = snapshot.rules.find(&(&question.qname).into());
-                worker.fetch_once(&snapshot, rule, &question).await
+                worker.fetch_once(&snapshot, rule, client, &question).await
             })
         });
         if is_down {
@@ -105,7 +108,7 @@ impl Worker {
                 ended.unwrap_or(Err(Failure::TimedOut))
             }),
             // Somebody has begun, or too many have: then it ends with those who wait.
-            None => timeout(STALE_AFTER, self.fetch_once(snapshot, rule, question)).await,
+            None => timeout(STALE_AFTER, self.fetch_once(snapshot, rule, client, question)).await,
         };
         fetched.unwrap_or_else(|_| {
             // Who comes next need not wait as long for the same.
@@ -116,14 +119,19 @@ impl Worker {
     }
 
     /// Fetches what `request` asks for while its kept answer still holds.
-    pub(super) fn refresh(self: &Rc<Self>, snapshot: &Arc<Snapshot>, request: &[u8]) {
+    pub(super) fn refresh(
+        self: &Rc<Self>,
+        snapshot: &Arc<Snapshot>,
+        client: HostBlock,
+        request: &[u8],
+    ) {
         let Ok(query) = Query::parse(request) else { return };
         let Some(refresh) = self.refreshes.begin(&query.as_question()) else { return };
         let (worker, snapshot) = (Rc::clone(self), Arc::clone(snapshot));
         let question = query.to_question();
         spawn_local(async move {
             let rule = snapshot.rules.find(&(&question.qname).into());
-            let fetched = worker.fetch_once(&snapshot, rule, &question).await;
+            let fetched = worker.fetch_once(&snapshot, rule, client, &question).await;
             let kept = snapshot.cache.find(&question.borrowed(), Instant::now());
             let is_renewed = kept.is_some_and(|hit| !hit.wants_refresh());
             let pause = match fetched {
@@ -142,6 +150,7 @@ impl Worker {
     pub(super) async fn fetch_for_us(
         &self,
         snapshot: &Snapshot,
+        client: HostBlock,
         question: Question,
     ) -> Result<Arc<Answer>, Failure> {
         let now = Instant::now();
@@ -153,7 +162,7 @@ impl Worker {
         let rule = snapshot.rules.find(&(&question.qname).into());
         match self.remembered(snapshot, rule, &question, now) {
             Some(failure) => Err(failure),
-            None => self.fetch_once(snapshot, rule, &question).await,
+            None => self.fetch_once(snapshot, rule, client, &question).await,
         }
     }
 
@@ -162,10 +171,11 @@ impl Worker {
         &self,
         snapshot: &Snapshot,
         rule: Option<&Arc<Rule>>,
+        client: HostBlock,
         question: &Question,
     ) -> Result<Arc<Answer>, Failure> {
-        let ask = || self.ask_and_keep(snapshot, rule, question);
-        snapshot.flights.run(question, ask).await
+        let ask = || self.ask_and_keep(snapshot, rule, client, question);
+        snapshot.flights.run(client, question, ask).await
     }
 
     /// Asks upstreams, and keeps what they say: an answer, or that there is none.
@@ -173,6 +183,7 @@ impl Worker {
         &self,
         snapshot: &Snapshot,
         rule: Option<&Arc<Rule>>,
+        client: HostBlock,
         question: &Question,
     ) -> Result<Arc<Answer>, Failure> {
         let Some(rule) = rule else {
@@ -181,7 +192,7 @@ impl Worker {
         let is_root_ns = question.qname.is_root() && question.qtype == Rtype::NS;
         let budget = if is_root_ns { ROOT_NS_BUDGET } else { Duration::MAX }.min(rule.timeout());
         let paths = self.paths(rule);
-        match self.ask_upstreams(snapshot, rule, question, budget).await {
+        match self.ask_upstreams(snapshot, rule, client, question, budget).await {
             Ok((answer, leads_to_us)) => {
                 snapshot.failures.forget(&question.borrowed());
                 snapshot.cache.insert(question, &answer, leads_to_us, Instant::now());
@@ -237,11 +248,12 @@ impl Worker {
         &self,
         snapshot: &Snapshot,
         rule: &Rule,
+        client: HostBlock,
         question: &Question,
         budget: Duration,
     ) -> Result<(Arc<Answer>, bool), Failure> {
         let deadline = tokio::time::Instant::now() + budget;
-        let asked = self.ask_as_ruled(snapshot, rule, question, deadline).await;
+        let asked = self.ask_as_ruled(snapshot, rule, client, question, deadline).await;
         // What an upstream says of its end is thrown away now: under another configuration it
         // would be an answer that nobody has looked at.
         let way = |answer: &AnswerRef<'_>| {
@@ -272,10 +284,11 @@ impl Worker {
         &self,
         snapshot: &Snapshot,
         rule: &Rule,
+        client: HostBlock,
         question: &Question,
         deadline: tokio::time::Instant,
     ) -> Result<Answer, Failure> {
-        let mut whole = self.forwarder.ask(rule, question, deadline).await?;
+        let mut whole = self.forwarder.ask(rule, client, question, deadline).await?;
         for _ in 0..chase::MAX_HOPS {
             let Some(qname) = chase::next(&snapshot.zones, question, &whole.borrowed()) else {
                 break;
@@ -283,7 +296,7 @@ impl Worker {
             // Where nobody can be asked, the chain's beginning is all there is.
             let Some(rule) = snapshot.rules.find(&(&qname).into()) else { break };
             let next = Question { qname, ..question.clone() };
-            let rest = match self.forwarder.ask(rule, &next, deadline).await {
+            let rest = match self.forwarder.ask(rule, client, &next, deadline).await {
                 Ok(rest) => {
                     // Its own rule may be stricter than the first one's.
                     self.admit(snapshot, rule, &next, &rest.borrowed())?;

@@ -9,6 +9,7 @@ use super::Worker;
 use super::complaints::Subject;
 use super::snapshot::Snapshot;
 use super::splice;
+use crate::addresses::HostBlock;
 use crate::config::Dnssec;
 use crate::dnssec::{Security, Source};
 use crate::forward::{Failure, Rule};
@@ -20,15 +21,16 @@ impl Worker {
         &self,
         snapshot: &Snapshot,
         rule: &Rule,
+        client: HostBlock,
         question: &Question,
         deadline: Instant,
     ) -> Result<Answer, Failure> {
         if rule.dnssec() == Dnssec::Pass {
-            return self.ask_and_chase(snapshot, rule, question, deadline).await;
+            return self.ask_and_chase(snapshot, rule, client, question, deadline).await;
         }
         // Boxed: it is large, and who does not validate shall not carry it; and it fetches keys, which
         // comes back here. It ends there, as keys are asked with CD.
-        Box::pin(self.ask_validating(snapshot, rule, question, deadline)).await
+        Box::pin(self.ask_validating(snapshot, rule, client, question, deadline)).await
     }
 
     /// Bogus answers are failures, AD is ours, and nobody gets signatures who did not ask for them.
@@ -38,27 +40,36 @@ impl Worker {
         &self,
         snapshot: &Snapshot,
         rule: &Rule,
+        client: HostBlock,
         question: &Question,
         deadline: Instant,
     ) -> Result<Answer, Failure> {
         if question.checking_disabled {
-            let answer = self.ask_and_chase(snapshot, rule, question, deadline).await?;
+            let answer = self.ask_and_chase(snapshot, rule, client, question, deadline).await?;
             return Ok(answer.judged(false, u32::MAX));
         }
         // With CD, or an upstream that validates too would keep what it thinks bogus from us, and
         // from those whose negative trust anchors say that it is not (RFC 6840 §5.9).
         let signed = Question { dnssec_ok: true, checking_disabled: true, ..question.clone() };
-        let answer = match self.ask_and_chase(snapshot, rule, &signed, deadline).await {
+        let answer = match self.ask_and_chase(snapshot, rule, client, &signed, deadline).await {
             Ok(answer) => answer,
             Err(failure) => {
                 if let Failure::BadReply(shown) = &failure {
-                    self.validate_way_to_us(snapshot, rule, &signed, &shown.borrowed(), deadline)
-                        .await?;
+                    self.validate_way_to_us(
+                        snapshot,
+                        rule,
+                        client,
+                        &signed,
+                        &shown.borrowed(),
+                        deadline,
+                    )
+                    .await?;
                 }
                 return Err(failure);
             }
         };
-        let security = self.security(snapshot, rule, &signed, &answer.borrowed(), deadline).await?;
+        let security =
+            self.security(snapshot, rule, client, &signed, &answer.borrowed(), deadline).await?;
         let answer = if question.dnssec_ok {
             answer
         } else {
@@ -75,12 +86,13 @@ impl Worker {
         &self,
         snapshot: &Snapshot,
         rule: &Rule,
+        client: HostBlock,
         question: &Question,
         answer: &AnswerRef<'_>,
         deadline: Instant,
     ) -> Result<(), Failure> {
         if splice::leads_to_us(&snapshot.zones, question.qtype, answer) {
-            self.security(snapshot, rule, question, answer, deadline).await?;
+            self.security(snapshot, rule, client, question, answer, deadline).await?;
         }
         Ok(())
     }
@@ -89,12 +101,13 @@ impl Worker {
         &self,
         snapshot: &Snapshot,
         rule: &Rule,
+        client: HostBlock,
         question: &Question,
         answer: &AnswerRef<'_>,
         deadline: Instant,
     ) -> Result<Security, Failure> {
         let links = splice::links_to_us(&snapshot.zones, question.qtype, answer);
-        let keys = Keys { worker: self, snapshot, rule, deadline };
+        let keys = Keys { worker: self, snapshot, rule, client, deadline };
         let validation = snapshot.validator.validate(question, answer, links, &keys);
         let security = timeout_at(deadline, validation).await.map_err(|_| Failure::TimedOut)?;
         security.inspect_err(|why| self.complain(snapshot, rule, question, why))
@@ -123,6 +136,8 @@ struct Keys<'a> {
     worker: &'a Worker,
     snapshot: &'a Snapshot,
     rule: &'a Rule,
+    /// The client that waits for them.
+    client: HostBlock,
     deadline: Instant,
 }
 
@@ -132,11 +147,11 @@ impl Source for Keys<'_> {
     }
 
     async fn ask(&self, question: Question) -> Option<Arc<Answer>> {
-        let Self { worker, snapshot, rule, deadline } = self;
+        let Self { worker, snapshot, rule, client, deadline } = self;
         if snapshot.rules.find(&(&question.qname).into()).is_some() {
-            return worker.fetch_for_us(snapshot, question).await.ok();
+            return worker.fetch_for_us(snapshot, *client, question).await.ok();
         }
         // Nobody else is there for the zones above the rule's own.
-        worker.forwarder.ask(rule, &question, *deadline).await.ok().map(Arc::new)
+        worker.forwarder.ask(rule, *client, &question, *deadline).await.ok().map(Arc::new)
     }
 }

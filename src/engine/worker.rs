@@ -13,6 +13,7 @@ use super::refreshes::Refreshes;
 use super::reply::{self, Age};
 use super::snapshot::Snapshot;
 use super::{Asked, Outcome, Silence, Transport, Verdict, decide};
+use crate::addresses::HostBlock;
 use crate::config::LogQueries;
 use crate::forward::{Failure, Forwarder};
 use crate::metrics::{Counters, Event};
@@ -79,7 +80,7 @@ impl Worker {
             Verdict::Forward => {}
         }
         if watch.0 {
-            self.refresh(snapshot, request);
+            self.refresh(snapshot, HostBlock::of(asked.client), request);
         }
         verdict
     }
@@ -97,7 +98,8 @@ impl Worker {
         // It was parsed once before, so this never fails.
         let Ok(query) = Query::parse(request) else { return };
         let rule = snapshot.rules.find(&query.qname);
-        let outcome = match self.fetch(snapshot, rule, &query.to_question()).await {
+        let client = HostBlock::of(asked.client);
+        let outcome = match self.fetch(snapshot, rule, client, &query.to_question()).await {
             Ok((answer, age)) => {
                 answer_late(snapshot, asked, &query, (&answer.borrowed(), age), out)
             }

@@ -7,7 +7,8 @@ use tokio::time::Instant;
 
 use super::policy::Order;
 use super::target::{Mark, ProbeZones, Target};
-use crate::upstream::{MAX_TIMEOUT, Upstream};
+use crate::addresses::HostBlock;
+use crate::upstream::{InFlight, MAX_TIMEOUT, Upstream};
 use crate::wire::{QName, Question};
 
 /// A server that nobody has measured has this share of the budget for itself, together with the
@@ -19,6 +20,8 @@ const UNMEASURED_MIN: Duration = Duration::from_millis(100);
 /// What a question's race is about.
 pub(super) struct Course<'a> {
     pub(super) question: &'a Question,
+    /// The client whose share of the seats the question takes.
+    pub(super) client: HostBlock,
     pub(super) targets: &'a [Arc<Target>],
     pub(super) order: &'a Order,
     pub(super) probe_zones: &'a ProbeZones,
@@ -30,7 +33,12 @@ pub(super) struct Course<'a> {
     pub(super) budget: Duration,
 }
 
-impl Course<'_> {
+impl<'a> Course<'a> {
+    /// Takes a seat among the questions that wait for `upstream`; `None` if there are none at all.
+    pub(super) fn enter(&self, upstream: &'a Upstream, now: Instant) -> Option<InFlight<'a>> {
+        upstream.enter(self.in_flight, self.client, &self.question.qname, now)
+    }
+
     /// The zone that the question belongs to, among those that are probed for loops.
     pub(super) fn mark(&self) -> Mark {
         self.probe_zones.covering(&QName::from(&self.question.qname))

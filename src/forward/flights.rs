@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::hash::BuildHasher;
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -17,86 +18,87 @@ use foldhash::quality::RandomState;
 use hashbrown::HashTable;
 
 use super::failure::Failure;
+use crate::addresses::HostBlock;
+use crate::upstream::{Holder, Seat, Shares};
 use crate::wire::Question;
 
 /// The questions that wait for upstreams, with all who wait for each.
 pub struct Flights<T> {
     /// Seeded: names come from clients, who must not choose where they collide.
     hasher: RandomState,
+    limit: AtomicUsize,
+    /// Clients that wait, leaders included.
+    shares: Shares,
     board: Mutex<Board<T>>,
 }
 
-struct Board<T> {
-    limit: usize,
-    by_question: HashTable<Arc<Flight<T>>>,
-    /// The same flights by age.
-    by_age: BTreeMap<u64, Arc<Flight<T>>>,
-    next_number: u64,
-    /// Clients that wait, leaders included.
-    waiting: usize,
-}
+/// The flights under way, by question.
+struct Board<T>(HashTable<Arc<Flight<T>>>);
 
 struct Flight<T> {
     question: Question,
     hash: u64,
-    /// Grows with every flight: the smallest is the oldest.
-    number: u64,
     cabin: Mutex<Cabin<T>>,
 }
 
 struct Cabin<T> {
     outcome: Option<Result<T, Failure>>,
-    /// Landed or evicted: the board knows it no more.
+    /// Landed: the board knows it no more.
     is_off: bool,
     /// Whether somebody's future is at work.
     led: bool,
     /// Who waits.
     seats: Seats,
-    /// Clients in it: the board counts them too.
+    /// Clients in it.
     aboard: usize,
 }
 
-/// The wakers of those who wait; a seat that was left has none.
-#[derive(Clone, Default)]
+/// The wakers of those who wait, by seat: the lowest has waited longest.
+#[derive(Default)]
 struct Seats {
-    /// Nearly always the only one, so it stands here.
+    /// Of seat 0. Nearly always the only one, so it stands here.
     first: Option<Waker>,
-    is_first_given: bool,
-    others: Vec<Option<Waker>>,
+    /// Holds no more than wait now, however long the flight goes on.
+    others: BTreeMap<u64, Waker>,
+    /// The next seat that was never taken.
+    next: u64,
 }
 
 impl Seats {
-    /// Notes `waker` on `seat`, a new one where there is none yet. Leaders sit too: eviction must
-    /// wake them.
-    fn sit(&mut self, seat: &mut Option<usize>, waker: &Waker) {
-        match seat.and_then(|seat| self.at(seat)) {
-            Some(Some(seated)) => return seated.clone_from(waker),
-            Some(free) => return *free = Some(waker.clone()),
+    /// Notes `waker` on `seat`, a new one where there is none yet. Leaders sit too: they may have
+    /// followed before.
+    fn sit(&mut self, seat: &mut Option<u64>, waker: &Waker) {
+        let seat = *seat.get_or_insert_with(|| {
+            self.next += 1;
+            self.next - 1
+        });
+        if seat == 0 {
+            match &mut self.first {
+                Some(seated) => seated.clone_from(waker),
+                none => *none = Some(waker.clone()),
+            }
+        } else {
+            let seated = self.others.entry(seat);
+            seated.and_modify(|seated| seated.clone_from(waker)).or_insert_with(|| waker.clone());
+        }
+    }
+
+    fn leave(&mut self, seat: Option<u64>) {
+        match seat {
+            Some(0) => self.first = None,
+            Some(other) => drop(self.others.remove(&other)),
             None => {}
         }
-        if self.is_first_given {
-            self.others.push(Some(waker.clone()));
-        } else {
-            (self.first, self.is_first_given) = (Some(waker.clone()), true);
-        }
-        *seat = Some(self.others.len());
     }
 
-    fn leave(&mut self, seat: Option<usize>) {
-        if let Some(waker) = seat.and_then(|seat| self.at(seat)) {
-            *waker = None;
-        }
-    }
-
-    fn at(&mut self, seat: usize) -> Option<&mut Option<Waker>> {
-        match seat.checked_sub(1) {
-            None => Some(&mut self.first),
-            Some(other) => self.others.get_mut(other),
-        }
+    /// The one that has waited longest.
+    fn longest(&self) -> Option<Waker> {
+        let other = || self.others.first_key_value().map(|(_, waker)| waker.clone());
+        self.first.clone().or_else(other)
     }
 
     fn wake(self) {
-        self.first.into_iter().chain(self.others.into_iter().flatten()).for_each(Waker::wake);
+        self.first.into_iter().chain(self.others.into_values()).for_each(Waker::wake);
     }
 }
 
@@ -107,13 +109,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl<T> Board<T> {
     fn remove(&mut self, flight: &Flight<T>) {
-        self.by_age.remove(&flight.number);
-        self.remove_question(flight);
-    }
-
-    fn remove_question(&mut self, flight: &Flight<T>) {
-        let same = |other: &Arc<Flight<T>>| other.number == flight.number;
-        if let Ok(entry) = self.by_question.find_entry(flight.hash, same) {
+        let same = |other: &Arc<Flight<T>>| std::ptr::eq(&**other, flight);
+        if let Ok(entry) = self.0.find_entry(flight.hash, same) {
             entry.remove();
         }
     }
@@ -123,82 +120,66 @@ impl<T: Clone> Flights<T> {
     /// `limit` is `limits.in-flight`: how many clients may wait, leaders and followers together.
     /// A limit of zero is taken as one.
     pub fn new(limit: usize) -> Self {
-        let board = Board {
-            limit: limit.max(1),
-            by_question: HashTable::new(),
-            by_age: BTreeMap::new(),
-            next_number: 0,
-            waiting: 0,
-        };
-        Self { hasher: RandomState::default(), board: Mutex::new(board) }
+        Self {
+            hasher: RandomState::default(),
+            limit: AtomicUsize::new(limit.max(1)),
+            shares: Shares::default(),
+            board: Mutex::new(Board(HashTable::new())),
+        }
     }
 
     /// Changes the limit, for a reload. Who waits already is left alone.
     pub fn set_limit(&self, limit: usize) {
-        lock(&self.board).limit = limit.max(1);
+        self.limit.store(limit.max(1), Ordering::Relaxed);
     }
 
     /// How many clients wait now.
     #[cfg(test)]
     pub fn waiting(&self) -> usize {
-        lock(&self.board).waiting
+        self.shares.taken()
     }
 
     /// Runs what `lead` gives unless the same question is in flight already; gives what the leader
     /// found.
     ///
-    /// When one client more would wait than the limit allows, the oldest flight gives way: its
-    /// leader's future is dropped, and all who wait in it get [`Failure::Overloaded`]. The newest
-    /// question is the one whose client still listens. When a leader is dropped, one of its
-    /// followers leads on with its own future, from the beginning.
-    pub async fn run<F>(&self, question: &Question, lead: impl FnOnce() -> F) -> Result<T, Failure>
+    /// Each who waits holds a seat out of the share of its client. When the seats run short, the
+    /// largest holder loses its oldest one (see [`Shares`]), and who waited there gets
+    /// [`Failure::Overloaded`]. When a leader goes, one of its followers leads on with its own
+    /// future, from the beginning.
+    pub async fn run<F>(
+        &self,
+        client: HostBlock,
+        question: &Question,
+        lead: impl FnOnce() -> F,
+    ) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, Failure>>,
     {
-        let mut passenger = self.board(question);
+        let mut passenger = self.board(client, question);
         // Made where it stays: it is some kilobytes.
         let mut lead = pin!(lead());
         poll_fn(|context| passenger.poll(lead.as_mut(), context)).await
     }
 
     /// Takes a seat in the question's flight, a new one where there is none.
-    fn board(&self, question: &Question) -> Passenger<'_, T> {
+    fn board(&self, client: HostBlock, question: &Question) -> Passenger<'_, T> {
+        let limit = self.limit.load(Ordering::Relaxed);
+        let place = self.shares.enter(limit, Holder::client(client));
         let hash = self.hasher.hash_one(question);
-        let mut evicted = Seats::default();
         let mut board = lock(&self.board);
-        if board.waiting >= board.limit
-            && let Some((_, oldest)) = board.by_age.pop_first()
-        {
-            board.remove_question(&oldest);
-            let mut cabin = lock(&oldest.cabin);
-            board.waiting -= cabin.aboard;
-            cabin.is_off = true;
-            cabin.outcome = Some(Err(Failure::Overloaded));
-            evicted = std::mem::take(&mut cabin.seats);
-        }
-        board.waiting += 1;
-        let known = board.by_question.find(hash, |flight| flight.question == *question);
+        let known = board.0.find(hash, |flight| flight.question == *question);
         let flight = if let Some(flight) = known {
             lock(&flight.cabin).aboard += 1;
             Arc::clone(flight)
         } else {
-            let number = board.next_number;
-            board.next_number += 1;
             let seats = Seats::default();
             let cabin = Cabin { outcome: None, is_off: false, led: false, seats, aboard: 1 };
-            let flight = Arc::new(Flight {
-                question: question.clone(),
-                hash,
-                number,
-                cabin: Mutex::new(cabin),
-            });
-            board.by_age.insert(number, Arc::clone(&flight));
-            board.by_question.insert_unique(hash, Arc::clone(&flight), |flight| flight.hash);
+            let question = question.clone();
+            let flight = Arc::new(Flight { question, hash, cabin: Mutex::new(cabin) });
+            board.0.insert_unique(hash, Arc::clone(&flight), |flight| flight.hash);
             flight
         };
-        drop(board);
-        evicted.wake();
-        Passenger { flights: self, flight, seat: None, leads: false }
+        Passenger { flights: self, flight, place, seat: None, leads: false }
     }
 }
 
@@ -206,7 +187,10 @@ impl<T: Clone> Flights<T> {
 struct Passenger<'a, T> {
     flights: &'a Flights<T>,
     flight: Arc<Flight<T>>,
-    seat: Option<usize>,
+    /// Among all that wait.
+    place: Seat<'a>,
+    /// In its flight.
+    seat: Option<u64>,
     leads: bool,
 }
 
@@ -220,6 +204,10 @@ impl<T: Clone> Passenger<'_, T> {
             if let Some(outcome) = &cabin.outcome {
                 return Poll::Ready(outcome.clone());
             }
+            // One that goes anyway begins no query.
+            if !self.leads && self.place.poll_lost(context) {
+                return Poll::Ready(Err(Failure::Overloaded));
+            }
             if !cabin.led {
                 cabin.led = true;
                 self.leads = true;
@@ -229,9 +217,17 @@ impl<T: Clone> Passenger<'_, T> {
         if !self.leads {
             return Poll::Pending;
         }
-        let Poll::Ready(outcome) = lead.poll(context) else { return Poll::Pending };
-        self.land(&outcome);
-        Poll::Ready(outcome)
+        if let Poll::Ready(outcome) = lead.poll(context) {
+            // A seat that was lost was out of this client's share alone: the followers have theirs.
+            if !matches!(outcome, Err(Failure::Overloaded)) {
+                self.land(&outcome);
+            }
+            return Poll::Ready(outcome);
+        }
+        if self.place.poll_lost(context) {
+            return Poll::Ready(Err(Failure::Overloaded));
+        }
+        Poll::Pending
     }
 
     /// Tells the followers, and takes the flight off the board: the next who asks leads anew.
@@ -244,7 +240,6 @@ impl<T: Clone> Passenger<'_, T> {
             }
             cabin.is_off = true;
             board.remove(&self.flight);
-            board.waiting -= cabin.aboard;
             if cabin.aboard == 1 {
                 // Nobody else: no copy is needed.
                 return;
@@ -268,7 +263,6 @@ impl<T> Drop for Passenger<'_, T> {
         if cabin.is_off {
             return;
         }
-        board.waiting -= 1;
         cabin.aboard -= 1;
         cabin.seats.leave(self.seat);
         if cabin.aboard == 0 {
@@ -277,10 +271,10 @@ impl<T> Drop for Passenger<'_, T> {
         }
         if self.leads {
             cabin.led = false;
-            // All of them: one alone might be about to leave itself.
-            let seats = cabin.seats.clone();
-            drop((cabin, board));
-            seats.wake();
         }
+        // The one that was woken to lead may leave before it does: then the next one is woken.
+        let next = if cabin.led { None } else { cabin.seats.longest() };
+        drop((cabin, board));
+        next.into_iter().for_each(Waker::wake);
     }
 }

@@ -20,6 +20,7 @@ use super::epoch::Epoch;
 use super::failure::Failure;
 use super::race::{self, Attempt};
 use super::rules::Rule;
+use crate::addresses::HostBlock;
 use crate::config::Scheme;
 use crate::sys;
 use crate::upstream::{Link, ReceiveBuffer, TryError, Upstream};
@@ -87,17 +88,19 @@ impl Forwarder {
 
     /// Asks the servers of `rule` in the order that its policy gives until one has an answer:
     /// NOERROR or NXDOMAIN (or YXDOMAIN). Everything else is a [`Failure`], replies that do not
-    /// help included. Ends when the rule's timeout has passed or at `deadline`, whichever is
+    /// help included. The question takes its seats out of the share of `client`. Ends when the rule's timeout has passed or at `deadline`, whichever is
     /// earlier, with the best of what came; dropping the future frees all it held.
     pub async fn ask(
         &self,
         rule: &Rule,
+        client: HostBlock,
         question: &Question,
         deadline: Instant,
     ) -> Result<Answer, Failure> {
         let (targets, begun) = (rule.targets(), Instant::now());
         let course = Course {
             question,
+            client,
             targets: &targets,
             order: rule.order(),
             probe_zones: rule.probe_zones(),

@@ -204,6 +204,6 @@ async fn probe<A: Attempt>(
         // Any reply is health.
         Ok(Err(error)) if error.is_sign_of_life() => upstream.note_probe(begun, Instant::now()),
         Ok(Err(error)) => upstream.note_failure(error, begun, Instant::now()),
-        Err(_) => upstream.note_unanswered(begun, Instant::now()),
+        Err(_) => upstream.note_probe_unanswered(begun, Instant::now()),
     }
 }

@@ -129,7 +129,7 @@ where
         target: &'a Arc<Target>,
         begin: Begin,
     ) -> Self {
-        let seat = target.upstream().enter(course.in_flight);
+        let seat = course.enter(target.upstream(), course.begun);
         let is_asked = seat.is_some();
         Self {
             mark,
@@ -156,6 +156,7 @@ where
         loop {
             let is_idle = !self.is_running();
             let news = if is_idle { News::Failed } else { self.poll_tries(&mut first, context) };
+            let news = if let News::None = news { self.poll_seats(context) } else { news };
             match news {
                 News::Won(answer) => return Poll::Ready(Ok(answer)),
                 News::Failed => {
@@ -242,13 +243,14 @@ where
     /// Begins the next try, if there is one; gives the time of the next decision.
     fn launch(&mut self, now: Instant) -> Instant {
         while let Some(number) = self.turn() {
-            let in_flight = self.course.in_flight;
-            let Some(lane) = self.lane_mut(number) else { break };
+            let Some(lane) = self.lane(number) else { break };
             let target = lane.target;
             if lane.seat.is_none() {
-                lane.seat = target.upstream().enter(in_flight);
-                if lane.seat.is_none() {
-                    lane.said = true;
+                let seat = self.course.enter(target.upstream(), now);
+                let is_asked = seat.is_some();
+                let Some(lane) = self.lane_mut(number) else { break };
+                (lane.seat, lane.said) = (seat, !is_asked);
+                if !is_asked {
                     self.note(Failure::Overloaded);
                     continue;
                 }
@@ -355,6 +357,23 @@ where
         if failed { News::Failed } else { News::None }
     }
 
+    /// Gives up the servers at which other questions have taken this one's seat.
+    fn poll_seats(&mut self, context: &Context<'_>) -> News {
+        let mut any = false;
+        for number in 0..=self.others.len() {
+            let Some(lane) = self.lane_mut(number) else { break };
+            let is_lost = lane.seat.as_ref().is_some_and(|seat| seat.poll_lost(context));
+            if !is_lost {
+                continue;
+            }
+            (lane.seat, lane.said, any) = (None, true, true);
+            self.runs_first &= number != 0;
+            self.tries.retain(|running| running.lane != number);
+            self.note(Failure::Overloaded);
+        }
+        if any { News::Failed } else { News::None }
+    }
+
     /// Takes note of what came of a try; gives an answer that ends the race.
     fn hear(
         &mut self,
@@ -372,8 +391,11 @@ where
         // can have sent for one try say nothing of another.
         let is_of_this_try = matches!(outcome, Err(TryError::Busy | TryError::Mismatched));
         lane.said = lane.said || !runs_another || !is_of_this_try;
-        if lane.said {
-            lane.seat = None;
+        if lane.said
+            && let Some(seat) = lane.seat.take()
+        {
+            let is_reply = |error: &TryError| error.is_sign_of_life();
+            seat.end(outcome.as_ref().err().is_none_or(is_reply));
         }
         let upstream = lane.target.upstream();
         let failure = match outcome {

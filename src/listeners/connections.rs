@@ -5,13 +5,14 @@
 //! Shared by the workers; locked when a connection opens or ends, never for a query.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::addresses::HostBlock;
 use crate::config::Limits;
 
 /// Octets of late answers that all connections together hold: as much as 64 KiB for each of a
@@ -42,14 +43,14 @@ struct Table {
     /// At most `tcp_connections`.
     places: HashMap<u64, Arc<Place>>,
     /// How many of `places` each client holds; never 0.
-    clients: HashMap<IpAddr, usize>,
+    clients: HashMap<HostBlock, usize>,
     next: u64,
 }
 
 /// What the table knows of a connection.
 #[derive(Debug)]
 struct Place {
-    client: IpAddr,
+    client: HostBlock,
     /// When its last query came or its last answer went.
     active_micros: AtomicU64,
     /// Queries of it are under way.
@@ -108,7 +109,7 @@ impl Connections {
         now: Instant,
         limits: &Limits,
     ) -> Result<Ticket, OverClientCap> {
-        let client = block_of(client);
+        let client = HostBlock::of(client);
         let mut table = self.lock();
         let held = table.clients.get(&client).copied().unwrap_or(0);
         if held >= limits.tcp_connections_per_client {
@@ -249,15 +250,6 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         self.table.lock().remove(self.id);
-    }
-}
-
-/// What counts as one client: an IPv4 address, or a /64, which is what one IPv6 host can choose
-/// its addresses from (RFC 4291 §2.5.1).
-fn block_of(client: IpAddr) -> IpAddr {
-    match client.to_canonical() {
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
-        v4 => v4,
     }
 }
 

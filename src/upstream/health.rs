@@ -135,8 +135,11 @@ pub(super) struct Health {
     waiting_since_ms: AtomicU64,
     /// When the last of them was given up, or when it came up; milliseconds after `born`.
     silent_ms: AtomicU64,
-    /// The millisecond after it last replied to a query without answering it, counted from `born`.
+    /// When it last replied to a client's query, at most [`SAMPLE_EVERY_MS`] too early; milliseconds
+    /// after `born`. A try that began before that says nothing about the server when it stays silent.
     alive_ms: AtomicU64,
+    /// Whether the last probe that had its time was answered.
+    probe_heard: AtomicBool,
     /// An [`Rtt`] of clients' queries, packed.
     rtt: AtomicU64,
     sampled_ms: AtomicU64,
@@ -166,6 +169,7 @@ impl Health {
             waiting_since_ms: AtomicU64::new(0),
             silent_ms: AtomicU64::new(0),
             alive_ms: AtomicU64::new(0),
+            probe_heard: AtomicBool::new(false),
             rtt: AtomicU64::new(0),
             sampled_ms: AtomicU64::new(0),
             pace_us: AtomicU32::new(0),
@@ -216,9 +220,21 @@ impl Health {
         if self.unanswered.load(Ordering::Relaxed) != 0 {
             self.unanswered.store(0, Ordering::Relaxed);
         }
+        let now_ms = self.ms(now);
+        if now_ms >= self.alive_ms.load(Ordering::Relaxed).saturating_add(SAMPLE_EVERY_MS) {
+            self.alive_ms.store(now_ms, Ordering::Relaxed);
+        }
         if let Some(measured) = measured {
             self.sample(measured, now);
         }
+    }
+
+    /// Whether it replied to a client's query or to a probe lately.
+    pub(super) fn is_heard(&self, now: Instant) -> bool {
+        let alive_ms = self.alive_ms.load(Ordering::Relaxed);
+        let heard_ms = alive_ms.max(self.paced_ms.load(Ordering::Relaxed));
+        let ago_ms = self.ms(now).saturating_sub(heard_ms);
+        heard_ms > 0 && Duration::from_millis(ago_ms) <= DOWN_SILENCE_MAX
     }
 
     fn sample(&self, measured: Duration, now: Instant) {
@@ -243,6 +259,7 @@ impl Health {
         self.pace_us.store(smoothed.max(1), Ordering::Relaxed);
         let now_ms = self.ms(now).max(1);
         self.paced_ms.store(now_ms, Ordering::Relaxed);
+        self.probe_heard.store(true, Ordering::Relaxed);
         match self.unanswered.load(Ordering::Relaxed) {
             0 => {}
             tries => {
@@ -269,8 +286,17 @@ impl Health {
         self.answered(None, now);
     }
 
+    /// A probe that began at `begun` was not answered in its time; else as [`Self::unanswered`].
+    pub(super) fn probe_unanswered(&self, begun: Instant, now: Instant) -> Option<Silence> {
+        self.probe_heard.store(false, Ordering::Relaxed);
+        self.unanswered(begun, now)
+    }
+
     /// A try that began at `begun` was not answered in its time. Gives the silence that makes it
     /// down now, where that changes its state.
+    ///
+    /// Clients choose the names that are asked, so silence about some of them is no evidence while
+    /// the server replies to others: a reply after `begun` makes the silence that of the name.
     pub(super) fn unanswered(&self, begun: Instant, now: Instant) -> Option<Silence> {
         if self.alive_ms.load(Ordering::Relaxed) > self.ms(begun) {
             return None;
@@ -280,6 +306,10 @@ impl Health {
         let time = Duration::from_millis(self.ms(now).saturating_sub(since_ms));
         let timeout = self.rtt().map_or(MAX_TIMEOUT, Rtt::timeout);
         let enough = (timeout * DOWN_TIMEOUTS).clamp(DOWN_SILENCE_MIN, DOWN_SILENCE_MAX);
+        // Doubt has begun a probe long before. While the last one was answered, only clients' names
+        // are silent, and the next probe may be late because this machine is busy.
+        let is_probe_heard = self.probe_heard.load(Ordering::Relaxed);
+        let enough = if is_probe_heard { enough * 2 } else { enough };
         (tries >= DOWN_TRIES && time >= enough && !self.is_down())
             .then_some(Silence { tries, time })
     }
@@ -295,7 +325,8 @@ impl Health {
         self.silent_ms.store(self.ms(now), Ordering::Relaxed);
         let before = self.unanswered.fetch_add(1, Ordering::Relaxed);
         if before == 0 {
-            self.waiting_since_ms.store(self.ms(begun), Ordering::Relaxed);
+            let probed_ms = self.paced_ms.load(Ordering::Relaxed);
+            self.waiting_since_ms.store(self.ms(begun).max(probed_ms), Ordering::Relaxed);
         }
         let tries = before.saturating_add(1);
         if tries == DOUBT_TRIES {
@@ -334,6 +365,7 @@ impl Health {
         self.rtt.store(0, Ordering::Relaxed);
         self.pace_us.store(0, Ordering::Relaxed);
         self.paced_ms.store(0, Ordering::Relaxed);
+        self.probe_heard.store(false, Ordering::Relaxed);
         self.renew();
         self.alarm.ring();
         Some(was_down)

@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Context;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -14,12 +15,18 @@ use super::failure::{Evidence, TryError};
 use super::health::{Alarm, Health, Rtt, Silence};
 use super::notices::Notices;
 use super::report::{LastError, Tally, UpstreamReport};
+use super::shares::{Holder, Seat, Shares};
+use super::silence::SilentZones;
 use super::trust::Authorities;
+use crate::addresses::HostBlock;
 use crate::config::UpstreamServer;
-use crate::wire::Rcode;
+use crate::wire::{Name, Rcode};
 
 /// How often the log says of one server that its certificate does not do.
 const DISTRUST_SAID_EVERY: Duration = Duration::from_secs(60);
+/// How long a question must have waited at least to count as silence about its zone: a nearby
+/// resolver looks up most names within this time.
+pub(super) const SILENT_MIN: Duration = Duration::from_millis(100);
 
 /// One server, shared by all workers and rules that name its address.
 #[derive(Debug)]
@@ -31,6 +38,9 @@ pub struct Upstream {
     pub(super) authorities: Authorities,
     health: Health,
     notices: Notices,
+    /// Questions that wait for it now.
+    shares: Shares,
+    silent_zones: SilentZones,
     pub(super) counters: Counters,
     /// When the log last said that its certificate does not do.
     last_distrust: Mutex<Option<Instant>>,
@@ -42,8 +52,6 @@ pub struct Upstream {
 pub(super) struct Counters {
     pub(super) queries: AtomicU64,
     pub(super) replies: AtomicU64,
-    /// Questions that wait for this server now.
-    in_flight: AtomicU32,
     pub(super) mismatches: AtomicU64,
     pub(super) tcp_queries: AtomicU64,
     pub(super) tcp_dials: AtomicU64,
@@ -62,12 +70,46 @@ pub(super) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
-/// A question's place among those that wait for one server.
-pub struct InFlight<'a>(&'a Upstream);
+/// A question's seat among those that wait for one server. Dropped without [`Self::end`], the server
+/// was silent about the name.
+pub struct InFlight<'a> {
+    upstream: &'a Upstream,
+    seat: Seat<'a>,
+    name: &'a Name,
+    begun: Instant,
+    is_ended: bool,
+}
+
+impl InFlight<'_> {
+    /// Returns whether another question has taken the seat. If not, the task of `context` wakes
+    /// when that happens.
+    pub fn poll_lost(&self, context: &Context<'_>) -> bool {
+        let is_lost = self.seat.poll_lost(context);
+        if is_lost {
+            count(&self.upstream.counters.busy);
+        }
+        is_lost
+    }
+
+    /// Gives the seat back because the server has replied, or a try has failed at once.
+    pub fn end(mut self, is_reply: bool) {
+        self.is_ended = true;
+        if is_reply {
+            self.upstream.silent_zones.note_reply(self.name);
+        }
+    }
+}
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
-        self.0.counters.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if self.is_ended {
+            return;
+        }
+        let now = Instant::now();
+        let usual = self.upstream.rtt().map_or(Duration::ZERO, Rtt::timeout);
+        if now.saturating_duration_since(self.begun) >= usual.max(SILENT_MIN) {
+            self.upstream.silent_zones.note_silence(self.name, now);
+        }
     }
 }
 
@@ -87,6 +129,8 @@ impl Upstream {
             bootstrap: Arc::new(Bootstrap::new(HashMap::new(), None)),
             authorities: Authorities::default(),
             health: Health::new(alarm),
+            shares: Shares::default(),
+            silent_zones: SilentZones::default(),
             counters: Counters::default(),
             last_distrust: Mutex::default(),
         }
@@ -150,14 +194,25 @@ impl Upstream {
         self.health.renew();
     }
 
-    /// Takes a place among the questions that wait for it; `None` when `limit` wait already.
-    pub fn enter(&self, limit: u32) -> Option<InFlight<'_>> {
-        let place = InFlight(self);
-        if self.counters.in_flight.fetch_add(1, Ordering::Relaxed) < limit {
-            return Some(place);
+    /// Takes a seat for a question of `client` for `name` that is asked at `begun`. At most `limit`
+    /// are taken, so another question may lose its seat: see [`Shares`]. Returns `None` only if
+    /// `limit` is zero.
+    pub fn enter<'a>(
+        &'a self,
+        limit: u32,
+        client: HostBlock,
+        name: &'a Name,
+        begun: Instant,
+    ) -> Option<InFlight<'a>> {
+        if limit == 0 {
+            count(&self.counters.busy);
+            return None;
         }
-        count(&self.counters.busy);
-        None
+        // If the server says nothing at all, its zones are not what is wrong.
+        let is_silent = self.silent_zones.covers(name, begun) && self.health.is_heard(begun);
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let seat = self.shares.enter(limit, Holder { client, is_silent });
+        Some(InFlight { upstream: self, seat, name, begun, is_ended: false })
     }
 
     /// The counters now.
@@ -194,7 +249,7 @@ impl Upstream {
             since_seconds: age(self.health.since()),
             rtt_us: rtt.map(|rtt| micros(rtt.smoothed)),
             rtt_variation_us: rtt.map(|rtt| micros(rtt.variation)),
-            in_flight: self.counters.in_flight.load(Ordering::Relaxed),
+            in_flight: u32::try_from(self.shares.taken()).unwrap_or(u32::MAX),
             last_error: self
                 .health
                 .last_error()
@@ -236,8 +291,17 @@ impl Upstream {
 
     /// A try that began at `begun` is not answered yet, and should be by now.
     pub fn note_unanswered(&self, begun: Instant, now: Instant) {
+        self.note_silence(self.health.unanswered(begun, now), now);
+    }
+
+    /// A probe that began at `begun` is not answered yet, and should be by now.
+    pub fn note_probe_unanswered(&self, begun: Instant, now: Instant) {
+        self.note_silence(self.health.probe_unanswered(begun, now), now);
+    }
+
+    fn note_silence(&self, silence: Option<Silence>, now: Instant) {
         count(&self.counters.timeouts);
-        match self.health.unanswered(begun, now) {
+        match silence {
             Some(Silence { tries, time }) => {
                 let seconds = time.as_secs_f64();
                 self.go_down(format!("no reply to {tries} queries within {seconds:.1} s"), now);
@@ -337,19 +401,6 @@ mod tests {
 
     fn upstream() -> Upstream {
         Upstream::new(UpstreamServer::plain("192.0.2.1:53".parse().unwrap()))
-    }
-
-    #[test]
-    fn no_more_wait_than_may() {
-        let upstream = upstream();
-        let mut places: Vec<_> = (0..3).map(|_| upstream.enter(3)).collect();
-        assert!(places.iter().all(Option::is_some));
-        assert!(upstream.enter(3).is_none());
-        assert_eq!((upstream.report().in_flight, upstream.tally().busy), (3, 1));
-        places.pop();
-        assert!(upstream.enter(3).is_some(), "a place that was left is free");
-        drop(places);
-        assert_eq!(upstream.report().in_flight, 0);
     }
 
     #[tokio::test(start_paused = true)]

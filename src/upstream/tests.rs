@@ -17,6 +17,7 @@ use crate::config::{Scheme, UpstreamServer};
 use crate::wire::{Question, Rcode, Rtype};
 
 mod mismatches;
+mod seats;
 mod streams;
 
 /// Far more than any test needs: a test that fails says so instead of hanging.

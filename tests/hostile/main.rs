@@ -11,6 +11,7 @@ mod process;
 mod reloads;
 mod replies;
 mod restarts;
+mod shares;
 mod starts;
 #[path = "../harness/temporary.rs"]
 mod temporary;

@@ -3,11 +3,12 @@
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hickory_proto::op::{Message, MessageType};
 use hickory_proto::rr::rdata::A;
-use hickory_proto::rr::{RData, Record};
+use hickory_proto::rr::{Name, RData, Record};
+use hickory_proto::serialize::binary::BinEncodable;
 
 /// A socket that nobody reads; silent as long as it is held.
 pub(crate) fn silent() -> (UdpSocket, SocketAddr) {
@@ -49,6 +50,33 @@ pub(crate) fn answering(socket: UdpSocket, address: Ipv4Addr, delay: Duration) -
         }
     });
     told
+}
+
+/// Answers every name with an address, TTL 0, each after `delay`; never one below `zone`.
+pub(crate) fn answering_all_but(zone: &'static str, delay: Duration) -> SocketAddr {
+    let (socket, address) = silent();
+    let ours = socket.try_clone().expect("a second handle");
+    let (later, due) = channel::<(Instant, Vec<u8>, SocketAddr)>();
+    thread::spawn(move || {
+        while let Ok((due, query, client)) = due.recv() {
+            thread::sleep(due.saturating_duration_since(Instant::now()));
+            let Some(reply) = answer(&query, Ipv4Addr::new(192, 0, 2, 1)) else { continue };
+            let _lost = ours.send_to(&reply, client);
+        }
+    });
+    let suffix = Name::from_ascii(zone).expect("a name").to_bytes().expect("encodable");
+    thread::spawn(move || {
+        let mut buffer = [0; 4_096];
+        while let Ok((octets, client)) = socket.recv_from(&mut buffer) {
+            let query = &buffer[..octets];
+            // The flood is most of it, so its names are found without reading the message.
+            if query.windows(suffix.len()).any(|part| part == &suffix[..]) {
+                continue;
+            }
+            let _ended = later.send((Instant::now() + delay, query.to_vec(), client));
+        }
+    });
+    address
 }
 
 /// Sends for every query the datagrams that `says` makes of it, a few milliseconds apart.

@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 
 use super::kept::{keep, wire};
 use super::*;
+use crate::addresses::HostBlock;
 use crate::config::Forward;
 use crate::config::testing::{forward_all, plain};
 use crate::forward::Forwarder;
@@ -263,8 +264,9 @@ async fn who_follows_somebody_else_waits_no_longer() {
         house.keep(&address(60, 9), PAST);
         // A flight that began when nothing was past its time.
         let (worker, snapshot) = (Rc::clone(&house.worker), Arc::clone(&house.snapshot));
+        let client = HostBlock::of([10, 0, 0, 1].into());
         tokio::task::spawn_local(async move {
-            let _failed = worker.fetch_for_us(&snapshot, plain_question()).await;
+            let _failed = worker.fetch_for_us(&snapshot, client, plain_question()).await;
         });
         tokio::task::yield_now().await;
         let (reply, took) = house.ask().await;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::task::LocalSet;
 
 use super::rules::forward;
+use super::script::client;
 use crate::config::testing::plain;
 use crate::forward::target::Mark;
 use crate::forward::{Failure, Forwarder, LoopGuard, OwnAddresses, Rules, probe_all, probe_due};
@@ -127,7 +128,9 @@ async fn a_private_zone_below_the_root_rule_loops_alone() {
 
         let deadline = Instant::now() + Duration::from_secs(1);
         let ask = async |name: &str, qtype| {
-            forwarder.ask(rule, &Question::plain(name.parse().unwrap(), qtype), deadline).await
+            forwarder
+                .ask(rule, client(), &Question::plain(name.parse().unwrap(), qtype), deadline)
+                .await
         };
         assert_eq!(ask("p.example", Rtype::SOA).await, Err(Failure::Looping));
         assert_eq!(ask("a.b.p.example", Rtype::A).await, Err(Failure::Looping));

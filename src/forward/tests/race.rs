@@ -330,7 +330,7 @@ async fn no_more_questions_wait_for_a_server_than_may() {
         for ask in asks {
             took.push(ask.await.unwrap());
         }
-        assert_eq!(took, [300, 300, 300, 10, 10], "who finds no room asks the next at once");
+        assert_eq!(took, [10, 10, 300, 300, 300], "who loses its seat asks the next at once");
         assert_eq!(rig.upstream(1).tally().busy, 2);
         assert_eq!(rig.upstream(1).report().in_flight, 0);
     };

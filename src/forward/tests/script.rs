@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::rules::{address, forward};
+use crate::addresses::HostBlock;
 use crate::config::{Forward, Policy};
 use crate::forward::alarms::Alarms;
 use crate::forward::course::Course;
@@ -179,6 +180,7 @@ impl Rig {
         let targets = rule.targets();
         let course = Course {
             question,
+            client: client(),
             targets: &targets,
             order: rule.order(),
             probe_zones: rule.probe_zones(),
@@ -221,6 +223,11 @@ impl Rig {
     pub(super) fn now_ms(&self) -> u64 {
         u64::try_from(self.script.begun.elapsed().as_millis()).unwrap()
     }
+}
+
+/// A client.
+pub(super) fn client() -> HostBlock {
+    HostBlock::of([192, 0, 2, 9].into())
 }
 
 pub(super) fn rcode(outcome: &Result<Answer, Failure>) -> Rcode {

@@ -9,6 +9,7 @@ use tokio::net::UdpSocket;
 use tokio::task::spawn_local;
 
 use super::rules::forward;
+use super::script::client;
 use crate::config::testing::plain;
 use crate::forward::{Failure, Flights, Forwarder, OwnAddresses, Rule, Rules, probe_upstreams};
 use crate::upstream::TryError;
@@ -34,7 +35,8 @@ async fn servfail_then_the_next() {
     local(async {
         let bad = udp_server(|query| vec![reply(query, 2, 0)]).await;
         let good = udp_server(|query| vec![reply(query, 0, 1)]).await;
-        let answer = Forwarder::new().ask(&rule(&[bad, good]), &question(), far()).await.unwrap();
+        let rule = rule(&[bad, good]);
+        let answer = Forwarder::new().ask(&rule, client(), &question(), far()).await.unwrap();
         assert_eq!(answer.rcode(), Rcode::NOERROR);
     })
     .await;
@@ -48,7 +50,7 @@ async fn a_refused_port_costs_no_time() {
         drop(socket);
         let good = udp_server(|query| vec![reply(query, 0, 1)]).await;
         let rule = rule(&[closed, good]);
-        Forwarder::new().ask(&rule, &question(), far()).await.unwrap();
+        Forwarder::new().ask(&rule, client(), &question(), far()).await.unwrap();
         // The try ended by the ICMP error, not by its share of the budget.
         assert_eq!(rule.targets()[0].upstream().tally().unreachable, 1);
     })
@@ -62,7 +64,7 @@ async fn a_silent_first_server_leaves_time_for_the_second() {
         let good = udp_server(|query| vec![reply(query, 0, 1)]).await;
         let rule = rule(&[silent.local_addr().unwrap(), good]);
         let begun = Instant::now();
-        Forwarder::new().ask(&rule, &question(), far()).await.unwrap();
+        Forwarder::new().ask(&rule, client(), &question(), far()).await.unwrap();
         assert!(begun.elapsed() < rule.timeout(), "{:?}", begun.elapsed());
     })
     .await;
@@ -102,7 +104,7 @@ async fn nobody_answers() {
         let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let rule = rule(&[silent.local_addr().unwrap()]);
         let begun = Instant::now();
-        let outcome = Forwarder::new().ask(&rule, &question(), far()).await;
+        let outcome = Forwarder::new().ask(&rule, client(), &question(), far()).await;
         assert_eq!(outcome, Err(Failure::TimedOut));
         assert!(begun.elapsed() >= rule.timeout());
     })
@@ -127,8 +129,10 @@ async fn a_hundred_clients_are_one_query() {
                 let flights = Arc::clone(&flights);
                 spawn_local(async move {
                     let question = question();
-                    let lead = async { forwarder.ask(&rule, &question, far()).await.map(Arc::new) };
-                    flights.run(&question, || lead).await
+                    let lead = async {
+                        forwarder.ask(&rule, client(), &question, far()).await.map(Arc::new)
+                    };
+                    flights.run(client(), &question, || lead).await
                 })
             })
             .collect();

@@ -78,6 +78,51 @@ async fn probes_that_are_answered_keep_up_who_is_silent_otherwise() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn silence_about_some_names_is_no_silence_while_others_are_answered() {
+    let health = Health::new(Arc::default());
+    let mut now = Instant::now();
+    health.answered(Some(ms(5)), now);
+    for _ in 0..200 {
+        now += ms(20);
+        // Thousands of names that get no reply, asked up to a second ago.
+        for age in (0..1_000).step_by(10) {
+            assert_eq!(health.unanswered(now - ms(age), now), None);
+        }
+        health.answered(Some(ms(5)), now);
+    }
+    assert!(!health.is_down() && !health.is_in_doubt() && health.is_heard(now));
+    // When all are silent, it takes as long as it always does.
+    let mut went_down = None;
+    for after in (10..=600).step_by(10) {
+        let silence = health.unanswered(now + ms(after - 10), now + ms(after));
+        went_down = went_down.or(silence.map(|_| after));
+    }
+    assert!(went_down.is_some_and(|after| (500..=520).contains(&after)), "{went_down:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_try_of_before_the_last_probe_counts_from_the_probe() {
+    let health = Health::new(Arc::default());
+    let begun = Instant::now();
+    health.probe_answered(ms(5), begun + ms(900));
+    for _ in 0..100 {
+        assert_eq!(health.unanswered(begun, begun + ms(1_000)), None, "it was heard just now");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn clients_names_take_twice_the_time_while_the_last_probe_was_answered() {
+    let (health, begun) = (Health::new(Arc::default()), Instant::now());
+    health.answered(Some(ms(5)), begun);
+    health.probe_answered(ms(5), begun);
+    for after in (10..1_000).step_by(10) {
+        assert_eq!(health.unanswered(begun, begun + ms(after)), None, "{after}");
+    }
+    let silence = health.probe_unanswered(begun + ms(800), begun + ms(999));
+    assert!(silence.is_some(), "now the probe is silent too");
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_probe_that_doubt_calls_for_does_not_end_it() {
     let health = Health::new(Arc::default());
     let now = Instant::now();
