@@ -25,6 +25,7 @@ use tracing::{error, info, warn};
 
 use crate::admin;
 use crate::config::{Config, LoadError};
+use crate::engine::query_lines;
 use crate::forward::{Forwarder, probe_all, probe_due, probe_upstreams};
 use crate::listeners::BindError;
 use crate::probes::{Anew, probe_endpoints};
@@ -85,7 +86,8 @@ pub struct Running<'a> {
 pub fn run(path: &Path, ready: impl FnOnce(&Running<'_>)) -> Result<(), RunError> {
     let loaded = crate::config::load(path)?;
     let config = loaded.config;
-    let logging = Logging::start(config.log);
+    // Outlives all that logs, and writes what waits when this function returns.
+    let logging = Logging::start(config.log)?;
     logging::warn_of(&loaded.warnings, path);
     let unfit = |why| RunError::Unfit { path: path.to_owned(), why };
     let snapshot = build(&config, &config.listen.dns, None).map_err(unfit)?;
@@ -109,7 +111,7 @@ pub fn run(path: &Path, ready: impl FnOnce(&Running<'_>)) -> Result<(), RunError
         path: path.to_owned(),
         started: config.clone(),
         config,
-        logging,
+        logging: &logging,
         workers,
         network: Network::default(),
         warm,
@@ -143,13 +145,13 @@ impl Signals {
     }
 }
 
-struct Daemon {
+struct Daemon<'a> {
     path: PathBuf,
     /// What it was started with, without the zones.
     started: Config,
     /// What is in force, without the zones.
     config: Config,
-    logging: Logging,
+    logging: &'a Logging,
     workers: Workers,
     network: Network,
     warm: WarmCache,
@@ -157,7 +159,7 @@ struct Daemon {
     probe_anew: Rc<Anew>,
 }
 
-impl Daemon {
+impl Daemon<'_> {
     /// Hears signals and keeps house until it is time to stop.
     async fn steer(
         mut self,
@@ -238,6 +240,7 @@ impl Daemon {
     }
 
     fn keep_house(&mut self, forwarder: &Rc<Forwarder>) {
+        query_lines::tell();
         state::follow_files(self.workers.shared());
         self.look_at_network(Cause::Housekeeping);
         let snapshot = self.workers.shared().snapshot.load_full();
@@ -302,7 +305,7 @@ impl Daemon {
     }
 
     fn log_totals(&self) {
-        info!("totals: {}", self.workers.totals());
+        info!("totals: {} {}", self.workers.totals(), self.logging.tally());
         for upstream in self.workers.upstreams() {
             info!("upstream {upstream}");
         }
@@ -320,7 +323,8 @@ impl Daemon {
         let snapshot = self.workers.shared().snapshot.load_full();
         let totals = self.workers.stop(deadline)?;
         self.warm.save_last(&snapshot);
-        info!("stopped; {totals}");
+        query_lines::tell_all();
+        info!("stopped; {totals} {}", self.logging.tally());
         Ok(())
     }
 }

@@ -3,10 +3,17 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use super::{ConfigArg, reachable};
-use crate::app::{self, Running};
+use crate::app::{self, RunError, Running};
 use crate::config::Config;
+
+/// How long a few lines may take while the daemon runs, or ends. A reader that works takes
+/// microseconds.
+const WRITE_LIMIT: Duration = Duration::from_secs(1);
 
 /// Run the daemon in the foreground.
 ///
@@ -25,14 +32,38 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    app::run(args.file.as_ref().unwrap_or(&args.config.config), announce)?;
-    Ok(ExitCode::SUCCESS)
+    match app::run(args.file.as_ref().unwrap_or(&args.config.config), announce) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error @ RunError::Load(_)) => Err(error.into()),
+        // The log runs, so its reader may have stopped, and must not keep the process from its end.
+        Err(error) => {
+            let text = format!("privatelinkd: {:#}", anyhow::Error::from(error));
+            wait_briefly(move || super::complain(&text));
+            Ok(ExitCode::FAILURE)
+        }
+    }
 }
 
-/// Says where it listens, and how to see that it works.
+/// Says where it listens, and how to see that it works. A daemon whose stdout is closed, or is not
+/// read, goes on without these lines.
 fn announce(running: &Running<'_>) {
-    // A daemon whose stdout is closed goes on without these lines.
-    let _closed = super::say(&announcement(running));
+    let text = announcement(running);
+    wait_briefly(move || {
+        let _closed = super::say(&text);
+    });
+}
+
+/// Calls `write` in a thread of its own, and leaves it behind if it takes longer than
+/// [`WRITE_LIMIT`].
+fn wait_briefly(write: impl FnOnce() + Send + 'static) {
+    let (done, is_done) = mpsc::channel();
+    let thread = thread::Builder::new().name("output".to_owned()).spawn(move || {
+        write();
+        let _too_late = done.send(());
+    });
+    if thread.is_ok() {
+        let _in_time = is_done.recv_timeout(WRITE_LIMIT);
+    }
 }
 
 fn announcement(running: &Running<'_>) -> String {

@@ -17,6 +17,7 @@ mod explain;
 mod fetch;
 mod guard;
 mod private;
+pub mod query_lines;
 mod recorder;
 mod refreshes;
 mod reply;

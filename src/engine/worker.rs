@@ -12,7 +12,7 @@ use super::recorder::{Recorder, Step};
 use super::refreshes::Refreshes;
 use super::reply::{self, Age};
 use super::snapshot::Snapshot;
-use super::{Asked, Outcome, Silence, Transport, Verdict, decide};
+use super::{Asked, Outcome, Silence, Transport, Verdict, decide, query_lines};
 use crate::addresses::HostBlock;
 use crate::config::LogQueries;
 use crate::forward::{Failure, Forwarder};
@@ -147,7 +147,7 @@ impl Worker {
             LogQueries::Refused => matches!(outcome, Outcome::Refused | Outcome::Fault),
             LogQueries::All => true,
         };
-        if logged {
+        if logged && query_lines::take(outcome) {
             log_query(asked, request, outcome, out.get(begin..).unwrap_or(&[]));
         }
     }

@@ -1,8 +1,12 @@
 //! Counters: one set a worker, so that counting never shares a written cache line between cores;
-//! summed only when somebody looks.
+//! summed only when somebody looks. And how many log lines may be written.
+
+mod allowance;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+pub(crate) use allowance::Allowance;
 
 /// What is counted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -10,6 +10,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use crate::metrics::Allowance;
+
 /// Lines about one server that may come at once: an outage with a relapse or two.
 const OF_ONE: u32 = 3;
 /// How long one server's allowance takes to grow by a line.
@@ -21,42 +23,6 @@ const IN_ALL_EVERY: Duration = Duration::from_secs(2);
 
 /// The allowance of all servers of the process.
 static ALL: Mutex<Allowance> = Mutex::new(Allowance::new(IN_ALL, IN_ALL_EVERY));
-
-/// Lines that may be said now.
-#[derive(Debug)]
-struct Allowance {
-    most: u32,
-    every: Duration,
-    left: u32,
-    /// When it last grew, or was first used.
-    since: Option<Instant>,
-}
-
-impl Allowance {
-    const fn new(most: u32, every: Duration) -> Self {
-        Self { most, every, left: most, since: None }
-    }
-
-    /// Adds what has grown until `now`; gives whether a line is left.
-    fn grow(&mut self, now: Instant) -> bool {
-        let since = self.since.filter(|_| self.left < self.most).unwrap_or(now);
-        let passed = now.saturating_duration_since(since).as_nanos() / self.every.as_nanos().max(1);
-        let lines = u32::try_from(passed).unwrap_or(u32::MAX).min(self.most - self.left);
-        self.left += lines;
-        self.since = Some(since + self.every * lines);
-        self.left > 0
-    }
-
-    /// Takes a line of `one` and of `all`, or none of either.
-    fn take(one: &mut Self, all: &mut Self, now: Instant) -> bool {
-        let may = one.grow(now) & all.grow(now);
-        if may {
-            one.left -= 1;
-            all.left -= 1;
-        }
-        may
-    }
-}
 
 /// What the log has said of one server, and what it has still to say.
 #[derive(Debug)]
@@ -124,7 +90,7 @@ impl State {
 
     /// The line that is to be said at `now`.
     fn due(&mut self, all: &mut Allowance, now: Instant) -> Option<String> {
-        if self.owed.is_none() || !Allowance::take(&mut self.allowance, all, now) {
+        if self.owed.is_none() || !Allowance::take_both(&mut self.allowance, all, now) {
             return None;
         }
         self.said_down = true;
@@ -179,7 +145,7 @@ mod tests {
         let later = now + Duration::from_secs(10);
         let said = states.iter_mut().filter_map(|state| state.due(&mut all, later)).count();
         assert_eq!(said, 5, "the others follow, one every two seconds");
-        assert_eq!(states[0].allowance.left, OF_ONE - 1);
-        assert_eq!(states[99].allowance.left, OF_ONE, "a line of all is needed too");
+        assert_eq!(states[0].allowance.left(), OF_ONE - 1);
+        assert_eq!(states[99].allowance.left(), OF_ONE, "a line of all is needed too");
     }
 }

@@ -5,6 +5,7 @@ mod connections;
 mod daemon;
 mod floods;
 mod load;
+mod logs;
 mod loops;
 #[path = "../harness/process.rs"]
 mod process;
