@@ -50,3 +50,15 @@ fn systemd_hears_of_every_change() {
     assert_eq!(started.heard().trim(), "STOPPING=1");
     assert_eq!(started.process.wait().code(), Some(0));
 }
+
+#[test]
+fn the_unit_checks_the_file_before_it_signals_a_reload() {
+    let unit = include_str!("../systemd/privatelinkd.service");
+    let commands = |key: &str| -> Vec<&str> {
+        unit.lines().filter_map(|line| line.strip_prefix(key)).collect()
+    };
+    let reload = commands("ExecReload=");
+    assert_eq!(reload, [commands("ExecStartPre=")[0], "/bin/kill -HUP $MAINPID"]);
+    let file = reload[0].strip_prefix("/usr/bin/privatelinkd check ").expect("a check");
+    assert!(commands("ExecStart=")[0].ends_with(file), "the same file");
+}
