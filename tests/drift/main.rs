@@ -130,7 +130,10 @@ fn what_cannot_be_compared_exits_2() {
         (&["--config", "pld.toml", "none.json"], "no name of a private endpoint"),
         (&["--config", "gone.toml", "pe.json"], "gone.toml"),
         (&["--config", "wrong.toml", "pe.json"], "wrong.toml:1"),
-        (&["--config", "pld.toml", "pe.json", "--live", "@nowhere"], "@nowhere: write the server's address"),
+        (
+            &["--config", "pld.toml", "pe.json", "--live", "@nowhere"],
+            "@nowhere: write the server's address",
+        ),
         (&["--config", "pld.toml"], "FILE"),
     ] {
         let outcome = folder.drift(args);
