@@ -191,12 +191,11 @@ impl Service {
     /// and endpoints have it in all. A row that names only the provider means all of its types.
     pub fn has_resource_type(&self, resource_type: &str) -> bool {
         let provider = resource_type.split('/').next().unwrap_or(resource_type);
-        let is_it = |known: &&str| {
+        let rows = services().iter().filter(|other| other.name == self.name);
+        rows.flat_map(|row| row.resource_types).any(|known| {
             let asked = if known.contains('/') { resource_type } else { provider };
             known.eq_ignore_ascii_case(asked)
-        };
-        let mut rows = services().iter().filter(|other| other.name == self.name);
-        rows.any(|row| row.resource_types.iter().any(|known| is_it(known)))
+        })
     }
 
     /// Whether all its pairs share one private zone, below which names are then unambiguous.
