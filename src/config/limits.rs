@@ -141,13 +141,14 @@ const TABLE: &[Limit] = &[
         key: "in-flight",
         bound: Bound::Count(IN_FLIGHT),
         reason: "clients that wait for upstreams; with every upstream dead this is 5,000 queries \
-                 a second, and over it the oldest question gives way",
+                 a second; shared between clients",
     },
     Limit {
         key: "upstream-in-flight",
         bound: Bound::Count(UPSTREAM_IN_FLIGHT),
         reason: "queries that wait for one upstream; one that answers within 20 ms serves 100,000 \
-                 a second with it, and a silent one cannot take all of in-flight",
+                 a second with it, and a silent one cannot take all of in-flight; shared between \
+                 clients",
     },
     Limit {
         key: "tcp-connections",
