@@ -46,7 +46,7 @@ pub fn left_out() -> u64 {
     lines().left_out
 }
 
-/// Called with the numbers alone: whoever logs must not hold the lock.
+/// Called with the numbers alone, because the caller must not log while it holds the lock.
 fn tell_each(untold: Vec<(Outcome, u64)>) {
     for (outcome, lines) in untold {
         warn!(

@@ -1,5 +1,5 @@
 //! Counters: one set a worker, so that counting never shares a written cache line between cores;
-//! summed only when somebody looks. And how many log lines may be written.
+//! summed only when somebody looks. It also owns how many log lines may be written.
 
 mod allowance;
 

@@ -3,7 +3,8 @@
 //!
 //! A seat is never refused. Below half of the limit no question loses its seat. Above it, a client
 //! that holds more than half of all seats loses its oldest one to each new question of another
-//! client. When all seats are taken, the client that holds most loses its oldest one, whoever asks.
+//! client. When all seats are taken, the client that holds most loses its oldest one, even to a
+//! question of its own.
 //! So a flood from one client displaces its own old questions, and a busy client without
 //! competitors may use every seat.
 //!
