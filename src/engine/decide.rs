@@ -10,7 +10,7 @@ use super::{Asked, Outcome, Silence, Transport, Verdict};
 use crate::access::{Client, SiteId};
 use crate::cache::Hit;
 use crate::config::Refused;
-use crate::forward::{Rule, Target};
+use crate::forward::{Echo, Rule, Target};
 use crate::wire::{
     AnswerRef, CLASS_IN, Ede, HEADER_OCTETS, Name, QName, Query, Rcode, Rtype, flags,
 };
@@ -42,16 +42,15 @@ pub fn decide<R: Recorder>(
         Err(fault) if reply::fault(*fault, request, out) => return Verdict::Reply(Outcome::Fault),
         Err(_) => return Verdict::Drop(Silence::NotAQuery),
     };
-    // Before anything else: the host that sends our queries back need not be allowed to ask, and
-    // probes are sent below zones of ours too.
-    if snapshot.loops.is_probe(&query.qname) {
-        return catch(query, asked.transport, out, recorder);
-    }
     if dropped {
         return Verdict::Drop(Silence::Access);
     }
     if let Some((ede, because)) = refusal(client, query) {
         return refuse(query, asked.transport, ede, because, out, recorder);
+    }
+    // Before zones and cache: probes are sent below zones of ours too.
+    if let Some(echo) = snapshot.loops.echo(&query.qname, asked.now) {
+        return catch(query, asked.transport, &echo, out, recorder);
     }
     match snapshot.zones.find(&query.qname) {
         Some(found) if found.is_ours() => {
@@ -134,15 +133,21 @@ pub(super) fn refuse<R: Recorder>(
     Verdict::Reply(Outcome::Refused)
 }
 
-/// A query of our own came back.
+/// A query of our own came back: answers it with the secret that tells our answer from others'.
 fn catch<R: Recorder>(
     query: &Query<'_>,
     transport: Transport,
+    echo: &Echo,
     out: &mut Vec<u8>,
     recorder: &mut R,
 ) -> Verdict {
     let because = "forwarding loop: this query of ours came back to us";
-    refuse(query, transport, Ede::Other, because, out, recorder);
+    recorder.note(|| Step::Refused { because: because.to_owned() });
+    if query.qtype == Rtype::TXT {
+        reply::echo(query, transport, echo, (Ede::Other, because), out);
+    } else {
+        reply::empty(query, transport, Rcode::REFUSED, Some((Ede::Other, because)), out);
+    }
     Verdict::Reply(Outcome::Loop)
 }
 

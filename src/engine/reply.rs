@@ -2,16 +2,18 @@
 
 use super::Transport;
 use super::denial::Denial;
-use crate::forward::Failure;
+use crate::forward::{Echo, Failure};
 use crate::wire::{
-    AnswerRef, Ede, Fault, Full, Header, MessageWriter, Query, Rcode, UDP_PAYLOAD_OCTETS, flags,
-    u32_at,
+    AnswerRef, CLASS_IN, Ede, Fault, Full, Header, MessageWriter, Query, Rcode, Rtype,
+    UDP_PAYLOAD_OCTETS, flags, u32_at,
 };
 
 /// Largest reply without EDNS (RFC 1035 §4.2.1).
 const CLASSIC_UDP_OCTETS: usize = 512;
 /// An OPT record without options.
 const OPT_OCTETS: usize = 11;
+/// A compression pointer to the question's name, which stands behind the header (RFC 1035 §4.1.4).
+const QUESTION_POINTER: [u8; 2] = [0xc0, crate::wire::HEADER_OCTETS as u8];
 
 /// What every record of a stale answer says (RFC 8767 §4).
 const STALE_TTL_SECONDS: u32 = 30;
@@ -115,6 +117,23 @@ pub(super) fn empty(
     out: &mut Vec<u8>,
 ) {
     Reply::begin(query, transport, out).finish(0, rcode, ede, &[]);
+}
+
+/// Answers a loop probe that came back with one TXT record, which no cache keeps.
+pub(super) fn echo(
+    query: &Query<'_>,
+    transport: Transport,
+    echo: &Echo,
+    ede: (Ede, &str),
+    out: &mut Vec<u8>,
+) {
+    let mut reply = Reply::begin(query, transport, out);
+    // A question of at most 259 octets and a record of 29 fit into 512.
+    let fixed = reply.writer.record(QUESTION_POINTER, Rtype::TXT, CLASS_IN, 0, echo.len());
+    if fixed.is_ok() && reply.writer.raw(echo).is_ok() {
+        reply.answers = 1;
+    }
+    reply.finish(0, Rcode::NOERROR, Some(ede), &[]);
 }
 
 /// SERVFAIL with the reason, and with those that an upstream gave.

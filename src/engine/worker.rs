@@ -117,7 +117,7 @@ impl Worker {
     fn catch(&self, snapshot: &Snapshot, asked: &Asked, request: &[u8]) {
         self.counters.count(Event::Loop);
         if let Ok(query) = Query::parse(request) {
-            snapshot.loops.note_return(&query.qname, asked.client);
+            snapshot.loops.note_return(&query.qname, asked.client, asked.now);
         }
     }
 

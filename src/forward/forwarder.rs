@@ -136,6 +136,16 @@ impl Forwarder {
         link
     }
 
+    /// Asks `upstream` once over a connection made for this question: TCP for a plain server. Has
+    /// no time limit.
+    pub(super) async fn attempt_connected(
+        &self,
+        upstream: &Arc<Upstream>,
+        question: &Question,
+    ) -> Result<Answer, TryError> {
+        self.open(upstream).ask_connected(question).await
+    }
+
     fn open(&self, upstream: &Arc<Upstream>) -> Link {
         Link::new(Arc::clone(upstream), Rc::clone(&self.buffer))
     }

@@ -1,116 +1,54 @@
 //! The daemon never forwards to itself.
 //!
-//! At the start the addresses tell (`own`). At run time probes tell: a query for a name
-//! that nobody has, drawn at random, is sent to each upstream, below each zone of its rule and each
+//! At the start the addresses tell (`own`). At run time probes tell: a query for a name that nobody
+//! has, drawn at random, is sent to each upstream, below each zone of its rule and each
 //! private-link zone that the rule covers: upstreams mostly have a conditional forwarder to us for
-//! the latter alone. When a client's query carries that name, that upstream sends our queries back,
-//! over however many steps, and is skipped for names of that zone until a probe no longer returns.
-//! In the meantime `Flights` keeps a loop from growing.
+//! the latter alone. When a client's query carries that name, that upstream may send our queries
+//! back, over however many steps. In the meantime `Flights` keeps a loop from growing.
+//!
+//! All servers on a probe's way see its name: the upstream, the servers that it asks, and whoever
+//! reads along. Each of them can send the name to us, from its own address or, over UDP, from a
+//! forged one. So a return alone must not take an upstream away from its clients:
+//!
+//! - A return counts while its probe waits (`loop_guard`), and from a client in `[access]` only:
+//!   a host that may not ask us cannot be part of a loop, because we refuse its queries.
+//! - One return brings no more than a second probe under another name. Without a second return
+//!   there is no loop.
+//! - After two returns a third probe goes over a connection, over TCP where the upstream is a plain
+//!   one. We answer a probe that comes back with a secret. In a loop our answer is what the
+//!   upstream tells us, so its reply holds the secret. A host that only knows the name can learn
+//!   the secret, but cannot put it into the upstream's connection to us. So the secret is proof,
+//!   and a reply without it refutes what the returns seemed to say.
+//! - Where the connection brings neither (TCP is blocked, or the upstream reports an error), two
+//!   returns are all there is. They are enough to prefer other upstreams, and never enough to take
+//!   away the last one of a zone (`target::may_be_asked`).
+//!
+//! An upstream that loops is skipped for names of that zone until its probes no longer return.
+//! Probes set CD, because a validating upstream would throw our unsigned answer away.
 
-use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
-use rand::RngExt;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::forwarder::Forwarder;
+use super::loop_guard::{Echo, LoopGuard};
 use super::race::Attempt;
 use super::rules::Rules;
-use super::target::{Claim, Mark, Target};
-use crate::wire::{Name, QName, Question, Rtype};
+use super::target::{Claim, Evidence, Mark, Target};
+use crate::upstream::TryError;
+use crate::wire::{Answer, Name, Question, Rcode, Rtype, Section};
 
-/// How a probe's first label begins; a leading underscore is no host's (RFC 8552 §1.1).
-const LABEL: &[u8; 6] = b"_loop-";
-/// Hexadecimal digits of the process's number, and of the probe's own.
-const DIGITS: usize = 16;
 /// How often a looping upstream is probed again, for each zone that loops.
 const LOOPING_EVERY: Duration = Duration::from_secs(30);
 /// How often at most an upstream is probed on suspicion, for each zone.
 const SUSPECT_EVERY: Duration = Duration::from_secs(10);
 /// Probes under way at once.
 const PROBES_AT_ONCE: usize = 32;
-
-/// Knows the probes of this process. Shared by all workers; lives as long as the process.
-pub struct LoopGuard {
-    /// The first octets of every probe's first label.
-    prefix: [u8; LABEL.len() + DIGITS],
-    born: Instant,
-    /// Probes under way, by their own number. A number is good for one probe, so that who has seen
-    /// one cannot mark an upstream later.
-    under_way: Mutex<HashMap<u64, Option<IpAddr>>>,
-}
-
-impl Default for LoopGuard {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl LoopGuard {
-    /// Draws the process's number.
-    pub fn new() -> Self {
-        let mut prefix = [0; LABEL.len() + DIGITS];
-        let digits = format!("{:0DIGITS$x}", rand::rng().random::<u64>());
-        for (to, from) in prefix.iter_mut().zip(LABEL.iter().chain(digits.as_bytes())) {
-            *to = *from;
-        }
-        Self { prefix, born: Instant::now(), under_way: Mutex::default() }
-    }
-
-    /// Whether `qname` is a probe of this process. Never forward such a query.
-    pub fn is_probe(&self, qname: &QName) -> bool {
-        qname.label(0).starts_with(&self.prefix)
-    }
-
-    /// Takes note when `qname` is a probe of this process; gives whether it is. Ask before access
-    /// rules are applied: the host that sends it back need not be allowed to ask.
-    pub fn note_return(&self, qname: &QName, client: IpAddr) -> bool {
-        let Some(digits) = qname.label(0).strip_prefix(&self.prefix) else { return false };
-        let number = str::from_utf8(digits).ok().and_then(|d| u64::from_str_radix(d, 16).ok());
-        if let Some(number) = number
-            && let Some(seen) = self.lock().get_mut(&number)
-        {
-            seen.get_or_insert(client);
-        }
-        true
-    }
-
-    /// A name below `zone` that nobody has; `None` when the zone's own name leaves no room.
-    fn probe_name(&self, zone: &Name) -> Option<(u64, Name)> {
-        let number = rand::rng().random::<u64>();
-        let mut wire = vec![u8::try_from(self.prefix.len() + DIGITS).ok()?];
-        wire.extend_from_slice(&self.prefix);
-        wire.extend_from_slice(format!("{number:0DIGITS$x}").as_bytes());
-        wire.extend_from_slice(zone.as_wire());
-        Some((number, Name::from_wire(&wire).ok()?))
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Option<IpAddr>>> {
-        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn now_ms(&self) -> u64 {
-        u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-}
-
-/// One probe's place in the guard; dropped, its number is worth nothing.
-struct UnderWay<'a> {
-    guard: &'a LoopGuard,
-    number: u64,
-}
-
-impl Drop for UnderWay<'_> {
-    fn drop(&mut self) {
-        self.guard.lock().remove(&self.number);
-    }
-}
 
 /// Probes every upstream of every rule in all the zones that are probed there: call it after the
 /// start and after each reload.
@@ -121,7 +59,7 @@ pub async fn probe_all(forwarder: &Forwarder, rules: &Rules, guard: &LoopGuard) 
 /// Probes what was never probed, and again what loops (every 30 s) or is under suspicion because a
 /// query's whole budget went by without a reply (at most every 10 s): call it every few seconds.
 pub async fn probe_due(forwarder: &Forwarder, rules: &Rules, guard: &LoopGuard) {
-    let now_ms = guard.now_ms();
+    let now_ms = now_ms(guard);
     probe_where(forwarder, rules, guard, |target, mark| {
         let Some(probed_ms) = target.probed_ms(mark) else { return true };
         let every = if target.loops_for(mark) {
@@ -144,7 +82,7 @@ async fn probe_where(
     guard: &LoopGuard,
     wanted: impl Fn(&Target, Mark) -> bool,
 ) {
-    let now_ms = guard.now_ms();
+    let now_ms = now_ms(guard);
     let mut due = Vec::new();
     for rule in rules.iter() {
         for target in rule.targets().iter() {
@@ -152,12 +90,12 @@ async fn probe_where(
                 if wanted(target, mark)
                     && let Some(claim) = target.claim(mark, now_ms)
                 {
-                    due.push(Probe { zone, timeout: rule.timeout(), claim });
+                    due.push(Suspicion { zone, timeout: rule.timeout(), claim });
                 }
             }
         }
     }
-    all(due.into_iter().map(|probe| probe.run(forwarder, guard))).await;
+    all(due.into_iter().map(|suspicion| suspicion.settle(forwarder, guard))).await;
 }
 
 /// Runs all to their end on this task, [`PROBES_AT_ONCE`] at a time.
@@ -179,37 +117,128 @@ async fn all<F: Future<Output = ()>>(mut waiting: impl Iterator<Item = F>) {
     .await;
 }
 
-/// One query that nobody else sends, for a name below `zone`.
-struct Probe<'a> {
+fn now_ms(guard: &LoopGuard) -> u64 {
+    u64::try_from(guard.born.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// An upstream that may send queries for `zone` back.
+struct Suspicion<'a> {
     zone: &'a Name,
+    /// For each probe.
     timeout: Duration,
     claim: Claim,
 }
 
-impl Probe<'_> {
-    async fn run(self, forwarder: &Forwarder, guard: &LoopGuard) {
-        let Some((number, name)) = guard.probe_name(self.zone) else { return };
-        guard.lock().insert(number, None);
-        let under_way = UnderWay { guard, number };
-        let question = Question::plain(name, Rtype::TXT);
-        let Claim { target, mark } = &self.claim;
-        let attempt = forwarder.attempt(target.upstream(), &question);
-        let outcome = timeout(self.timeout, attempt).await;
-        let returned = guard.lock().get(&number).copied().flatten();
-        drop(under_way);
-        let (zone, address) = (self.zone, target.upstream().server());
-        if let Some(client) = returned {
-            if target.set_looping(*mark) {
-                warn!(
-                    "forwarding loop: upstream {address} sends our queries for zone {zone} back \
-                     (seen from {client}), so it is not asked for names there; remove it from this \
-                     rule, or the conditional forwarder for this zone that points here from that \
-                     server"
-                );
+/// What one probe brought.
+struct Outcome {
+    /// The client that brought the probe back.
+    returned: Option<IpAddr>,
+    /// The upstream replied, whatever its rcode.
+    is_reply: bool,
+    reply: Reply,
+}
+
+/// What an upstream's reply to a probe says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Reply {
+    /// Our own answer.
+    Ours,
+    /// Another server's answer.
+    Foreign,
+    /// Neither: an error, or silence.
+    Nothing,
+}
+
+/// How a probe goes to its upstream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Over {
+    /// As clients' queries do.
+    Usual,
+    /// Over TCP, or over the connection that an encrypted upstream has.
+    Connection,
+}
+
+impl Suspicion<'_> {
+    /// Sends up to three probes, and marks the upstream by what they bring.
+    async fn settle(self, forwarder: &Forwarder, guard: &LoopGuard) {
+        let Some(first) = self.probe(forwarder, guard, Over::Usual).await else { return };
+        if first.returned.is_none() {
+            return self.note_none(&first);
+        }
+        let Some(second) = self.probe(forwarder, guard, Over::Usual).await else { return };
+        let Some(client) = second.returned else { return self.note_none(&second) };
+        let Some(third) = self.probe(forwarder, guard, Over::Connection).await else { return };
+        match third.reply {
+            Reply::Ours => self.note_loop(client, Evidence::Proven),
+            Reply::Foreign => self.note_none(&third),
+            Reply::Nothing => self.note_loop(client, Evidence::Returned),
+        }
+    }
+
+    /// One query that nobody else sends. `None` if it cannot be sent now.
+    async fn probe(&self, forwarder: &Forwarder, guard: &LoopGuard, over: Over) -> Option<Outcome> {
+        let under_way = guard.begin(self.zone, self.timeout)?;
+        let question = Question {
+            checking_disabled: true,
+            ..Question::plain(under_way.name.clone(), Rtype::TXT)
+        };
+        let upstream = self.claim.target.upstream();
+        let attempt = async {
+            match over {
+                Over::Usual => forwarder.attempt(upstream, &question).await,
+                Over::Connection => forwarder.attempt_connected(upstream, &question).await,
             }
-        } else if matches!(outcome, Ok(Ok(_))) && target.clear_looping(*mark) {
-            // Silence proves nothing and leaves the mark as it is; this was a reply.
+        };
+        let outcome = timeout(self.timeout, attempt).await.ok();
+        Some(Outcome {
+            returned: under_way.client(),
+            is_reply: matches!(outcome, Some(Ok(_))),
+            reply: outcome.map_or(Reply::Nothing, |outcome| read(&outcome, &under_way.echo)),
+        })
+    }
+
+    fn note_loop(&self, client: IpAddr, evidence: Evidence) {
+        let Claim { target, mark } = &self.claim;
+        if !target.set_looping(*mark, evidence) {
+            return;
+        }
+        let (zone, address) = (self.zone, target.upstream().server());
+        match evidence {
+            Evidence::Proven => warn!(
+                "forwarding loop: upstream {address} sends our queries for zone {zone} back \
+                 (seen from {client}), so it is not asked for names there; remove it from this \
+                 rule, or the conditional forwarder for this zone that points here from that \
+                 server"
+            ),
+            Evidence::Returned => warn!(
+                "forwarding loop: upstream {address} seems to send our queries for zone {zone} \
+                 back (seen from {client}), but its connection did not confirm that; it is asked \
+                 for names there only while no other upstream is left; look for a conditional \
+                 forwarder for this zone that points here from that server"
+            ),
+        }
+    }
+
+    /// Silence proves nothing and leaves the mark as it is; a reply removes the mark.
+    fn note_none(&self, outcome: &Outcome) {
+        let Claim { target, mark } = &self.claim;
+        if outcome.is_reply && target.clear_looping(*mark) {
+            let (zone, address) = (self.zone, target.upstream().server());
             info!("forwarding loop gone: upstream {address} of zone {zone}");
         }
+    }
+}
+
+/// Reads what the upstream's reply says of a probe that we answer with `echo`.
+fn read(outcome: &Result<Answer, TryError>, echo: &Echo) -> Reply {
+    let Ok(answer) = outcome else { return Reply::Nothing };
+    let answer = answer.borrowed();
+    let is_ours = answer.records().any(|record| {
+        record.section == Section::Answer && record.rtype == Rtype::TXT && record.rdata == echo
+    });
+    match answer.rcode() {
+        Rcode::NOERROR if is_ours => Reply::Ours,
+        Rcode::NOERROR | Rcode::NXDOMAIN => Reply::Foreign,
+        _ => Reply::Nothing,
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::target::{Mark, Target};
+use super::target::{Mark, Target, may_be_asked};
 use crate::config::Policy;
 use crate::upstream::Upstream;
 
@@ -38,7 +38,7 @@ impl Order {
         self.policy == Policy::Fastest
     }
 
-    /// The place of the server to ask first; `None` when all loop for `mark`.
+    /// The place of the server to ask first; `None` when all are proven to loop for `mark`.
     pub(super) fn first(&self, targets: &[Arc<Target>], mark: Mark) -> Option<usize> {
         let up = || candidates(targets, mark).filter(|(_, upstream)| !upstream.is_down());
         let first = match self.policy {
@@ -52,8 +52,8 @@ impl Order {
         first.or_else(|| candidates(targets, mark).next().map(|(place, _)| place))
     }
 
-    /// The places of all servers that do not loop for `mark`, in the order in which they are asked
-    /// after the one at `first`, which comes first.
+    /// The places of all servers that may be asked for names of `mark`, in the order in which they
+    /// are asked after the one at `first`, which comes first.
     pub(super) fn all(&self, targets: &[Arc<Target>], mark: Mark, first: usize) -> Vec<usize> {
         let mut all: Vec<_> = candidates(targets, mark).collect();
         all.sort_by_cached_key(|(place, upstream)| {
@@ -97,11 +97,11 @@ fn candidates(
     targets: &[Arc<Target>],
     mark: Mark,
 ) -> impl Iterator<Item = (usize, &Arc<Upstream>)> {
-    let may_be_asked = move |(_, target): &(usize, &Arc<Target>)| !target.loops_for(mark);
+    let may_be_asked = may_be_asked(targets, mark);
     targets
         .iter()
         .enumerate()
-        .filter(may_be_asked)
+        .filter(move |(_, target)| may_be_asked(target))
         .map(|(place, target)| (place, target.upstream()))
 }
 

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use super::alarms::{Alarm, Alarms};
 use super::course::Course;
 use super::failure::Failure;
-use super::target::{Mark, Target};
+use super::target::{Mark, Target, may_be_asked};
 use crate::upstream::{InFlight, MAX_TIMEOUT, MIN_TIMEOUT, TryError, Upstream};
 use crate::wire::{Answer, Question, Rcode};
 
@@ -324,9 +324,10 @@ where
             return Some(next.target.upstream());
         }
         // Not in order yet: any other that may be asked, one that is up if there is one.
+        let may_be_asked = may_be_asked(self.course.targets, self.mark);
         let others = self.course.targets.iter().enumerate();
         let others = others
-            .filter(|(at, target)| *at != self.first.at && !target.loops_for(self.mark))
+            .filter(|(at, target)| *at != self.first.at && may_be_asked(target))
             .map(|(_, target)| &**target.upstream());
         others.min_by_key(|upstream| upstream.is_down())
     }

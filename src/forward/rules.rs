@@ -13,7 +13,7 @@ use tracing::{info, warn};
 use super::own::OwnAddresses;
 use super::policy::Order;
 use super::resolv_conf;
-use super::target::{ProbeZones, Target};
+use super::target::{Evidence, ProbeZones, Target, may_be_asked};
 use crate::config::{Dnssec, Forward, UpstreamHost, UpstreamServer, UpstreamSource};
 use crate::upstream::{Alarm, Bootstrap, Haste, Upstream, UpstreamReport};
 use crate::wire::{Name, NameMap, QName, Question};
@@ -217,7 +217,9 @@ impl Rules {
         let mut probed: Vec<Probed> = Vec::new();
         for rule in &self.rules {
             let mark = rule.probe_zones.covering(&QName::from(&rule.probe.qname));
-            for target in rule.targets().iter().filter(|target| !target.loops_for(mark)) {
+            let targets = rule.targets();
+            let may_be_asked = may_be_asked(&targets, mark);
+            for target in targets.iter().filter(|target| may_be_asked(target)) {
                 let upstream = target.upstream();
                 let is_compared = rule.order.compares();
                 match probed.iter_mut().find(|one| Arc::ptr_eq(&one.upstream, upstream)) {
@@ -444,9 +446,9 @@ impl Rules {
                 server.address().is_some() || Arc::ptr_eq(known.bootstrap(), &self.bootstrap)
             })
         });
-        let loops = |zone| previous.is_some_and(|previous| previous.knows_loop(zone, &server));
+        let loops = |zone| previous.and_then(|previous| previous.loop_of(zone, &server));
         let looping: Vec<_> =
-            probe_zones.iter().filter(|(_, zone)| loops(zone)).map(|(mark, _)| mark).collect();
+            probe_zones.iter().filter_map(|(mark, zone)| Some((mark, loops(zone)?))).collect();
         let upstream = {
             let mut known = self.upstreams();
             let new = || {
@@ -457,19 +459,18 @@ impl Rules {
             Arc::clone(known.entry(server.clone()).or_insert_with(new))
         };
         let target = Target::new(upstream, probe_zones);
-        for mark in looping {
-            target.set_looping(mark);
+        for (mark, evidence) in looping {
+            target.set_looping(mark, evidence);
         }
         Arc::new(target)
     }
 
-    /// Whether queries for `zone` come back from `server`, whatever rule found that out.
-    fn knows_loop(&self, zone: &Name, server: &UpstreamServer) -> bool {
-        self.find(&QName::from(zone)).is_some_and(|rule| {
-            let targets = rule.targets();
-            let target = targets.iter().find(|target| target.upstream().server() == server);
-            target.is_some_and(|target| target.loops_in(&rule.probe_zones, zone))
-        })
+    /// What says that queries for `zone` come back from `server`, whatever rule found that out.
+    fn loop_of(&self, zone: &Name, server: &UpstreamServer) -> Option<Evidence> {
+        let rule = self.find(&QName::from(zone))?;
+        let targets = rule.targets();
+        let target = targets.iter().find(|target| target.upstream().server() == server)?;
+        target.evidence_in(&rule.probe_zones, zone)
     }
 
     fn upstreams(&self) -> MutexGuard<'_, HashMap<UpstreamServer, Arc<Upstream>>> {

@@ -86,12 +86,36 @@ impl fmt::Debug for ProbeZones {
     }
 }
 
+/// What says that a server sends our queries back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Evidence {
+    /// Two probes came back to us. Any host that saw them could have sent them.
+    Returned,
+    /// The server's own connection brought the answer that we gave to the probe.
+    Proven,
+}
+
+/// Tells which of a rule's servers may be asked for names of `mark`: those that do not loop. Where
+/// all loop, those may be asked whose loops are not proven: without proof the last server of a zone
+/// is never taken away.
+pub(super) fn may_be_asked(
+    targets: &[Arc<Target>],
+    mark: Mark,
+) -> impl Fn(&Target) -> bool + Copy + use<> {
+    let is_any_well = targets.iter().any(|target| !target.loops_for(mark));
+    move |target| {
+        if is_any_well { !target.loops_for(mark) } else { !target.loops_for_certain(mark) }
+    }
+}
+
 /// A server in its part in one rule.
 #[derive(Debug)]
 pub struct Target {
     upstream: Arc<Upstream>,
     /// The zones whose probes it sends back, by [`Mark`].
     looping: AtomicU64,
+    /// Those of them for which that is proven.
+    proven: AtomicU64,
     /// The zones for which a query's whole budget went by without a word: maybe a loop.
     suspect: AtomicU64,
     /// The zones with a probe under way.
@@ -106,6 +130,7 @@ impl Target {
         Self {
             upstream,
             looping: AtomicU64::new(0),
+            proven: AtomicU64::new(0),
             suspect: AtomicU64::new(0),
             probing: AtomicU64::new(0),
             probed_ms: zones.zones.iter().map(|_| AtomicU64::new(0)).collect(),
@@ -117,8 +142,8 @@ impl Target {
         &self.upstream
     }
 
-    /// Whether it was seen to send queries of this rule back to us, for any zone. It is not asked
-    /// for names of that zone while it does.
+    /// Whether it was seen to send queries of this rule back to us, for any zone. See
+    /// [`may_be_asked`] for what that means.
     pub fn is_looping(&self) -> bool {
         self.looping.load(Ordering::Relaxed) != 0
     }
@@ -127,18 +152,29 @@ impl Target {
         self.looping.load(Ordering::Relaxed) & mark.0 != 0
     }
 
-    /// Whether `zone`, one of `zones`, loops here.
-    pub(super) fn loops_in(&self, zones: &ProbeZones, zone: &Name) -> bool {
-        self.loops_for(zones.of(zone))
+    fn loops_for_certain(&self, mark: Mark) -> bool {
+        self.proven.load(Ordering::Relaxed) & mark.0 != 0
     }
 
-    /// Gives whether that is news.
-    pub(super) fn set_looping(&self, mark: Mark) -> bool {
-        self.looping.fetch_or(mark.0, Ordering::Relaxed) & mark.0 == 0
+    /// What says that `zone`, one of `zones`, loops here.
+    pub(super) fn evidence_in(&self, zones: &ProbeZones, zone: &Name) -> Option<Evidence> {
+        let mark = zones.of(zone);
+        let evidence =
+            if self.loops_for_certain(mark) { Evidence::Proven } else { Evidence::Returned };
+        self.loops_for(mark).then_some(evidence)
     }
 
-    /// Gives whether that is news.
+    /// Marks the zone; proof is kept while the zone is marked. Returns whether that is news.
+    pub(super) fn set_looping(&self, mark: Mark, evidence: Evidence) -> bool {
+        let proven = if evidence == Evidence::Proven { mark.0 } else { 0 };
+        let was_proven = self.proven.fetch_or(proven, Ordering::Relaxed);
+        let was_looping = self.looping.fetch_or(mark.0, Ordering::Relaxed);
+        was_looping & mark.0 == 0 || proven & !was_proven != 0
+    }
+
+    /// Returns whether that is news.
     pub(super) fn clear_looping(&self, mark: Mark) -> bool {
+        self.proven.fetch_and(!mark.0, Ordering::Relaxed);
         self.looping.fetch_and(!mark.0, Ordering::Relaxed) & mark.0 != 0
     }
 

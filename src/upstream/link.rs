@@ -58,6 +58,13 @@ impl Link {
         outcome
     }
 
+    /// Asks once, over a connection alone: TCP for a plain server. What the reply says is the
+    /// server's word, because other hosts cannot write into the connection. As [`Self::ask`]
+    /// otherwise; says nothing of the server's health.
+    pub async fn ask_connected(&self, question: &Question) -> Result<Answer, TryError> {
+        self.ask_over_connection(question, Edns::With).await
+    }
+
     async fn ask_with_and_without_edns(&self, question: &Question) -> Result<Answer, TryError> {
         if let Some(answer) = self.exchange(question, Edns::With).await? {
             return Ok(answer);

@@ -1,31 +1,148 @@
-//! Probes against a server that sends them back.
+//! Probes against servers that send them back, and against hosts that only say so.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::LocalSet;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::task::{LocalSet, spawn_local};
 
 use super::rules::forward;
 use super::script::client;
 use crate::config::testing::plain;
-use crate::forward::target::Mark;
+use crate::forward::target::{Evidence, Mark};
 use crate::forward::{Failure, Forwarder, LoopGuard, OwnAddresses, Rules, probe_all, probe_due};
 use crate::upstream::tests::{local, reply, udp_server};
-use crate::wire::{Name, QName, Query, Question, Rcode, Rtype};
+use crate::wire::{QName, Query, Question, Rcode, Rtype};
 use tokio::time::Instant;
 
-#[test]
-fn other_names_are_no_probes() {
-    let (guard, other) = (LoopGuard::new(), LoopGuard::new());
-    let client = "10.0.0.4".parse().unwrap();
-    for name in ["www.example", "_loop-0123456789abcdef0123456789abcdef.example", "."] {
-        let name: Name = name.parse().unwrap();
-        assert!(!guard.is_probe(&QName::from(&name)));
-        assert!(!guard.note_return(&QName::from(&name), client));
+/// How a server treats a probe.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Does {
+    /// It knows the name for itself.
+    Resolves,
+    /// It asks us and says what we say.
+    Forwards,
+    /// It knows the name for itself, and a host that saw the name sends it to us too.
+    Leaks,
+    /// As `Forwards`, but it has no answer.
+    ForwardsAndFails,
+}
+
+/// A server whose behaviour may change, over UDP and TCP; it counts its queries over each.
+#[derive(Clone)]
+struct Fake {
+    guard: Arc<LoopGuard>,
+    does: Rc<Cell<Does>>,
+    /// How many more probes are sent to us.
+    returns: Rc<Cell<usize>>,
+    names: Rc<RefCell<Vec<QName>>>,
+    over_udp: Rc<Cell<usize>>,
+    over_tcp: Rc<Cell<usize>>,
+}
+
+impl Fake {
+    fn new(guard: &Arc<LoopGuard>, does: Does) -> Self {
+        Self {
+            guard: Arc::clone(guard),
+            does: Rc::new(Cell::new(does)),
+            returns: Rc::new(Cell::new(usize::MAX)),
+            names: Rc::default(),
+            over_udp: Rc::default(),
+            over_tcp: Rc::default(),
+        }
     }
-    assert!(!other.is_probe(&QName::from(&Name::root())));
+
+    fn says(&self, query: &[u8]) -> Vec<u8> {
+        let parsed = Query::parse(query).unwrap();
+        let (qname, now) = (parsed.qname, Instant::now().into_std());
+        let echo = self.guard.echo(&qname, now).expect("only probes come");
+        self.names.borrow_mut().push(qname.clone());
+        let does = self.does.get();
+        if does == Does::Resolves || self.returns.get() == 0 {
+            return reply(query, 3, 0);
+        }
+        self.returns.set(self.returns.get() - 1);
+        assert!(self.guard.note_return(&qname, "10.0.0.9".parse().unwrap(), now));
+        match does {
+            Does::Forwards => with_txt(query, &echo),
+            Does::ForwardsAndFails => reply(query, 2, 0),
+            _ => reply(query, 3, 0),
+        }
+    }
+
+    async fn over_udp(&self) -> SocketAddr {
+        let fake = self.clone();
+        udp_server(move |query| {
+            fake.over_udp.set(fake.over_udp.get() + 1);
+            vec![fake.says(query)]
+        })
+        .await
+    }
+
+    /// On one port.
+    async fn over_both(&self) -> SocketAddr {
+        let (listener, socket) = loop {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            if let Ok(socket) = UdpSocket::bind(listener.local_addr().unwrap()).await {
+                break (listener, socket);
+            }
+        };
+        let address = listener.local_addr().unwrap();
+        let fake = self.clone();
+        spawn_local(async move {
+            let mut buffer = [0; 4096];
+            while let Ok((octets, peer)) = socket.recv_from(&mut buffer).await {
+                fake.over_udp.set(fake.over_udp.get() + 1);
+                let _gone = socket.send_to(&fake.says(&buffer[..octets]), peer).await;
+            }
+        });
+        let fake = self.clone();
+        spawn_local(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                fake.over_tcp.set(fake.over_tcp.get() + 1);
+                spawn_local(serve(stream, fake.clone()));
+            }
+        });
+        address
+    }
+}
+
+async fn serve(mut stream: TcpStream, fake: Fake) {
+    while let Ok(octets) = stream.read_u16().await {
+        let mut query = vec![0; usize::from(octets)];
+        stream.read_exact(&mut query).await.unwrap();
+        let reply = fake.says(&query);
+        stream.write_u16(u16::try_from(reply.len()).unwrap()).await.unwrap();
+        stream.write_all(&reply).await.unwrap();
+    }
+}
+
+/// The reply to `query` with one TXT record.
+fn with_txt(query: &[u8], rdata: &[u8]) -> Vec<u8> {
+    let mut reply = reply(query, 0, 0);
+    reply[7] = 1;
+    reply.extend_from_slice(b"\xc0\x0c\0\x10\0\x01\0\0\0\0\0");
+    reply.push(u8::try_from(rdata.len()).unwrap());
+    reply.extend_from_slice(rdata);
+    reply
+}
+
+/// Rules of one zone with these servers.
+fn rules_of(zone: &str, servers: &[SocketAddr]) -> Rules {
+    let sources = servers.iter().copied().map(plain).collect();
+    Rules::build(&[forward(&[zone], sources)], &[], OwnAddresses::default(), None)
+}
+
+async fn ask(rules: &Rules, name: &str) -> Result<Rcode, Failure> {
+    let rule = rules.iter().next().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(1);
+    let question = Question::plain(name.parse().unwrap(), Rtype::A);
+    let answer = Forwarder::new().ask(rule, client(), &question, deadline).await;
+    answer.map(|answer| answer.rcode())
 }
 
 #[tokio::test]
@@ -33,22 +150,10 @@ async fn a_loop_is_found_skipped_and_found_gone() {
     // Without the time limit of `local`: this test moves the clock.
     let test = async {
         let guard = Arc::new(LoopGuard::new());
-        let loops = Rc::new(Cell::new(true));
-        let (at_server, sends_back) = (Arc::clone(&guard), Rc::clone(&loops));
-        // What our own listener would see if this server forwarded to us.
-        let looping = udp_server(move |query| {
-            let parsed = Query::parse(query).unwrap();
-            assert!(at_server.is_probe(&parsed.qname), "only probes");
-            if sends_back.get() {
-                assert!(at_server.note_return(&parsed.qname, "10.0.0.9".parse().unwrap()));
-            }
-            vec![reply(query, 2, 0)]
-        })
-        .await;
-        let healthy = udp_server(|query| vec![reply(query, 3, 0)]).await;
-        let sources = [looping, healthy].map(plain).to_vec();
-        let rules =
-            Rules::build(&[forward(&["example"], sources)], &[], OwnAddresses::default(), None);
+        // Over UDP alone, so that returns are all there is.
+        let looping = Fake::new(&guard, Does::Forwards);
+        let healthy = Fake::new(&guard, Does::Resolves);
+        let rules = rules_of("example", &[looping.over_udp().await, healthy.over_udp().await]);
         let targets = rules.iter().next().unwrap().targets();
         let forwarder = Forwarder::new();
 
@@ -58,42 +163,114 @@ async fn a_loop_is_found_skipped_and_found_gone() {
 
         // Too early to look again, whatever a query thought.
         targets[1].suspect(Mark::at(0));
-        let sent = || targets.iter().map(|t| t.upstream().tally().queries).sum::<u64>();
-        let before = sent();
+        let sent = || looping.over_udp.get() + healthy.over_udp.get();
+        assert_eq!(sent(), 3);
         probe_due(&forwarder, &rules, &guard).await;
-        assert_eq!(sent(), before);
+        assert_eq!(sent(), 3);
 
-        loops.set(false);
+        looping.does.set(Does::Resolves);
         // The clock stands still while sockets work: it would run ahead of them.
         tokio::time::pause();
         tokio::time::advance(Duration::from_secs(31)).await;
         tokio::time::resume();
         probe_due(&forwarder, &rules, &guard).await;
-        assert_eq!(sent(), before + 2);
+        assert_eq!(sent(), 5);
         assert!(!targets[0].is_looping());
     };
     LocalSet::new().run_until(test).await;
 }
 
 #[tokio::test]
+async fn the_only_upstream_is_skipped_when_its_connection_proves_the_loop() {
+    local(async {
+        let guard = Arc::new(LoopGuard::new());
+        let fake = Fake::new(&guard, Does::Forwards);
+        let rules = rules_of(".", &[fake.over_both().await]);
+        probe_all(&Forwarder::new(), &rules, &guard).await;
+        assert_eq!((fake.over_udp.get(), fake.over_tcp.get()), (2, 1));
+        assert_eq!(ask(&rules, "www.example").await, Err(Failure::Looping));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_return_is_not_enough() {
+    local(async {
+        let guard = Arc::new(LoopGuard::new());
+        let fakes = [Does::Leaks, Does::Resolves].map(|does| Fake::new(&guard, does));
+        fakes[0].returns.set(1);
+        let servers = [fakes[0].over_udp().await, fakes[1].over_udp().await];
+        let rules = rules_of(".", &servers);
+        probe_all(&Forwarder::new(), &rules, &guard).await;
+        assert_eq!(fakes[0].over_udp.get(), 2, "a second probe");
+        let names = fakes[0].names.borrow();
+        assert_ne!(names[0].label(0), names[1].label(0));
+        assert!(rules.iter().next().unwrap().targets().iter().all(|target| !target.is_looping()));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_connection_refutes_a_host_that_knows_every_probe() {
+    local(async {
+        let guard = Arc::new(LoopGuard::new());
+        let fakes = [Does::Leaks, Does::Leaks].map(|does| Fake::new(&guard, does));
+        let servers = [fakes[0].over_both().await, fakes[1].over_both().await];
+        let rules = rules_of(".", &servers);
+        probe_all(&Forwarder::new(), &rules, &guard).await;
+        assert_eq!((fakes[0].over_udp.get(), fakes[0].over_tcp.get()), (2, 1));
+        assert!(rules.iter().next().unwrap().targets().iter().all(|target| !target.is_looping()));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn returns_alone_never_take_the_last_upstream_away() {
+    local(async {
+        for does in [Does::Leaks, Does::Forwards, Does::ForwardsAndFails] {
+            for servers in 1..=3 {
+                let guard = Arc::new(LoopGuard::new());
+                let mut addresses = Vec::new();
+                for _ in 0..servers {
+                    // Nothing confirms over TCP.
+                    addresses.push(Fake::new(&guard, does).over_udp().await);
+                }
+                let rules = rules_of("private.example", &addresses);
+                probe_all(&Forwarder::new(), &rules, &guard).await;
+                let targets = rules.iter().next().unwrap().targets();
+                assert!(targets.iter().all(|target| target.is_looping()));
+                assert_eq!(rules.probed().len(), servers, "their health is looked at");
+                // A reload keeps the marks and what they are worth.
+                let sources: Vec<_> = addresses.iter().copied().map(plain).collect();
+                let forwards = [forward(&["private.example"], sources)];
+                let after = Rules::build(&forwards, &[], OwnAddresses::default(), Some(&rules));
+                let rule = after.iter().next().unwrap();
+                assert!(rule.targets().iter().all(|target| target.is_looping()));
+                let (targets, mark) = (rule.targets(), Mark::at(0));
+                assert!(rule.order().first(&targets, mark).is_some(), "{does:?}, {servers}");
+                assert_eq!(rule.order().all(&targets, mark, 0).len(), servers);
+                // Proof of one leaves the others.
+                targets[0].set_looping(mark, Evidence::Proven);
+                let left = rule.order().all(&targets, mark, usize::MAX);
+                assert_eq!(left, (1..servers).collect::<Vec<_>>());
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_number_is_good_for_one_probe() {
     local(async {
         let guard = Arc::new(LoopGuard::new());
-        let seen = Rc::new(Cell::new(None));
-        let into = Rc::clone(&seen);
-        let server = udp_server(move |query| {
-            into.set(Some(Query::parse(query).unwrap().qname));
-            vec![reply(query, 3, 0)]
-        })
-        .await;
-        let sources = vec![plain(server)];
-        let rules = Rules::build(&[forward(&["."], sources)], &[], OwnAddresses::default(), None);
+        let fake = Fake::new(&guard, Does::Resolves);
+        let rules = rules_of(".", &[fake.over_udp().await]);
         probe_all(&Forwarder::new(), &rules, &guard).await;
-        let name = seen.take().expect("probed");
-        // Still ours, so never forwarded; but it marks nobody.
-        assert!(guard.note_return(&name, "10.0.0.4".parse().unwrap()));
+        let name = fake.names.borrow()[0].clone();
+        let now = Instant::now().into_std();
+        assert!(!guard.note_return(&name, "10.0.0.4".parse().unwrap(), now));
+        assert_eq!(guard.echo(&name, now), None);
         assert!(!rules.iter().next().unwrap().targets()[0].is_looping());
-        assert!(!LoopGuard::new().is_probe(&name), "another process's probe");
     })
     .await;
 }
@@ -102,16 +279,13 @@ async fn a_number_is_good_for_one_probe() {
 async fn a_private_zone_below_the_root_rule_loops_alone() {
     local(async {
         let guard = Arc::new(LoopGuard::new());
-        let (at_server, zone) = (Arc::clone(&guard), "p.example".parse::<Name>().unwrap());
+        let zone: crate::wire::Name = "p.example".parse().unwrap();
         // A conditional forwarder for the private-link zone points here.
-        let below = zone.clone();
+        let (below, fake) = (zone.clone(), Fake::new(&guard, Does::Forwards));
         let server = udp_server(move |query| {
             let parsed = Query::parse(query).unwrap();
-            if parsed.to_question().qname.is_within(&below) {
-                assert!(at_server.note_return(&parsed.qname, "10.0.0.9".parse().unwrap()));
-                return vec![reply(query, 5, 0)];
-            }
-            vec![reply(query, 0, 1)]
+            let is_below = parsed.to_question().qname.is_within(&below);
+            vec![if is_below { fake.says(query) } else { reply(query, 0, 1) }]
         })
         .await;
         let sources = vec![plain(server)];
@@ -122,19 +296,13 @@ async fn a_private_zone_below_the_root_rule_loops_alone() {
         let rules = Rules::build(&forwards, &protected, OwnAddresses::default(), None);
         let rule = rules.iter().next().unwrap();
         assert_eq!(format!("{:?}", rule.probe_zones()), "[., p.example]");
-        let forwarder = Forwarder::new();
-        probe_all(&forwarder, &rules, &guard).await;
-        assert!(rule.targets()[0].is_looping());
-
-        let deadline = Instant::now() + Duration::from_secs(1);
-        let ask = async |name: &str, qtype| {
-            forwarder
-                .ask(rule, client(), &Question::plain(name.parse().unwrap(), qtype), deadline)
-                .await
-        };
-        assert_eq!(ask("p.example", Rtype::SOA).await, Err(Failure::Looping));
-        assert_eq!(ask("a.b.p.example", Rtype::A).await, Err(Failure::Looping));
-        assert_eq!(ask("www.example", Rtype::A).await.unwrap().rcode(), Rcode::NOERROR);
+        probe_all(&Forwarder::new(), &rules, &guard).await;
+        let target = &rule.targets()[0];
+        assert!(!target.loops_for(Mark::at(0)) && target.loops_for(Mark::at(1)));
+        target.set_looping(Mark::at(1), Evidence::Proven);
+        assert_eq!(ask(&rules, "p.example").await, Err(Failure::Looping));
+        assert_eq!(ask(&rules, "a.b.p.example").await, Err(Failure::Looping));
+        assert_eq!(ask(&rules, "www.example").await, Ok(Rcode::NOERROR));
     })
     .await;
 }

@@ -7,7 +7,7 @@ use tokio::time::{Instant, advance};
 use super::script::Does::{Fails, Nothing, Says};
 use super::script::Rig;
 use crate::config::Policy;
-use crate::forward::target::Mark;
+use crate::forward::target::{Evidence, Mark};
 use crate::upstream::TryError;
 
 const ALL: [Policy; 3] = [Policy::Ordered, Policy::Fastest, Policy::Spread];
@@ -127,7 +127,7 @@ async fn those_that_are_down_come_last_whatever_the_policy() {
 async fn those_that_loop_are_not_asked_whatever_the_policy() {
     for policy in ALL {
         let rig = Rig::new(policy, 3);
-        rig.target(2).set_looping(Mark::at(0));
+        rig.target(2).set_looping(Mark::at(0), Evidence::Proven);
         for _ in 0..3 {
             let mut order = order(&rig).await;
             order.sort_unstable();

@@ -13,7 +13,7 @@ use super::script::{Rig, rcode};
 use crate::config::{Forward, Policy};
 use crate::forward::probes::{FIRST_WAIT, LONGEST_WAIT, MEASURE_EVERY, PROBES_AT_ONCE, probe_with};
 use crate::forward::race::Attempt;
-use crate::forward::target::Mark;
+use crate::forward::target::{Evidence, Mark};
 use crate::forward::{OwnAddresses, Rules};
 use crate::upstream::{TryError, Upstream};
 use crate::wire::{Answer, Question};
@@ -324,7 +324,7 @@ async fn what_would_come_back_to_us_is_not_probed() {
     let rules = Rules::build(&[everything], &[], OwnAddresses::default(), Some(&rig.rules));
     let rig = Rig { rules: Arc::new(rules), script: rig.script };
     rig.take_down(1);
-    rig.target(1).set_looping(Mark::at(0));
+    rig.target(1).set_looping(Mark::at(0), Evidence::Proven);
     probed(&rig, sleep(Duration::from_secs(10))).await;
     assert!(rig.probes(1).is_empty());
     rig.target(1).clear_looping(Mark::at(0));

@@ -11,7 +11,7 @@ use super::script::Does::{Explains, Fails, Nothing, Says};
 use super::script::{BUDGET, Does, Rig, dice, rcode};
 use crate::config::Policy;
 use crate::forward::Failure;
-use crate::forward::target::Mark;
+use crate::forward::target::{Evidence, Mark};
 use crate::upstream::tests::question;
 use crate::upstream::{Flaw, TryError};
 use crate::wire::{Question, Rcode, Rtype};
@@ -352,10 +352,10 @@ async fn looping_servers_are_skipped_for_the_zone_that_loops() {
     rig.servers(&[&[Says(1, 0)], &[Says(1, 3)]]);
     let question = |name: &str| Question::plain(name.parse().unwrap(), Rtype::A);
     let narrow = question("www.private.example");
-    assert!(rig.target(1).set_looping(Mark::at(1)));
+    assert!(rig.target(1).set_looping(Mark::at(1), Evidence::Proven));
     let (outcome, _, asked) = rig.run_within(BUDGET, &narrow).await;
     assert_eq!((rcode(&outcome), asked), (Rcode::NXDOMAIN, vec![(0, 2)]));
-    assert!(rig.target(2).set_looping(Mark::at(1)));
+    assert!(rig.target(2).set_looping(Mark::at(1), Evidence::Proven));
     let (outcome, at, asked) = rig.run_within(BUDGET, &narrow).await;
     assert_eq!((outcome, at, asked), (Err(Failure::Looping), 0, vec![]));
     for other in ["www.example", "elsewhere"] {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::config::testing::{forward_all, plain};
 use crate::config::{Forward, Scheme, UpstreamHost, UpstreamServer, UpstreamSource};
-use crate::forward::target::Mark;
+use crate::forward::target::{Evidence, Mark};
 use crate::forward::{OwnAddresses, Rule, Rules, own_upstreams};
 use crate::wire::{Name, QName};
 
@@ -162,7 +162,7 @@ fn one_address_is_one_upstream_also_across_reloads() {
         Arc::clone(rules.iter().nth(index).unwrap().targets()[0].upstream())
     };
     assert!(Arc::ptr_eq(&of(&before, 0), &of(&before, 1)));
-    before.iter().next().unwrap().targets()[0].set_looping(Mark::at(0));
+    before.iter().next().unwrap().targets()[0].set_looping(Mark::at(0), Evidence::Proven);
 
     let after = Rules::build(&both, &[], OwnAddresses::default(), Some(&before));
     assert!(Arc::ptr_eq(&of(&before, 0), &of(&after, 0)));
@@ -180,7 +180,7 @@ fn marks_follow_their_zone_across_reloads() {
     };
     let before = build(&[forward(&["."], servers())], &[p.clone(), q.clone()], None);
     // The mark of p.example, which is the second zone probed.
-    before.iter().next().unwrap().targets()[1].set_looping(Mark::at(1));
+    before.iter().next().unwrap().targets()[1].set_looping(Mark::at(1), Evidence::Proven);
 
     let marks = |rules: &Rules, rule: usize, server: usize| {
         let rule = rules.iter().nth(rule).unwrap();
