@@ -70,7 +70,9 @@ pub(super) struct Probe {
     pub(super) zone: Name,
 }
 
-/// Sends all probes, and hears at `listen`, as far as that is free, which of them come back.
+/// Sends all probes, and hears at `listen`, as far as that is free, which of them come back. A probe
+/// that comes back is sent again under another name, and is a loop if that comes back too: other
+/// servers on its way know the name, and may ask for it late or for reasons of their own.
 pub(super) fn listen_for(probes: Vec<Probe>, listen: &[SocketAddr]) -> Vec<Loop> {
     let sockets: Vec<_> =
         listen.iter().filter_map(|address| UdpSocket::bind(address).ok()).collect();
@@ -90,16 +92,23 @@ pub(super) fn listen_for(probes: Vec<Probe>, listen: &[SocketAddr]) -> Vec<Loop>
     drop(told);
     let mut under_way = HashMap::new();
     for probe in probes {
-        let label = format!("{LABEL}{:016x}", rand::random::<u64>());
-        if send(&probe, &label).is_some() {
-            under_way.insert(label, probe);
+        if let Some(label) = send(&probe) {
+            under_way.insert(label, (probe, Turn::First));
         }
     }
     let mut loops: Vec<Loop> = Vec::new();
     // Ends when all have ended who hear.
     while let Ok((label, from)) = tell.recv() {
-        if let Some(Probe { server, zone, .. }) = under_way.remove(&label) {
-            loops.push(Loop { server, zone, from: Some(from) });
+        match under_way.remove(&label) {
+            Some((probe, Turn::First)) => {
+                if let Some(label) = send(&probe) {
+                    under_way.insert(label, (probe, Turn::Second));
+                }
+            }
+            Some((Probe { server, zone, .. }, Turn::Second)) => {
+                loops.push(Loop { server, zone, from: Some(from) });
+            }
+            None => {}
         }
         if under_way.is_empty() {
             break;
@@ -109,13 +118,21 @@ pub(super) fn listen_for(probes: Vec<Probe>, listen: &[SocketAddr]) -> Vec<Loop>
     loops
 }
 
-/// Nobody waits for the reply.
-fn send(probe: &Probe, label: &str) -> Option<()> {
+/// Which of a probe's two names is under way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Turn {
+    First,
+    Second,
+}
+
+/// Sends the probe under a new name and returns its label. Nobody waits for the reply.
+fn send(probe: &Probe) -> Option<String> {
+    let label = format!("{LABEL}{:016x}", rand::random::<u64>());
     let name = label.parse::<Name>().ok()?.under(&probe.zone).ok()?;
     let message = question_message(rand::random(), &Question::plain(name, Rtype::TXT), true);
     let any: IpAddr = if probe.address.is_ipv4() { [0; 4].into() } else { [0_u16; 8].into() };
     let socket = UdpSocket::bind((any, 0)).ok()?;
-    socket.send_to(&message, probe.address).ok().map(drop)
+    socket.send_to(&message, probe.address).ok().map(|_| label)
 }
 
 /// Tells of every probe's label, and refuses all that comes, so that nobody waits for us.
@@ -182,14 +199,19 @@ fn ask_each(address: SocketAddr, zones: Vec<Name>) -> Result<Vec<Loop>, String> 
 mod tests {
     use super::*;
 
-    /// Sends all that comes to `to`, and nothing back.
-    fn relay(to: SocketAddr) -> SocketAddr {
+    /// Sends the first `most` queries to `to`, and nothing back.
+    fn relay(to: SocketAddr, most: usize) -> SocketAddr {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = socket.local_addr().unwrap();
         thread::spawn(move || {
             let mut buffer = [0; 512];
+            let mut left = most;
             while let Ok((octets, _)) = socket.recv_from(&mut buffer) {
-                let _gone = socket.send_to(&buffer[..octets], to);
+                // What is refused comes here too.
+                if buffer[2] & 0x80 == 0 && left > 0 {
+                    left -= 1;
+                    let _gone = socket.send_to(&buffer[..octets], to);
+                }
             }
         });
         address
@@ -205,8 +227,11 @@ mod tests {
             address,
             zone: zone.clone(),
         };
-        let probes =
-            vec![probe("silent", silent.local_addr().unwrap()), probe("looping", relay(free))];
+        let probes = vec![
+            probe("silent", silent.local_addr().unwrap()),
+            probe("overheard", relay(free, 1)),
+            probe("looping", relay(free, 2)),
+        ];
         let loops = listen_for(probes, &[free]);
         let expected =
             Loop { server: "looping".to_owned(), zone, from: Some("127.0.0.1".parse().unwrap()) };
