@@ -240,6 +240,9 @@ impl Daemon<'_> {
     }
 
     fn keep_house(&mut self, forwarder: &Rc<Forwarder>) {
+        if self.workers.flood_has_ebbed() {
+            sys::give_back_free_memory();
+        }
         query_lines::tell();
         state::follow_files(self.workers.shared());
         self.look_at_network(Cause::Housekeeping);

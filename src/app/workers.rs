@@ -103,6 +103,11 @@ impl Workers {
         format!("{} tcp-open={connections} {} {endpoints}", Totals(counters), listeners.tally)
     }
 
+    /// Whether a flood of TCP connections is over since the last call.
+    pub(super) fn flood_has_ebbed(&self) -> bool {
+        self.listeners.connections.has_ebbed()
+    }
+
     /// A line about each upstream in force, once each.
     pub(super) fn upstreams(&self) -> Vec<String> {
         let snapshot = self.shared.snapshot.load();

@@ -1,5 +1,6 @@
 //! A configuration in force: everything a decision reads, built whole and swapped whole.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,8 @@ use crate::zones::Zones;
 /// What the daemon knows, from one configuration.
 pub struct Snapshot {
     pub(super) clients: Arc<Clients>,
-    pub(super) refused: Refused,
+    /// What clients get that may not ask.
+    pub refused: Refused,
     /// Site names, for people.
     pub(super) sites: Arc<[String]>,
     pub(super) zones: Arc<Zones>,
@@ -79,6 +81,11 @@ impl Snapshot {
     pub fn carry_over(&mut self, old: &Self) {
         self.loops = Arc::clone(&old.loops);
         self.complaints = Arc::clone(&old.complaints);
+    }
+
+    /// Whether `[access]` lets this client ask.
+    pub fn may_ask(&self, client: IpAddr) -> bool {
+        self.clients.client(client).allowed
     }
 
     /// Private-link zones, with what probes have found out about their endpoints.

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::select;
 use tokio::time::{Instant, sleep_until};
 
-use super::Answer;
+use super::answer::{Admission, Answer};
 use super::clocks::{Clocks, Expired, Progress};
 use super::connections::{OverClientCap, Ticket};
 use super::context::{Context, Work};
@@ -138,6 +138,13 @@ impl<A: Answer> Connection<A> {
         }
         let context = Rc::clone(&self.context);
         let snapshot = context.worker.snapshot();
+        if A::admission(&snapshot, self.client) != Admission::Served {
+            // A reload has taken the client's right to ask, and with it its place.
+            context.shared.tally.tcp_outside_access.add(1);
+            self.input.clear();
+            self.ended = true;
+            return;
+        }
         let now = Instant::now();
         while self.may_answer() {
             let Some(request) = self.input.next_message() else { break };
@@ -160,7 +167,7 @@ impl<A: Answer> Connection<A> {
                 Verdict::Drop(_) => continue,
                 Verdict::Reply(_) => {}
                 Verdict::Forward => {
-                    let (context, request) = (Rc::clone(&context), request.to_vec());
+                    let (context, request) = (Rc::clone(&context), A::kept(request));
                     self.late.start(context, Arc::clone(&snapshot), asked, request);
                 }
             }

@@ -4,7 +4,7 @@
 //!
 //! Shared by the workers; locked when a connection opens or ends, never for a query.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -38,13 +38,35 @@ impl Default for State {
     }
 }
 
+/// Places that one displacement looks at. Each that is busy, or was active since the table last
+/// looked, moves behind the others, so the next displacement finds other places in front.
+const LOOKS: usize = 32;
+/// Entries that a map keeps room for, however few connections are open.
+const MIN_ROOM: usize = 64;
+/// So many connections are a flood whose memory is worth returning: with 64 KiB each, 4 MiB.
+const FLOOD: usize = 64;
+/// A flood has ebbed away when no more than one in so many connections is left.
+const EBB: usize = 4;
+
 #[derive(Default, Debug)]
 struct Table {
     /// At most `tcp_connections`.
-    places: HashMap<u64, Arc<Place>>,
+    places: HashMap<u64, Entry>,
+    /// The keys of all places with their ids, the one idle longest first as far as the table knows.
+    by_activity: BTreeSet<(u64, u64)>,
+    /// The most that were open since [`Connections::has_ebbed`] last said so.
+    peak: usize,
     /// How many of `places` each client holds; never 0.
     clients: HashMap<HostBlock, usize>,
     next: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    place: Arc<Place>,
+    /// Its key in `by_activity`: what `active_micros` was when the table last looked. A query does
+    /// not lock the table, so the key may be too low; [`Table::displace`] then corrects it.
+    key: u64,
 }
 
 /// What the table knows of a connection.
@@ -116,39 +138,54 @@ impl Connections {
             return Err(OverClientCap);
         }
         let mut displaced = 0;
+        let now_micros = self.micros(now);
         // More than one only after a reload that lowered the bound.
-        while table.places.len() >= limits.tcp_connections.max(1) && table.displace() {
+        while table.places.len() >= limits.tcp_connections.max(1) && table.displace(now_micros) {
             displaced += 1;
         }
         let place = Arc::new(Place {
             client,
-            active_micros: AtomicU64::new(self.micros(now)),
+            active_micros: AtomicU64::new(now_micros),
             busy: AtomicBool::new(false),
             held_octets: AtomicUsize::new(0),
             give_way: Notify::new(),
         });
         let id = table.next;
         table.next += 1;
-        table.places.insert(id, Arc::clone(&place));
+        table.insert(id, Arc::clone(&place), now_micros);
         *table.clients.entry(client).or_default() += 1;
         Ok(Ticket { table: self.clone(), id, place, displaced })
     }
 
     /// Makes the one idle longest give way; `false` when there is none.
-    pub(super) fn displace_one(&self) -> bool {
-        self.lock().displace()
+    pub(super) fn displace_one(&self, now: Instant) -> bool {
+        self.lock().displace(self.micros(now))
+    }
+
+    /// Whether a flood of connections is over since the last call: the heap then holds memory that
+    /// the allocator keeps for the next one.
+    pub fn has_ebbed(&self) -> bool {
+        let mut table = self.lock();
+        let open = table.places.len();
+        let has_ebbed = table.peak >= FLOOD && open <= table.peak / EBB;
+        if has_ebbed {
+            table.peak = open;
+        }
+        has_ebbed
     }
 
     /// Lets those that hold most give way until the sum is within its bound: their clients are
-    /// the ones that do not read. Returns how many.
+    /// the ones that do not read. Returns how many. Looks at every place, but only over the bound:
+    /// each look closes a connection that holds at least the mean.
     fn displace_holders(&self) -> usize {
         let mut displaced = 0;
         let mut table = self.lock();
         // Each turn takes one from the table.
         while self.held_octets() > LATE_OCTETS_IN_ALL {
             let held = |place: &Place| place.held_octets.load(Ordering::Relaxed);
-            let most = table.places.iter().max_by_key(|(_, place)| held(place));
-            let Some(id) = most.filter(|(_, place)| held(place) > 0).map(|(id, _)| *id) else {
+            let all = table.places.iter().map(|(id, entry)| (*id, held(&entry.place)));
+            let most = all.max_by_key(|(_, held)| *held);
+            let Some(id) = most.filter(|(_, held)| *held > 0).map(|(id, _)| id) else {
                 break;
             };
             let Some(place) = table.remove(id) else { break };
@@ -173,28 +210,62 @@ impl Connections {
 }
 
 impl Table {
-    /// Looks at every place: it runs only while the table is full, once for each new connection,
-    /// and costs less than the kernel's part of that.
-    fn displace(&mut self) -> bool {
-        let rank = |place: &Place| {
-            let busy = place.busy.load(Ordering::Relaxed);
-            (busy, place.active_micros.load(Ordering::Relaxed))
-        };
-        let oldest = self.places.iter().min_by_key(|(id, place)| (rank(place), **id));
-        let Some(id) = oldest.map(|(id, _)| *id) else { return false };
+    fn insert(&mut self, id: u64, place: Arc<Place>, key: u64) {
+        self.places.insert(id, Entry { place, key });
+        self.by_activity.insert((key, id));
+        self.peak = self.peak.max(self.places.len());
+    }
+
+    /// Makes the one idle longest give way, a busy one only if the first [`LOOKS`] are all busy;
+    /// `false` when there is none.
+    fn displace(&mut self, now_micros: u64) -> bool {
+        let Some(id) = self.first_idle(now_micros) else { return false };
         if let Some(place) = self.remove(id) {
             place.give_way.notify_one();
         }
         true
     }
 
+    fn first_idle(&mut self, now_micros: u64) -> Option<u64> {
+        let mut oldest_busy: Option<(u64, u64)> = None;
+        for _ in 0..LOOKS {
+            let (key, id) = *self.by_activity.first()?;
+            let place = &self.places.get(&id)?.place;
+            let active = place.active_micros.load(Ordering::Relaxed);
+            if place.busy.load(Ordering::Relaxed) {
+                oldest_busy = Some(oldest_busy.map_or((active, id), |old| old.min((active, id))));
+                self.set_key(id, now_micros.max(key + 1));
+            } else if active > key {
+                self.set_key(id, active);
+            } else {
+                return Some(id);
+            }
+        }
+        oldest_busy.or_else(|| self.by_activity.first().copied()).map(|(_, id)| id)
+    }
+
+    fn set_key(&mut self, id: u64, key: u64) {
+        if let Some(entry) = self.places.get_mut(&id) {
+            self.by_activity.remove(&(entry.key, id));
+            self.by_activity.insert((key, id));
+            entry.key = key;
+        }
+    }
+
     fn remove(&mut self, id: u64) -> Option<Arc<Place>> {
-        let place = self.places.remove(&id)?;
+        let Entry { place, key } = self.places.remove(&id)?;
+        self.by_activity.remove(&(key, id));
         if let Some(held) = self.clients.get_mut(&place.client) {
             *held -= 1;
             if *held == 0 {
                 self.clients.remove(&place.client);
             }
+        }
+        if self.places.capacity() > EBB * self.places.len().max(MIN_ROOM) {
+            self.places.shrink_to(2 * self.places.len());
+        }
+        if self.clients.capacity() > EBB * self.clients.len().max(MIN_ROOM) {
+            self.clients.shrink_to(2 * self.clients.len());
         }
         Some(place)
     }
@@ -328,6 +399,61 @@ mod tests {
         }
         let _fifth = table.admit(ip("192.0.2.5"), at(7), &limits).unwrap();
         assert!(gave_way(&busy).await, "all are busy: the oldest of them");
+    }
+
+    #[tokio::test]
+    async fn a_displacement_looks_at_a_bounded_number_of_places() {
+        const ALL: u64 = 10 * LOOKS as u64;
+        let table = Connections::default();
+        let limits = limits(ALL as usize, ALL as usize);
+        let open = |micros| table.admit(ip("192.0.2.1"), at(micros), &limits).unwrap();
+        let tickets: Vec<_> = (0..ALL).map(open).collect();
+        // All but the last are busy or were active since.
+        for (place, ticket) in tickets.iter().enumerate().take(tickets.len() - 1) {
+            ticket.set_busy(place % 2 == 0);
+            ticket.set_active(at(2 * ALL));
+        }
+        let keys = || {
+            let entries = |table: &Table| table.places.values().map(|e| e.key).collect::<Vec<_>>();
+            entries(&table.lock())
+        };
+        let before = keys().into_iter().max();
+        assert!(table.displace_one(at(3 * ALL)));
+        assert!(gave_way(&tickets[0]).await, "all that it looked at are in use: the oldest");
+        let corrected = keys().into_iter().filter(|key| Some(*key) > before).count();
+        assert_eq!(corrected, LOOKS - 1);
+        // What was looked at stands behind the rest now: the idle one is found in the end.
+        let idle = tickets.last().unwrap().id;
+        let displaced = (0..tickets.len()).find(|_| {
+            table.displace_one(at(3 * ALL));
+            !table.lock().places.contains_key(&idle)
+        });
+        assert!(displaced.is_some_and(|turns| turns <= 10), "{displaced:?}");
+    }
+
+    #[test]
+    fn the_table_gives_its_memory_back_and_tells_of_a_flood_once() {
+        const MANY: usize = 5_000;
+        let table = Connections::default();
+        let limits = limits(MANY, MANY);
+        let address =
+            |n: usize| IpAddr::from((u32::try_from(n).unwrap() + 0x0a00_0000).to_be_bytes());
+        let mut tickets: Vec<_> =
+            (0..MANY).map(|n| table.admit(address(n), at(0), &limits).unwrap()).collect();
+        assert!(!table.has_ebbed(), "it is high");
+        tickets.truncate(MANY / EBB + 1);
+        assert!(!table.has_ebbed());
+        tickets.truncate(MANY / EBB);
+        assert!(table.has_ebbed() && !table.has_ebbed());
+        tickets.truncate(FLOOD - 1);
+        assert!(table.has_ebbed() && !table.has_ebbed());
+        drop(tickets);
+        assert!(!table.has_ebbed(), "no flood");
+        let table = table.lock();
+        assert!(table.by_activity.is_empty());
+        for capacity in [table.places.capacity(), table.clients.capacity()] {
+            assert!(capacity <= EBB * MIN_ROOM, "{capacity}");
+        }
     }
 
     #[tokio::test]

@@ -9,6 +9,7 @@ use std::time::Instant;
 use tokio::sync::Notify;
 
 use super::late_udp::Idle;
+use super::outsiders::Outsiders;
 use super::{Answer, Shared, Shutdown};
 use crate::engine::{Asked, Transport};
 use crate::sys::Batch;
@@ -23,6 +24,8 @@ pub(super) struct Context<A: Answer> {
     pub(super) batch: RefCell<Batch>,
     /// What waits for the next late UDP answer.
     pub(super) idle: Idle<A>,
+    /// Connections of clients outside `[access]`.
+    pub(super) outsiders: Outsiders,
     rotation: Cell<u32>,
 }
 
@@ -35,6 +38,7 @@ impl<A: Answer> Context<A> {
             in_flight: InFlight::default(),
             batch: RefCell::new(Batch::new()),
             idle: Idle::default(),
+            outsiders: Outsiders::default(),
             rotation: Cell::new(0),
         }
     }

@@ -18,6 +18,7 @@ mod context;
 mod frames;
 mod late;
 mod late_udp;
+mod outsiders;
 mod shutdown;
 mod tally;
 #[cfg(test)]
@@ -33,7 +34,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::timeout_at;
 
-pub use answer::Answer;
+pub use answer::{Admission, Answer};
 pub use connections::Connections;
 use context::Context;
 pub use shutdown::{Shutdown, Stopper};

@@ -16,6 +16,8 @@ pub struct Tally {
     pub udp_truncated: Count,
     /// TCP connections served.
     pub tcp_opened: Count,
+    /// Refused or closed at once, without a place: the client is outside `[access]`.
+    pub tcp_outside_access: Count,
     /// Closed at once: the client holds as many as it may.
     pub tcp_over_client_cap: Count,
     /// Closed for a newcomer: as many are open as may be, or descriptors ran out.
@@ -41,6 +43,7 @@ impl fmt::Display for Tally {
             ("udp-receive-failed", &self.udp_receive_failed),
             ("udp-truncated", &self.udp_truncated),
             ("tcp-opened", &self.tcp_opened),
+            ("tcp-outside-access", &self.tcp_outside_access),
             ("tcp-over-client-cap", &self.tcp_over_client_cap),
             ("tcp-gave-way", &self.tcp_gave_way),
             ("tcp-idle", &self.tcp_idle),

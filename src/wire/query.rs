@@ -5,6 +5,14 @@ use super::message::{Header, Malformed, Records, Section, read_name_into};
 use super::name::QName;
 use super::question::{Question, QuestionRef};
 use super::u16_at;
+use super::writer::MessageWriter;
+
+/// The largest message without EDNS (RFC 1035 §4.2.1).
+const CLASSIC_OCTETS: usize = 512;
+/// Octets of an OPT record without options (RFC 6891 §6.1.2).
+const OPT_OCTETS: usize = 11;
+/// The DO bit among an OPT record's extended flags (RFC 6891 §6.1.4).
+const DNSSEC_OK: u32 = 0x8000;
 
 /// What a query's OPT record says (RFC 6891 §6.1).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -111,6 +119,28 @@ impl<'a> Query<'a> {
         (query.qtype, query.qclass, query.question_end) = (qtype, qclass, question_end);
         query.edns = opt.map(|opt| opt.edns);
         Ok(query)
+    }
+
+    /// A query that reads the same as `message` and is no longer than header, question and OPT:
+    /// 282 octets at most. EDNS options (cookies, padding) and other records are left out, because
+    /// no answer depends on them. A message that is no query is copied up to 512 octets.
+    pub fn without_options(message: &[u8]) -> Vec<u8> {
+        let Ok(query) = Query::parse(message) else {
+            return message.get(..CLASSIC_OCTETS).unwrap_or(message).to_vec();
+        };
+        let mut kept = Vec::with_capacity(query.question_end + OPT_OCTETS);
+        let flags = query.header.flags;
+        let mut writer = MessageWriter::begin(&mut kept, CLASSIC_OCTETS, query.header.id, flags);
+        // Name, type and class have 259 octets at most, the OPT 11: both fit.
+        let questions = u16::from(writer.raw(query.question()).is_ok());
+        let opts = query.edns.map_or(0, |edns| {
+            let dnssec_ok = if edns.dnssec_ok { DNSSEC_OK } else { 0 };
+            let root = writer.raw(&[0]);
+            let fixed = writer.fixed(Rtype::OPT, edns.udp_payload, dnssec_ok, 0);
+            u16::from(root.is_ok() && fixed.is_ok())
+        });
+        writer.set_counts([questions, 0, 0, opts]);
+        kept
     }
 
     /// The question section as sent, to be echoed octet for octet.
@@ -223,6 +253,26 @@ mod tests {
         query.extend(u16::try_from(options.len()).expect("short").to_be_bytes());
         query.extend(options);
         query
+    }
+
+    #[test]
+    fn without_options_a_query_reads_the_same_and_is_short() {
+        let head = b"\x12\x34\x01\x10\0\x01\0\0\0\x02\0\x02\x03WwW\x07example\0\0\x1c\0\x01";
+        let authority = b"\0\0\x01\0\x01\0\0\0\0\0\x04\x0a\0\0\x01";
+        let mut long = [&head[..], authority, authority, authority].concat();
+        // An OPT with DO and 60,000 octets of padding (RFC 7830).
+        long.extend_from_slice(b"\0\0\x29\x04\xd0\0\0\x80\0\xea\x64\0\x0c\xea\x60");
+        long.resize(long.len() + 60_000, 0);
+        let kept = Query::without_options(&long);
+        assert_eq!(kept.len(), head.len() + OPT_OCTETS);
+        let (before, after) = (Query::parse(&long).unwrap(), Query::parse(&kept).unwrap());
+        assert_eq!(after.header.id, before.header.id);
+        assert_eq!(after.header.flags, before.header.flags);
+        assert_eq!((after.edns, after.question()), (before.edns, before.question()));
+        assert_eq!(after.to_question(), before.to_question());
+        assert_eq!(Query::without_options(&kept), kept);
+        assert_eq!(Query::without_options(&[0xff; 60_000]).len(), CLASSIC_OCTETS);
+        assert_eq!(Query::without_options(&[]), b"");
     }
 
     #[test]

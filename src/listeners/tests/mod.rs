@@ -5,7 +5,7 @@ mod tcp;
 mod udp;
 
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -35,6 +35,12 @@ pub(super) const LIMITS: Limits = Limits {
 const SHORT: Duration = Duration::from_millis(150);
 /// Nothing that a test waits for takes that long.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Clients outside `[access]`.
+const REFUSED: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 66);
+const CLOSED: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 67);
+/// What [`Fake`] needs of a query at most.
+const KEPT: usize = 1_000;
 
 /// Does what the first octet says:
 /// `e` echo, `d` drop, `b` an answer of 60,000 octets, `w` wait until the test releases it, then
@@ -92,6 +98,18 @@ impl Answer for Fake {
 
     fn limits(snapshot: &Limits) -> Limits {
         *snapshot
+    }
+
+    fn admission(_: &Limits, client: IpAddr) -> Admission {
+        match client {
+            IpAddr::V4(client) if client == REFUSED => Admission::Refused,
+            IpAddr::V4(client) if client == CLOSED => Admission::Closed,
+            _ => Admission::Served,
+        }
+    }
+
+    fn kept(request: &[u8]) -> Vec<u8> {
+        request.get(..KEPT).unwrap_or(request).to_vec()
     }
 
     fn answer(

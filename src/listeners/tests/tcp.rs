@@ -291,3 +291,74 @@ fn a_stop_lets_connections_finish_and_takes_no_new_ones() {
         tokio::join!(stopped, seen);
     });
 }
+
+async fn connect_from(server: &Server, client: std::net::Ipv4Addr) -> Client {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((client, 0).into()).unwrap();
+    Client(in_time(socket.connect(server.address)).await.unwrap())
+}
+
+#[test]
+fn few_connections_are_taken_in_between_two_looks_at_udp() {
+    const MANY: usize = 64;
+    local(async {
+        let server = Server::start("127.0.0.1", LIMITS);
+        // The kernel takes them in while this thread does nothing else.
+        let connect = || std::net::TcpStream::connect(server.address).unwrap();
+        let held: Vec<_> = (0..MANY).map(|_| connect()).collect();
+        let opened = || usize::try_from(server.shared.tally.tcp_opened.total()).unwrap();
+        let mut before = opened();
+        let mut turns = 0;
+        while before < held.len() {
+            tokio::task::yield_now().await;
+            let now = opened();
+            assert!(now - before <= accept::ACCEPTS_PER_TURN, "{} at once", now - before);
+            (before, turns) = (now, turns + 1);
+            assert!(turns < 1_000_000, "they are never taken in");
+        }
+    });
+}
+
+#[test]
+fn clients_outside_access_hold_no_place() {
+    local(async {
+        let server = Server::start("127.0.0.1", Limits { tcp_connections: 1, ..LIMITS });
+        let mut served = Client::connect(&server).await;
+        assert!(served.works().await);
+        let mut closed = connect_from(&server, CLOSED).await;
+        assert!(closed.is_closed().await);
+        let mut refused = Vec::new();
+        for _ in 0..outsiders::AT_ONCE {
+            refused.push(connect_from(&server, REFUSED).await);
+        }
+        let count = || usize::try_from(server.shared.tally.tcp_outside_access.total()).unwrap();
+        until(|| count() == outsiders::AT_ONCE + 1).await;
+        let mut over = connect_from(&server, REFUSED).await;
+        assert!(over.is_closed().await, "over the bound");
+        // The first query is refused, which the fake does by an echo; a second is not heard.
+        let mut first = refused.swap_remove(0);
+        first.send(&[b"e1"]).await;
+        assert_eq!(first.receive().await, b"e1");
+        assert!(first.is_closed().await);
+        let mut long = refused.swap_remove(0);
+        long.send(&[&[b'e'; 513]]).await;
+        assert!(long.is_closed().await);
+        for mut silent in refused {
+            assert!(silent.is_closed().await, "a second is over");
+        }
+        assert_eq!((server.shared.connections.open(), count()), (1, outsiders::AT_ONCE + 2));
+        assert!(served.works().await, "nobody took its place");
+    });
+}
+
+#[test]
+fn a_query_that_waits_is_kept_without_what_no_answer_needs() {
+    local(async {
+        let server = Server::start("127.0.0.1", LIMITS);
+        let mut client = Client::connect(&server).await;
+        let long = [b'w'; 65_535];
+        client.send(&[&long]).await;
+        server.fake.release(&long[..KEPT]).await;
+        assert_eq!(client.receive().await.len(), KEPT);
+    });
+}
