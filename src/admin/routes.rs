@@ -15,19 +15,26 @@ use serde::Serialize;
 
 use super::{EXPLAIN_PATH, Fault, fields};
 use crate::engine::Shared;
+use crate::sys;
 
-/// Everything that is served at `address`.
-pub(super) fn router(shared: Arc<Shared>, address: SocketAddr) -> Router {
-    let router = Router::new()
+/// Everything that is served.
+///
+/// What tells which names clients use stands above `route_layer`: it is for requests whose Host is
+/// known (see [`host_is_known`]). Numbers alone, such as metrics or health, may stand below: a
+/// scraper asks for them by names that we do not know, and a web page learns nothing from them.
+pub(super) fn router(shared: Arc<Shared>) -> Router {
+    let own_name: Option<Arc<str>> = sys::host_name().map(Into::into);
+    let check = move |request, next| refuse_foreign_hosts(own_name.clone(), request, next);
+    Router::new()
         .route(EXPLAIN_PATH, get(explain))
         .method_not_allowed_fallback(|| async {
             fault(StatusCode::METHOD_NOT_ALLOWED, "only GET is served")
         })
+        .route_layer(from_fn(check))
         .fallback(|| async {
             fault(StatusCode::NOT_FOUND, "nothing is served here; there is /explain?name=NAME")
         })
-        .with_state(shared);
-    if address.ip().is_loopback() { router.layer(from_fn(refuse_foreign_hosts)) } else { router }
+        .with_state(shared)
 }
 
 async fn explain(State(shared): State<Arc<Shared>>, uri: Uri) -> Response {
@@ -41,16 +48,27 @@ async fn explain(State(shared): State<Arc<Shared>>, uri: Uri) -> Response {
     }
 }
 
-/// A web page in a browser on this host can point a name of its own at 127.0.0.1 and then read what
-/// is served here. Its requests carry that name, those of tools an address or `localhost`.
-async fn refuse_foreign_hosts(request: Request, next: Next) -> Response {
-    if host_is_local(request.headers()) {
+async fn refuse_foreign_hosts(
+    own_name: Option<Arc<str>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if host_is_known(request.headers(), own_name.as_deref()) {
         return next.run(request).await;
     }
-    fault(StatusCode::MISDIRECTED_REQUEST, "the Host header must be an IP address or localhost")
+    fault(
+        StatusCode::MISDIRECTED_REQUEST,
+        "the Host header must be an IP address, localhost or this host's own name",
+    )
 }
 
-fn host_is_local(headers: &HeaderMap) -> bool {
+/// Whether a request came by an address, by `localhost`, or by `own_name`.
+///
+/// A web page can point a name of its own at any address that a browser reaches, and then read what
+/// is served here (DNS rebinding). Its requests carry that name, whatever address we listen on.
+/// Requests by address are safe, because no name can be pointed elsewhere in them. `own_name` is
+/// accepted whole and by its first label.
+fn host_is_known(headers: &HeaderMap, own_name: Option<&str>) -> bool {
     // Only HTTP/1.0 may leave it out, which no browser speaks.
     let Some(host) = headers.get(header::HOST) else { return true };
     let Ok(host) = host.to_str() else { return false };
@@ -62,7 +80,12 @@ fn host_is_local(headers: &HeaderMap) -> bool {
         _ => host,
     };
     let v6 = bare.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    v6.is_some_and(|ip| ip.parse::<IpAddr>().is_ok()) || bare.eq_ignore_ascii_case("localhost")
+    if v6.is_some_and(|ip| ip.parse::<IpAddr>().is_ok()) {
+        return true;
+    }
+    let short = own_name.and_then(|name| name.split('.').next());
+    let mut known = [Some("localhost"), own_name, short].into_iter().flatten();
+    known.any(|name| !name.is_empty() && bare.eq_ignore_ascii_case(name))
 }
 
 fn fault(status: StatusCode, error: impl ToString) -> Response {
@@ -92,18 +115,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_addresses_and_localhost_are_local_hosts() {
-        let is_local = |host: &'static str| {
+    fn only_addresses_localhost_and_the_hosts_own_name_are_known() {
+        let is_known_on = |own_name: Option<&str>, host: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(header::HOST, HeaderValue::from_static(host));
-            host_is_local(&headers)
+            host_is_known(&headers, own_name)
         };
+        let is_known = |host| is_known_on(Some("dns1.corp.example"), host);
         for host in ["127.0.0.1", "127.0.0.1:9153", "[::1]:9153", "[::1]", "LocalHost:1"] {
-            assert!(is_local(host), "{host}");
+            assert!(is_known(host) && is_known_on(None, host), "{host}");
         }
-        for host in ["", "evil.example", "evil.example:9153", "localhost.evil.example", "[evil]"] {
-            assert!(!is_local(host), "{host}");
+        for host in ["10.1.0.4", "[fd00::4]:9153", "DNS1.corp.example:9153", "dns1"] {
+            assert!(is_known(host), "{host}");
         }
-        assert!(host_is_local(&HeaderMap::new()));
+        let foreign = ["", "evil.example", "evil.example:9153", "localhost.evil.example", "[evil]"];
+        for host in foreign.into_iter().chain(["dns1.evil.example", ":9153", "dns1.corp", "[]"]) {
+            assert!(!is_known(host), "{host}");
+        }
+        assert!(!is_known_on(None, "dns1"));
+        assert!(!is_known_on(Some(""), ":1"));
+        assert!(host_is_known(&HeaderMap::new(), None));
     }
 }

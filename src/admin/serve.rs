@@ -1,17 +1,22 @@
 //! The listener and its connections: how many, how long, how large.
 
+use std::collections::VecDeque;
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, error, warn};
 
@@ -19,13 +24,14 @@ use super::routes;
 use crate::engine::Shared;
 use crate::sys::{self, BindError};
 
-/// Connections at once. People and a scraper or two ask here; more wait in the kernel's queue until
-/// one of these ends, at the latest after [`WHOLE_TIME`].
-const MAX_CONNECTIONS: usize = 16;
-/// Connections that wait in the kernel.
-const BACKLOG: i32 = 64;
+/// Connections at once. People and a scraper or two ask here. For one more, the oldest whose request
+/// has not come whole is closed, or else the oldest of all: a new request never waits for others.
+const MAX_CONNECTIONS: usize = 64;
+/// Connections that wait in the kernel. Over it the kernel drops a client's SYN, and the client
+/// waits a second for the next: so several times [`MAX_CONNECTIONS`], for a burst.
+const BACKLOG: i32 = 512;
 /// From a connection's begin to the end of its request's head.
-const HEAD_TIME: Duration = Duration::from_secs(5);
+const HEAD_TIME: Duration = Duration::from_secs(2);
 /// From a connection's begin to its end; each carries one request.
 const WHOLE_TIME: Duration = Duration::from_secs(10);
 /// Octets of a request's head, which is also the least that hyper can be told. The longest name is
@@ -61,19 +67,14 @@ pub fn bind(address: SocketAddr) -> Result<Bound, BindError> {
 /// A listener that the runtime does not take; nothing was served then.
 pub async fn serve(bound: Bound, shared: Arc<Shared>) -> io::Result<()> {
     let listener = TcpListener::from_std(bound.listener)?;
-    let router = routes::router(shared, bound.address);
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let mut connections = JoinSet::new();
-    // The semaphore is never closed.
-    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
-        while let Some(ended) = connections.try_join_next() {
-            if ended.is_err_and(|error| error.is_panic()) {
-                error!("an admin request failed, which is a bug; the others go on");
-            }
-        }
+    let router = routes::router(shared);
+    let mut connections = Connections::default();
+    loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                connections.spawn(connection(stream, router.clone(), place));
+                let whole = Arc::default();
+                let served = connection(stream, router.clone(), Arc::clone(&whole));
+                connections.begin(served, whole);
             }
             Err(error) => {
                 warn!("listen.admin cannot accept a connection: {error}");
@@ -81,20 +82,112 @@ pub async fn serve(bound: Bound, shared: Arc<Shared>) -> io::Result<()> {
             }
         }
     }
-    Ok(())
 }
 
-async fn connection(stream: TcpStream, router: Router, _place: OwnedSemaphorePermit) {
+/// Those that are served now; dropped, all end.
+#[derive(Default)]
+struct Connections {
+    tasks: JoinSet<()>,
+    /// In the order in which they came; at most [`MAX_CONNECTIONS`].
+    open: VecDeque<Open>,
+}
+
+struct Open {
+    task: AbortHandle,
+    /// The head of its request has come.
+    is_whole: Arc<AtomicBool>,
+}
+
+impl Connections {
+    fn begin(
+        &mut self,
+        served: impl Future<Output = ()> + Send + 'static,
+        is_whole: Arc<AtomicBool>,
+    ) {
+        while let Some(ended) = self.tasks.try_join_next() {
+            if ended.is_err_and(|error| error.is_panic()) {
+                error!("an admin request failed, which is a bug; the others go on");
+            }
+        }
+        self.open.retain(|open| !open.task.is_finished());
+        if self.open.len() >= MAX_CONNECTIONS {
+            let is_half = |open: &Open| !open.is_whole.load(Ordering::Relaxed);
+            let oldest = self.open.iter().position(is_half).unwrap_or(0);
+            if let Some(displaced) = self.open.remove(oldest) {
+                displaced.task.abort();
+            }
+        }
+        let task = self.tasks.spawn(served);
+        self.open.push_back(Open { task, is_whole });
+    }
+}
+
+/// Serves requests by the router, and says when one has come.
+struct Heard {
+    router: TowerToHyperService<Router>,
+    is_whole: Arc<AtomicBool>,
+}
+
+impl Service<Request<Incoming>> for Heard {
+    type Response = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Response;
+    type Error = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Error;
+    type Future = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        self.is_whole.store(true, Ordering::Relaxed);
+        self.router.call(request)
+    }
+}
+
+async fn connection(stream: TcpStream, router: Router, is_whole: Arc<AtomicBool>) {
+    let service = Heard { router: TowerToHyperService::new(router), is_whole };
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME)
         .max_buf_size(MAX_HEAD_OCTETS)
         .max_headers(MAX_HEADERS)
         .keep_alive(false)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), service);
     match timeout(WHOLE_TIME, served).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => debug!("admin connection: {error}"),
         Err(_) => debug!("admin connection: it took longer than {WHOLE_TIME:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn over_the_bound_the_oldest_half_request_gives_way_and_then_the_oldest() {
+        let mut connections = Connections::default();
+        let mut flags = Vec::new();
+        let mut begin = |connections: &mut Connections| {
+            let is_whole: Arc<AtomicBool> = Arc::default();
+            flags.push(Arc::clone(&is_whole));
+            connections.begin(std::future::pending(), is_whole);
+            flags.len()
+        };
+        for _ in 0..MAX_CONNECTIONS {
+            begin(&mut connections);
+        }
+        let holds = |connections: &Connections, flag: &Arc<AtomicBool>| {
+            connections.open.iter().any(|open| Arc::ptr_eq(&open.is_whole, flag))
+        };
+        let oldest = Arc::clone(&connections.open[0].is_whole);
+        let second = Arc::clone(&connections.open[1].is_whole);
+        oldest.store(true, Ordering::Relaxed);
+        begin(&mut connections);
+        assert!(holds(&connections, &oldest) && !holds(&connections, &second));
+        connections.open.iter().for_each(|open| open.is_whole.store(true, Ordering::Relaxed));
+        begin(&mut connections);
+        assert!(!holds(&connections, &oldest));
+        assert_eq!(connections.open.len(), MAX_CONNECTIONS);
+        // Those that have ended are no longer counted.
+        connections.open.iter().for_each(|open| open.task.abort());
+        while connections.tasks.join_next().await.is_some() {}
+        begin(&mut connections);
+        assert_eq!(connections.open.len(), 1);
     }
 }

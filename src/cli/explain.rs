@@ -238,7 +238,9 @@ fn upstream_in_words(upstream: &UpstreamState, live: bool) -> String {
     let UpstreamState { report, looping } = upstream;
     let UpstreamReport { address, down, since_seconds, rtt_us, in_flight, last_error, .. } = report;
     if *looping {
-        return format!("{address} (looping: it sends our queries back, and is not asked)");
+        return format!(
+            "{address} (looping: it sends our queries back, and is not asked if another can be)"
+        );
     }
     if !live {
         return address.clone();

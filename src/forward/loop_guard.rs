@@ -7,10 +7,11 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
+use tokio::sync::Notify;
 
 use crate::wire::{Name, QName};
 
@@ -42,6 +43,7 @@ struct Probe {
     echo: Echo,
     /// The client that brought it back first.
     client: Option<IpAddr>,
+    came_back: Arc<Notify>,
 }
 
 impl Default for LoopGuard {
@@ -76,6 +78,7 @@ impl LoopGuard {
             return false;
         };
         probe.client.get_or_insert(client);
+        probe.came_back.notify_one();
         true
     }
 
@@ -97,8 +100,10 @@ impl LoopGuard {
         if under_way.len() >= MOST_UNDER_WAY {
             return None;
         }
-        under_way.insert(number, Probe { until, echo, client: None });
-        Some(UnderWay { guard: self, number, name, echo })
+        let came_back = Arc::default();
+        let probe = Probe { until, echo, client: None, came_back: Arc::clone(&came_back) };
+        under_way.insert(number, probe);
+        Some(UnderWay { guard: self, number, name, echo, came_back })
     }
 
     fn number(&self, qname: &QName) -> Option<u64> {
@@ -119,9 +124,15 @@ pub(super) struct UnderWay<'a> {
     pub(super) name: Name,
     /// What we answer when the question comes back.
     pub(super) echo: Echo,
+    came_back: Arc<Notify>,
 }
 
 impl UnderWay<'_> {
+    /// Waits until a client brings the probe back.
+    pub(super) async fn returned(&self) {
+        self.came_back.notified().await;
+    }
+
     /// The client that brought the probe back first; `None` if no client has.
     pub(super) fn client(&self) -> Option<IpAddr> {
         self.guard.lock().get(&self.number).and_then(|probe| probe.client)

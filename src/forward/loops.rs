@@ -152,8 +152,10 @@ enum Reply {
 /// How a probe goes to its upstream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Over {
-    /// As clients' queries do.
+    /// As clients' queries do; its reply is waited for.
     Usual,
+    /// The same, but its return settles it.
+    UntilReturn,
     /// Over TCP, or over the connection that an encrypted upstream has.
     Connection,
 }
@@ -165,7 +167,8 @@ impl Suspicion<'_> {
         if first.returned.is_none() {
             return self.note_none(&first);
         }
-        let Some(second) = self.probe(forwarder, guard, Over::Usual).await else { return };
+        let second = self.probe(forwarder, guard, Over::UntilReturn).await;
+        let Some(second) = second else { return };
         let Some(client) = second.returned else { return self.note_none(&second) };
         let Some(third) = self.probe(forwarder, guard, Over::Connection).await else { return };
         match third.reply {
@@ -185,11 +188,15 @@ impl Suspicion<'_> {
         let upstream = self.claim.target.upstream();
         let attempt = async {
             match over {
-                Over::Usual => forwarder.attempt(upstream, &question).await,
-                Over::Connection => forwarder.attempt_connected(upstream, &question).await,
+                Over::Usual => Some(forwarder.attempt(upstream, &question).await),
+                Over::UntilReturn => tokio::select! {
+                    outcome = forwarder.attempt(upstream, &question) => Some(outcome),
+                    () = under_way.returned() => None,
+                },
+                Over::Connection => Some(forwarder.attempt_connected(upstream, &question).await),
             }
         };
-        let outcome = timeout(self.timeout, attempt).await.ok();
+        let outcome = timeout(self.timeout, attempt).await.ok().flatten();
         Some(Outcome {
             returned: under_way.client(),
             is_reply: matches!(outcome, Some(Ok(_))),

@@ -36,4 +36,4 @@ pub use netlink::{NetworkChanges, NetworkWatch};
 pub use octets::ReplyPath;
 pub use outbox::{Outbox, Unsent};
 pub use udp::{Sent, UdpSocket};
-pub use user::effective_user;
+pub use user::{effective_user, host_name};
