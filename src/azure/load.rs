@@ -1,8 +1,9 @@
 //! Files as shells write them: bounded, UTF-8 or UTF-16, with a byte order mark or without.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
+
+use crate::sys::{self, FileError, FileKind};
 
 /// Largest file, octets: 20,000 private endpoints as `az` prints them are about 60 MB.
 pub const MAX_FILE_OCTETS: u64 = 64 << 20;
@@ -24,6 +25,14 @@ pub enum LoadError {
     Directory {
         /// The directory.
         file: String,
+    },
+    /// It is a device or a socket, which may never end.
+    #[error("{file}: {kind}; name a file or a FIFO, or - for standard input")]
+    Special {
+        /// The path.
+        file: String,
+        /// What it leads to.
+        kind: FileKind,
     },
     /// It is compressed.
     #[error("{file}: a {kind} file; unpack it, and give what is in it")]
@@ -52,19 +61,23 @@ pub enum LoadError {
     },
 }
 
-/// Reads a file, or standard input for `-`: its name and its text, as [`super::read`] wants them.
+/// Reads a file, a FIFO (a shell's `<(az …)`), or standard input for `-`: its name and its text, as
+/// [`super::read`] wants them. Waits for the end of a FIFO and of standard input.
 pub fn load(path: &Path) -> Result<(String, String), LoadError> {
     let file = path.display().to_string();
-    let read = || {
-        if path.as_os_str() == "-" { octets(io::stdin().lock()) } else { octets(File::open(path)?) }
+    let octets = if path.as_os_str() == "-" {
+        sys::read_up_to(io::stdin().lock(), MAX_FILE_OCTETS)
+    } else {
+        sys::read_input(path, MAX_FILE_OCTETS)
     };
-    match read() {
-        Err(why) if why.kind() == io::ErrorKind::IsADirectory => {
+    match octets {
+        Err(FileError::NotRegular(FileKind::Directory)) => {
             Err(LoadError::Directory { file: file.trim_end_matches('/').to_owned() })
         }
-        Err(why) => Err(LoadError::Unreadable { file, why }),
-        Ok(None) => Err(LoadError::TooLarge { file }),
-        Ok(Some(octets)) => match (packed(&octets), decode(octets)) {
+        Err(FileError::NotRegular(kind)) => Err(LoadError::Special { file, kind }),
+        Err(FileError::Unreadable(why)) => Err(LoadError::Unreadable { file, why }),
+        Err(FileError::TooLarge { .. }) => Err(LoadError::TooLarge { file }),
+        Ok(octets) => match (packed(&octets), decode(octets)) {
             (Some(kind), _) => Err(LoadError::Packed { file, kind }),
             (None, Some(text)) => Ok((file, text)),
             (None, None) => Err(LoadError::NotText { file }),
@@ -83,13 +96,6 @@ fn packed(octets: &[u8]) -> Option<&'static str> {
         (b"\x28\xb5\x2f\xfd", "Zstandard"),
     ];
     KINDS.iter().find(|(magic, _)| octets.starts_with(magic)).map(|(_, kind)| *kind)
-}
-
-/// All octets, unless there are too many. Counted while reading: a pipe has no length beforehand.
-fn octets(from: impl Read) -> io::Result<Option<Vec<u8>>> {
-    let mut octets = Vec::new();
-    from.take(MAX_FILE_OCTETS + 1).read_to_end(&mut octets)?;
-    Ok((octets.len() as u64 <= MAX_FILE_OCTETS).then_some(octets))
 }
 
 /// The text of octets: UTF-8, or UTF-16 of either order, which `>` of Windows PowerShell writes.
@@ -148,9 +154,11 @@ mod tests {
     }
 
     #[test]
-    fn size_is_bounded() {
-        let of = |size: u64| octets(io::repeat(b' ').take(size)).expect("octets");
-        assert_eq!(of(MAX_FILE_OCTETS).map(|octets| octets.len() as u64), Some(MAX_FILE_OCTETS));
-        assert_eq!(of(MAX_FILE_OCTETS + 1), None);
+    fn devices_are_refused() {
+        let error = load(Path::new("/dev/zero")).expect_err("endless").to_string();
+        assert_eq!(
+            error,
+            "/dev/zero: a character device; name a file or a FIFO, or - for standard input"
+        );
     }
 }

@@ -1,7 +1,6 @@
 //! From a file to a configuration, or to everything that is wrong with it.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path as FilePath, PathBuf};
 
 use toml::de::DeTable;
@@ -10,6 +9,7 @@ use super::diagnostic::Diagnostic;
 use super::findings::Findings;
 use super::model::Config;
 use super::{resolve, spec, syntax};
+use crate::sys::{self, FileError, FileKind};
 
 /// Largest file, octets: a million listed names are about 40 MiB, and more is not a configuration.
 pub const MAX_FILE_OCTETS: u64 = 64 << 20;
@@ -46,6 +46,18 @@ pub enum LoadError {
         path: PathBuf,
         /// What the system says.
         why: io::Error,
+    },
+    /// It is not a regular file, so reading it could wait for ever.
+    #[error(
+        "{}: {kind}, and a configuration is a regular file or a symbolic link to one; write it \
+         into a file first (`check -` reads standard input)",
+        path.display()
+    )]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+        /// What it leads to.
+        kind: FileKind,
     },
     /// It is larger than [`MAX_FILE_OCTETS`].
     #[error(
@@ -96,33 +108,31 @@ fn listed(path: &FilePath, diagnostics: &[Diagnostic]) -> String {
 
 /// Reads a configuration file.
 pub fn load(path: &FilePath) -> Result<Loaded, LoadError> {
-    let file = File::open(path);
-    let file = file.map_err(|why| LoadError::Unreadable { path: path.to_owned(), why })?;
-    load_from(file, path)
+    load_from(sys::read_file(path, MAX_FILE_OCTETS), path)
 }
 
 /// Reads a configuration from standard input, which messages call `-`.
 pub fn load_stdin() -> Result<Loaded, LoadError> {
-    load_from(io::stdin().lock(), FilePath::new("-"))
+    load_from(sys::read_up_to(io::stdin().lock(), MAX_FILE_OCTETS), FilePath::new("-"))
 }
 
-fn load_from(from: impl Read, path: &FilePath) -> Result<Loaded, LoadError> {
-    let report = read(&read_text(from, path)?);
+fn load_from(octets: Result<Vec<u8>, FileError>, path: &FilePath) -> Result<Loaded, LoadError> {
+    let octets = octets.map_err(|error| {
+        let path = path.to_owned();
+        match error {
+            FileError::Unreadable(why) => LoadError::Unreadable { path, why },
+            FileError::NotRegular(kind) => LoadError::NotAFile { path, kind },
+            FileError::TooLarge { .. } => LoadError::TooLarge { path },
+        }
+    })?;
+    let report = read(&text_of(octets, path)?);
     match report.config {
         Some(config) => Ok(Loaded { config, warnings: report.diagnostics }),
         None => Err(LoadError::Invalid { path: path.to_owned(), diagnostics: report.diagnostics }),
     }
 }
 
-fn read_text(from: impl Read, path: &FilePath) -> Result<String, LoadError> {
-    let mut octets = Vec::new();
-    // Counted while reading: a device or pipe has no length beforehand.
-    from.take(MAX_FILE_OCTETS + 1)
-        .read_to_end(&mut octets)
-        .map_err(|why| LoadError::Unreadable { path: path.to_owned(), why })?;
-    if octets.len() as u64 > MAX_FILE_OCTETS {
-        return Err(LoadError::TooLarge { path: path.to_owned() });
-    }
+fn text_of(octets: Vec<u8>, path: &FilePath) -> Result<String, LoadError> {
     if is_utf16(&octets) {
         return Err(LoadError::Utf16 { path: path.to_owned() });
     }

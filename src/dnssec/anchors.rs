@@ -1,7 +1,5 @@
 //! Trust anchors: the root's, built in, or those of a file.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,6 +10,7 @@ use hickory_proto::serialize::txt::ParseError;
 use hickory_proto::serialize::txt::trust_anchor::{Entry, Parser};
 
 use super::parts::{Part, now_seconds, to_hickory};
+use crate::sys;
 use crate::wire::{Name, NameMap, QName};
 
 /// Largest trust anchor file, octets: a key has some hundreds.
@@ -51,13 +50,10 @@ impl Anchors {
 
     pub(super) fn read(path: &Path) -> Result<Self, AnchorError> {
         let fail = |what: String| AnchorError { path: path.to_owned(), line: None, what };
-        let file = File::open(path).map_err(|error| fail(format!("cannot be read: {error}")))?;
-        let mut text = String::new();
-        let octets = file.take(MAX_FILE_OCTETS + 1).read_to_string(&mut text);
-        let octets = octets.map_err(|error| fail(format!("cannot be read: {error}")))?;
-        if octets as u64 > MAX_FILE_OCTETS {
-            return Err(fail("larger than 1 MiB: no file of trust anchors".to_owned()));
-        }
+        let octets =
+            sys::read_file(path, MAX_FILE_OCTETS).map_err(|error| fail(error.to_string()))?;
+        let text = String::from_utf8(octets)
+            .map_err(|_| fail("not UTF-8 text: no file of trust anchors".to_owned()))?;
         let (mut zones, mut by_zone) = (Vec::<Anchor>::new(), NameMap::<usize>::default());
         for (index, line) in text.lines().enumerate() {
             let record = read_line(line)

@@ -1,12 +1,12 @@
 //! Files that name upstreams, such as this host's own resolv.conf.
 
-use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::finding::Finding;
 use crate::config::{Forward, UpstreamSource};
 use crate::forward::{OwnAddresses, read_resolv_conf};
+use crate::sys::FileError;
 
 /// What each file that the rules name says.
 pub(super) fn findings(forwards: &[Forward], own: &OwnAddresses) -> Vec<Finding> {
@@ -21,7 +21,11 @@ pub(super) fn findings(forwards: &[Forward], own: &OwnAddresses) -> Vec<Finding>
     paths.iter().map(|path| finding(path, &read_resolv_conf(path), own)).collect()
 }
 
-fn finding(path: &Path, servers: &io::Result<Vec<SocketAddr>>, own: &OwnAddresses) -> Finding {
+fn finding(
+    path: &Path,
+    servers: &Result<Vec<SocketAddr>, FileError>,
+    own: &OwnAddresses,
+) -> Finding {
     let path = path.display();
     let about = format!("upstreams of {path}");
     let instead = "write upstreams = [\"<the servers themselves>\"] in place of resolv.conf";
@@ -31,8 +35,7 @@ fn finding(path: &Path, servers: &io::Result<Vec<SocketAddr>>, own: &OwnAddresse
         }
         Ok(servers) => servers,
         Err(error) => {
-            let found = format!("it cannot be read: {error}");
-            return Finding::problem("resolv-conf", about, found).advise(instead);
+            return Finding::problem("resolv-conf", about, error.to_string()).advise(instead);
         }
     };
     let (us, others): (Vec<_>, Vec<_>) = servers.iter().partition(|server| own.is_us(**server));

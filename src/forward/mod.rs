@@ -16,6 +16,7 @@ mod flights;
 mod forwarder;
 mod loop_guard;
 mod loops;
+mod named_files;
 mod own;
 mod policy;
 mod probes;

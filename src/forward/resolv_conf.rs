@@ -1,13 +1,13 @@
 //! The `nameserver` lines of a resolv.conf, as the C library reads them.
 
-use std::fs::File;
-use std::io::{self, Read};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::path::Path;
 
+use crate::sys::{self, FileError};
+
 /// Servers that the C library takes from one file; the rest is ignored (resolv.conf(5), MAXNS).
 const MAX_SERVERS: usize = 3;
-/// Octets read of one file; real ones have a few hundred.
+/// Largest file, octets; real ones have a few hundred.
 const MAX_FILE_OCTETS: u64 = 65_536;
 /// Where servers of a resolv.conf listen.
 const DNS_PORT: u16 = 53;
@@ -15,10 +15,9 @@ const DNS_PORT: u16 = 53;
 /// The servers of the file at `path`, in its order.
 ///
 /// # Errors
-/// It cannot be read.
-pub fn read(path: &Path) -> io::Result<Vec<SocketAddr>> {
-    let mut octets = Vec::new();
-    File::open(path)?.take(MAX_FILE_OCTETS).read_to_end(&mut octets)?;
+/// It cannot be read, is not a regular file, or is too large.
+pub fn read(path: &Path) -> Result<Vec<SocketAddr>, FileError> {
+    let octets = sys::read_file(path, MAX_FILE_OCTETS)?;
     Ok(parse(&String::from_utf8_lossy(&octets)))
 }
 
@@ -39,7 +38,7 @@ fn nameserver(line: &str) -> Option<SocketAddr> {
     }
     let (address, scope) = word.split_once('%')?;
     let address: Ipv6Addr = address.parse().ok()?;
-    let scope = crate::sys::scope_id(scope)?;
+    let scope = sys::scope_id(scope)?;
     Some(SocketAddrV6::new(address, DNS_PORT, 0, scope).into())
 }
 

@@ -1,8 +1,7 @@
 //! Forward rules: which servers answer for a name.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,9 +9,9 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tracing::{info, warn};
 
+use super::named_files::NamedFiles;
 use super::own::OwnAddresses;
 use super::policy::Order;
-use super::resolv_conf;
 use super::target::{Evidence, ProbeZones, Target, may_be_asked};
 use crate::config::{Dnssec, Forward, UpstreamHost, UpstreamServer, UpstreamSource};
 use crate::upstream::{Alarm, Bootstrap, Haste, Upstream, UpstreamReport};
@@ -24,8 +23,7 @@ pub struct Rules {
     by_zone: NameMap<usize>,
     rules: Vec<Arc<Rule>>,
     own: ArcSwap<OwnAddresses>,
-    /// What each resolv.conf named when it last named anything.
-    files: Mutex<HashMap<PathBuf, Vec<SocketAddr>>>,
+    files: NamedFiles,
     /// Each server once, whatever rules name it.
     upstreams: Mutex<HashMap<UpstreamServer, Arc<Upstream>>>,
     /// Rung when one of them should be probed; the same for all rules of a process.
@@ -139,7 +137,7 @@ impl Rules {
             by_zone: NameMap::default(),
             rules: Vec::with_capacity(forwards.len()),
             own: ArcSwap::from_pointee(own),
-            files: Mutex::default(),
+            files: NamedFiles::default(),
             upstreams: Mutex::default(),
             alarm: previous.map(|previous| Arc::clone(&previous.alarm)).unwrap_or_default(),
             bootstrap: Arc::new(Bootstrap::new(HashMap::new(), None)),
@@ -151,9 +149,9 @@ impl Rules {
         }
         let sources = || forwards.iter().flat_map(|forward| &forward.upstreams);
         if let Some(previous) = previous {
-            rules.remember_files(previous, sources());
+            rules.files.remember(&previous.files, sources());
         }
-        rules.read_files(sources());
+        rules.files.read(sources());
         let servers: Vec<_> = forwards.iter().map(|rule| rules.servers(&rule.upstreams)).collect();
         rules.bootstrap = rules.bootstrap(&servers, previous);
         for ((index, forward), servers) in forwards.iter().enumerate().zip(servers) {
@@ -252,7 +250,7 @@ impl Rules {
     ///
     /// Gives whether any rule has other servers now: answers of the old ones may be wrong then.
     pub fn refresh(&self) -> bool {
-        let changed = self.read_files(self.rules.iter().flat_map(|rule| &rule.sources));
+        let changed = self.files.read(self.rules.iter().flat_map(|rule| &rule.sources));
         if changed.is_empty() {
             return false;
         }
@@ -348,59 +346,6 @@ impl Rules {
         servers(self) == servers(other)
     }
 
-    /// Takes over what `previous` read of the files of `sources`: one that is absent or empty at a
-    /// reload is being written, as at any other time.
-    fn remember_files<'a>(
-        &self,
-        previous: &Self,
-        sources: impl Iterator<Item = &'a UpstreamSource>,
-    ) {
-        let known = previous.files.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        for source in sources {
-            let UpstreamSource::ResolvConf(path) = source else { continue };
-            // One that never named a server is worth its warning again.
-            if let Some(servers) = known.get(path).filter(|servers| !servers.is_empty()) {
-                files.insert(path.clone(), servers.clone());
-            }
-        }
-    }
-
-    /// Reads all files of `sources` and gives those whose servers changed.
-    fn read_files<'a>(&self, sources: impl Iterator<Item = &'a UpstreamSource>) -> Vec<PathBuf> {
-        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut seen: Vec<&Path> = Vec::new();
-        let mut changed = Vec::new();
-        for source in sources {
-            let UpstreamSource::ResolvConf(path) = source else { continue };
-            if seen.contains(&path.as_path()) {
-                continue;
-            }
-            seen.push(path);
-            let known = files.get(path);
-            match resolv_conf::read(path) {
-                Ok(servers) if known == Some(&servers) => {}
-                Ok(servers) if servers.is_empty() => {
-                    if known.is_none() {
-                        warn!("{}: no nameserver line that can be read", path.display());
-                        files.insert(path.clone(), servers);
-                    }
-                }
-                Ok(servers) => {
-                    files.insert(path.clone(), servers);
-                    changed.push(path.clone());
-                }
-                Err(error) => {
-                    if known.is_none() {
-                        warn!("{}: {error}; read again when it is there", path.display());
-                        files.insert(path.clone(), Vec::new());
-                    }
-                }
-            }
-        }
-        changed
-    }
-
     /// The servers of `sources` in order, each once, without ourselves.
     fn servers(&self, sources: &[UpstreamSource]) -> Vec<UpstreamServer> {
         let own = self.own.load();
@@ -426,9 +371,7 @@ impl Rules {
         match source {
             UpstreamSource::Server(server) => vec![server.clone()],
             UpstreamSource::ResolvConf(path) => {
-                let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-                let listed = files.get(path).into_iter().flatten();
-                listed.map(|address| UpstreamServer::plain(*address)).collect()
+                self.files.servers(path).into_iter().map(UpstreamServer::plain).collect()
             }
         }
     }

@@ -13,10 +13,11 @@
 //!
 //! Every dial checks anew: no session is resumed, so what changed here or there counts at once.
 
+use std::env;
+use std::fs;
 use std::path::Path;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
-use std::{fs, io};
 
 use data_encoding::BASE64;
 use ring::digest::{SHA256, digest};
@@ -29,8 +30,10 @@ use rustls::server::ParsedCertificate;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
 };
+use tokio::time::Instant;
 
 use crate::config::Trust;
+use crate::sys::{self, Links};
 
 /// The system's authorities, read by the first dial that needs them: that takes milliseconds.
 static SYSTEM: Mutex<Option<Arc<WebPkiServerVerifier>>> = Mutex::new(None);
@@ -38,10 +41,25 @@ static SYSTEM: Mutex<Option<Arc<WebPkiServerVerifier>>> = Mutex::new(None);
 static CRYPTO: LazyLock<Arc<CryptoProvider>> =
     LazyLock::new(|| Arc::new(rustls::crypto::ring::default_provider()));
 
+/// Largest file of authorities, octets: those of a whole system are some 250 KB.
+const MAX_FILE_OCTETS: u64 = 16 << 20;
+/// How often the log says of one `ca-file` that it has become unusable.
+const SAID_EVERY: Duration = Duration::from_secs(60);
+/// The variable that names a file in place of the system's.
+const FILE_VARIABLE: &str = "SSL_CERT_FILE";
+
 /// What one upstream's `ca-file` held when it was last read. Shared by all workers.
 #[derive(Default, Debug)]
 pub(super) struct Authorities {
-    file: Mutex<Option<(Stamp, Arc<WebPkiServerVerifier>)>>,
+    file: Mutex<Option<Known>>,
+}
+
+#[derive(Debug)]
+struct Known {
+    stamp: Stamp,
+    verifier: Arc<WebPkiServerVerifier>,
+    /// When the log last said that the file cannot be used any more.
+    said: Option<Instant>,
 }
 
 /// Tells whether a file is the one that was read.
@@ -101,25 +119,41 @@ impl Authorities {
         }
     }
 
-    /// A file that cannot be read while an earlier state of it is known is being written.
+    /// A file that cannot be used while an earlier state of it is known is being written: the
+    /// earlier state counts on. If the file is there, the log says so.
     fn of_file(&self, path: &Path) -> Result<Arc<WebPkiServerVerifier>, String> {
         let mut known = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let stamp = fs::metadata(path)
             .and_then(|file| Ok(Stamp { modified: file.modified()?, octets: file.len() }));
-        if let (Ok(stamp), Some((read, verifier))) = (&stamp, &*known)
-            && stamp == read
+        if let (Ok(stamp), Some(known)) = (&stamp, &*known)
+            && *stamp == known.stamp
         {
-            return Ok(Arc::clone(verifier));
+            return Ok(Arc::clone(&known.verifier));
         }
-        match (stamp.map_err(|error| error.to_string()), read_file(path), &*known) {
-            (Ok(stamp), Ok(verifier), _) => {
-                *known = Some((stamp, Arc::clone(&verifier)));
+        let is_there = stamp.is_ok();
+        let read = stamp.map_err(|error| error.to_string());
+        match (read.and_then(|stamp| Ok((stamp, read_file(path)?))), &mut *known) {
+            (Ok((stamp, verifier)), _) => {
+                *known = Some(Known { stamp, verifier: Arc::clone(&verifier), said: None });
                 Ok(verifier)
             }
-            (_, _, Some((_, verifier))) => Ok(Arc::clone(verifier)),
-            (Err(error), _, None) | (_, Err(error), None) => {
-                Err(format!("ca-file {}: {error}", path.display()))
+            (Err(error), None) => Err(format!("ca-file {}: {error}", path.display())),
+            (Err(error), Some(known)) => {
+                if is_there {
+                    known.say(path, &error, Instant::now());
+                }
+                Ok(Arc::clone(&known.verifier))
             }
+        }
+    }
+}
+
+impl Known {
+    fn say(&mut self, path: &Path, error: &str, now: Instant) {
+        if self.said.is_none_or(|said| now.saturating_duration_since(said) >= SAID_EVERY) {
+            self.said = Some(now);
+            let path = path.display();
+            tracing::warn!("ca-file {path}: {error}; the authorities read before stay in use");
         }
     }
 }
@@ -140,7 +174,7 @@ pub fn trusting_system() -> Result<ClientConfig, String> {
 }
 
 fn read_file(path: &Path) -> Result<Arc<WebPkiServerVerifier>, String> {
-    let octets = fs::read(path).map_err(|error: io::Error| error.to_string())?;
+    let octets = sys::read_file(path, MAX_FILE_OCTETS).map_err(|error| error.to_string())?;
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&octets).collect();
     verifier(certificates.map_err(|error| format!("not a PEM file of certificates: {error}"))?)
 }
@@ -149,6 +183,11 @@ fn system() -> Result<Arc<WebPkiServerVerifier>, String> {
     let mut known = SYSTEM.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(verifier) = &*known {
         return Ok(Arc::clone(verifier));
+    }
+    // What reads them opens this one without a look, and would wait for a FIFO.
+    if let Some(file) = env::var_os(FILE_VARIABLE) {
+        let opened = sys::open_file(Path::new(&file), Links::Follow);
+        opened.map_err(|error| format!("{FILE_VARIABLE}, {}: {error}", file.display()))?;
     }
     let read = rustls_native_certs::load_native_certs();
     let verifier = verifier(read.certs).map_err(|error| {

@@ -2,7 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
-use std::process::ExitStatus;
+use std::path::Path;
+use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
@@ -39,14 +40,26 @@ pub(crate) fn config_of_names(upstream: &str, names: usize, last: u8) -> String 
 pub(crate) struct Daemon {
     process: Process,
     address: SocketAddr,
-    config: File,
+    /// Its own file; `None` where the test has another.
+    config: Option<File>,
 }
 
 impl Daemon {
     pub(crate) fn start(config: &str) -> Self {
         let config = File::new(config);
-        let mut process = Process::start(&mut process::run(config.path()));
-        Self { address: process.address(), process, config }
+        let daemon = Self::start_with(config.path());
+        Self { config: Some(config), ..daemon }
+    }
+
+    /// With the test's own file.
+    pub(crate) fn start_with(config: &Path) -> Self {
+        Self::run(&mut process::run(config))
+    }
+
+    /// With the test's own command.
+    pub(crate) fn run(command: &mut Command) -> Self {
+        let mut process = Process::start(command);
+        Self { address: process.address(), process, config: None }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -68,7 +81,7 @@ impl Daemon {
 
     /// Puts another file in the place of its own.
     pub(crate) fn write_config(&self, config: &str) {
-        self.config.write(config);
+        self.config.as_ref().expect("its own file").write(config);
     }
 
     pub(crate) fn signal(&self, signal: &str) {

@@ -19,7 +19,7 @@ use ::ring::digest::{SHA256, digest};
 
 pub use self::format::{read_from, write_to};
 use super::Cache;
-use crate::sys;
+use crate::sys::{self, FileError, FileKind, Links};
 
 /// Tells configurations apart whose answers may differ.
 pub type Tag = [u8; 32];
@@ -114,7 +114,7 @@ pub enum LoadProblem {
     Unreadable(#[from] io::Error),
     /// A symbolic link, a directory, a device.
     #[error("is {0}, where a regular file should be; remove it")]
-    NotAFile(&'static str),
+    NotAFile(FileKind),
     /// Others than its owner may write it.
     #[error(
         "can be written by others than its owner (mode {0:o}), and so is not believed; remove it"
@@ -184,9 +184,9 @@ pub(super) fn save_with(
         let path = path.to_owned();
         move |source| SaveError { step, replaced: false, path, source }
     };
-    let other = fs::symlink_metadata(path).ok().filter(|there| !there.is_file());
-    if let Some(other) = other {
-        let what = format!("it is {}, where a regular file should be", kind(&other));
+    let there = fs::symlink_metadata(path).ok();
+    if let Some(kind) = there.and_then(|there| FileKind::of(there.file_type())) {
+        let what = format!("it is {kind}, where a regular file should be");
         return Err(failed("replace", path)(io::Error::other(what)));
     }
     let mut new = path.as_os_str().to_owned();
@@ -239,19 +239,13 @@ fn load_at(cache: &Cache, path: &Path, tag: &Tag, at: Moment) -> Result<Loaded, 
 
 /// Opens a regular file that nobody else has written or may write.
 fn open(path: &Path) -> Result<File, LoadProblem> {
-    // A pipe must not make us wait for its other end.
-    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
-    let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(LoadProblem::Missing),
-        Err(error) if error.raw_os_error() == Some(libc::ELOOP) => {
-            return Err(LoadProblem::NotAFile("a symbolic link"));
-        }
-        opened => opened?,
-    };
+    let file = sys::open_file(path, Links::Refuse).map_err(|error| match error {
+        FileError::Unreadable(why) if why.kind() == io::ErrorKind::NotFound => LoadProblem::Missing,
+        FileError::NotRegular(kind) => LoadProblem::NotAFile(kind),
+        FileError::Unreadable(why) => LoadProblem::Unreadable(why),
+        FileError::TooLarge { .. } => LoadProblem::Unreadable(io::ErrorKind::FileTooLarge.into()),
+    })?;
     let there = file.metadata()?;
-    if !there.is_file() {
-        return Err(LoadProblem::NotAFile(kind(&there)));
-    }
     believe(there.uid(), there.mode() & 0o7777, sys::effective_user())?;
     Ok(file)
 }
@@ -265,14 +259,4 @@ pub(super) fn believe(owner: u32, mode: u32, us: u32) -> Result<(), LoadProblem>
         return Err(LoadProblem::Exposed(mode));
     }
     Ok(())
-}
-
-fn kind(there: &fs::Metadata) -> &'static str {
-    if there.is_symlink() {
-        "a symbolic link"
-    } else if there.is_dir() {
-        "a directory"
-    } else {
-        "a device, a pipe or a socket"
-    }
 }

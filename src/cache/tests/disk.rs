@@ -108,7 +108,7 @@ fn what_is_no_file_of_ours_is_not_opened() {
     symlink(home.file(), &link).expect("a link");
     assert!(said(&link).ends_with("is a symbolic link, where a regular file should be; remove it"));
     assert!(said(&home.0).contains("is a directory"));
-    assert!(said(Path::new("/dev/null")).contains("is a device"));
+    assert!(said(Path::new("/dev/null")).contains("is a character device"));
     fs::set_permissions(home.file(), fs::Permissions::from_mode(0o620)).expect("its owner");
     assert!(said(&home.file()).contains("can be written by others than its owner (mode 620)"));
     fs::set_permissions(home.file(), fs::Permissions::from_mode(0o640)).expect("its owner");

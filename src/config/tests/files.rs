@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use super::{E, FORWARD, LISTEN, Said, W, check, rest, whole};
 use crate::config::{LoadError, MAX_FILE_OCTETS, load, read};
@@ -144,12 +145,9 @@ fn errors_name_the_file_and_the_line() {
 #[test]
 fn files_that_are_no_text_are_refused_whole() {
     let scratch = Scratch::new("refused");
-    let missing = scratch.0.join("none.toml");
-    for path in [missing.as_path(), scratch.0.as_path()] {
-        let error = load(path).expect_err("nothing to read");
-        assert!(matches!(error, LoadError::Unreadable { .. }), "{error}");
-        assert!(error.to_string().contains("cannot be read"), "{error}");
-    }
+    let error = load(&scratch.0.join("none.toml")).expect_err("nothing to read");
+    assert!(matches!(error, LoadError::Unreadable { .. }), "{error}");
+    assert!(error.to_string().contains("cannot be read"), "{error}");
     let error = load(&scratch.file("latin.toml", b"[listen]\n# caf\xe9\n")).expect_err("no UTF-8");
     assert!(matches!(error, LoadError::NotUtf8 { line: 2, .. }), "{error}");
     let utf16 = |octets: fn(u16) -> [u8; 2], mark: &str| -> Vec<u8> {
@@ -169,14 +167,29 @@ fn files_that_are_no_text_are_refused_whole() {
 }
 
 #[test]
-fn oversize_files_and_endless_devices_are_refused() {
+fn oversize_files_are_refused() {
     let scratch = Scratch::new("large");
     let path = scratch.file("large.toml", b"");
     let file = fs::OpenOptions::new().write(true).open(&path).expect("the file");
     file.set_len(MAX_FILE_OCTETS + 1).expect("a file with a hole");
-    for path in [path.as_path(), Path::new("/dev/zero")] {
-        let error = load(path).expect_err("too large");
-        assert!(matches!(error, LoadError::TooLarge { .. }), "{error}");
-        assert!(error.to_string().contains("larger than the limit of 64 MiB"), "{error}");
+    let error = load(&path).expect_err("too large");
+    assert!(matches!(error, LoadError::TooLarge { .. }), "{error}");
+    assert!(error.to_string().contains("larger than the limit of 64 MiB"), "{error}");
+}
+
+#[test]
+fn special_files_are_refused_before_anything_waits() {
+    let scratch = Scratch::new("special");
+    let fifo = scratch.0.join("fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status().expect("mkfifo runs").success());
+    for (path, kind) in [
+        (fifo.as_path(), "a FIFO (a pipe)"),
+        (Path::new("/dev/zero"), "a character device"),
+        (scratch.0.as_path(), "a directory"),
+    ] {
+        let error = load(path).expect_err("no regular file");
+        assert!(matches!(error, LoadError::NotAFile { .. }), "{error}");
+        let expected = format!("{}: {kind}, and a configuration is a regular file", path.display());
+        assert!(error.to_string().starts_with(&expected), "{error}");
     }
 }
