@@ -3,6 +3,7 @@
 //! Owns threads, signals and the order in which things come up. Knows no command line, and nothing
 //! of what a query gets.
 
+mod descriptors;
 mod logging;
 mod network;
 mod state;
@@ -99,6 +100,7 @@ pub fn run(path: &Path, ready: impl FnOnce(&Running<'_>)) -> Result<(), RunError
     // Before any thread: nothing runs when an address cannot be had.
     let admin = config.listen.admin.map(admin::bind).transpose().map_err(RunError::Admin)?;
     let workers = Workers::start(&config, snapshot)?;
+    workers.make_room(&config);
     let mut warm = WarmCache::default();
     warm.adopt(&config);
     warm.load(&workers.shared().snapshot.load());
@@ -301,6 +303,7 @@ impl Daemon<'_> {
         }
         self.logging.set_level(config.log.level);
         self.workers.shared().snapshot.store(Arc::new(snapshot));
+        self.workers.make_room(&config);
         self.warm.adopt(&config);
         // From here on nobody waits.
         self.config = without_zones(config);

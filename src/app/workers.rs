@@ -13,6 +13,7 @@ use tokio::task::LocalSet;
 use tokio::time::Instant;
 
 use super::RunError;
+use super::descriptors;
 use crate::config::Config;
 use crate::engine::{self, Snapshot, Worker};
 use crate::forward::{Epoch, Forwarder};
@@ -77,6 +78,12 @@ impl Workers {
     /// The addresses served.
     pub(super) fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Raises the limit of open files to what `config` needs with these threads and addresses.
+    pub(super) fn make_room(&self, config: &Config) {
+        let (workers, addresses) = (self.threads.len(), self.addresses.len());
+        descriptors::make_room(config, workers, addresses, &self.listeners);
     }
 
     /// What the engines share.

@@ -30,6 +30,8 @@ pub enum Failure {
     Looping,
     /// More clients wait than `limits.in-flight` allows.
     Overloaded,
+    /// This host has no descriptor or memory left for a socket.
+    OwnShortage,
     /// The rule has no upstream at present: its resolv.conf names none.
     NoUpstream,
     /// An answer came with an address that must not be let through.
@@ -62,7 +64,7 @@ impl Failure {
     /// Whether to say the same again for a while without asking (RFC 9520 §3.1): not of what is our
     /// own state, which may be another one in a moment.
     pub fn is_worth_remembering(&self) -> bool {
-        !matches!(self, Self::Overloaded | Self::Looping | Self::NoUpstream)
+        !matches!(self, Self::Overloaded | Self::OwnShortage | Self::Looping | Self::NoUpstream)
     }
 
     /// Whether expired data may serve in its place (RFC 8767 §5): not where an upstream gave an
@@ -80,7 +82,7 @@ impl Failure {
                 Ede::NetworkError
             }
             Self::NoUpstream => Ede::NotReady,
-            Self::BadReply(_) | Self::Looping | Self::Overloaded => Ede::Other,
+            Self::BadReply(_) | Self::Looping | Self::Overloaded | Self::OwnShortage => Ede::Other,
             Self::Filtered(_) => Ede::Filtered,
             Self::Bogus(why) | Self::Unvalidated(why) => why.ede,
         }
@@ -106,6 +108,7 @@ impl Failure {
             Self::Untrusted => "no upstream's certificate is trusted",
             Self::Looping => "forwarding loop",
             Self::Overloaded => "too many queries wait for upstreams",
+            Self::OwnShortage => "the resolver has no descriptors or memory left",
             Self::NoUpstream => "no upstream is known at present",
             Self::Filtered(unwanted) => return unwanted.to_string().into(),
             Self::Bogus(why) | Self::Unvalidated(why) => return why.text.to_string().into(),

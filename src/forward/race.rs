@@ -390,7 +390,8 @@ where
         let lane = self.lane_mut(number)?;
         // What is too busy for a repeat may still answer the first try, and datagrams that anybody
         // can have sent for one try say nothing of another.
-        let is_of_this_try = matches!(outcome, Err(TryError::Busy | TryError::Mismatched));
+        let is_of_this_try =
+            matches!(outcome, Err(TryError::Busy | TryError::Mismatched | TryError::OwnShortage));
         lane.said = lane.said || !runs_another || !is_of_this_try;
         if lane.said
             && let Some(seat) = lane.seat.take()
@@ -418,6 +419,7 @@ where
                     TryError::Garbled | TryError::Mismatched => Failure::Garbled,
                     TryError::Unusable(flaw) => Failure::Unusable(flaw),
                     TryError::Busy => Failure::Overloaded,
+                    TryError::OwnShortage => Failure::OwnShortage,
                 }
             }
         };

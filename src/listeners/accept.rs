@@ -37,7 +37,11 @@ pub(super) async fn serve<A: Answer>(listener: Rc<TcpListener>, context: Rc<Cont
         let error = match listener.accept().await {
             Ok((stream, peer)) => {
                 accepted += 1;
-                open(stream, peer, &context);
+                if open(stream, peer, &context) {
+                    // What gave way closes now, before the next one takes a descriptor.
+                    accepted = 0;
+                    yield_now().await;
+                }
                 continue;
             }
             Err(error) => error,
@@ -61,7 +65,8 @@ pub(super) async fn serve<A: Answer>(listener: Rc<TcpListener>, context: Rc<Cont
     }
 }
 
-fn open<A: Answer>(stream: TcpStream, peer: SocketAddr, context: &Rc<Context<A>>) {
+/// Serves the connection. Returns whether another one gives way for it.
+fn open<A: Answer>(stream: TcpStream, peer: SocketAddr, context: &Rc<Context<A>>) -> bool {
     let (admission, limits) = {
         let snapshot = context.worker.snapshot();
         (A::admission(&snapshot, peer.ip()), A::limits(&snapshot))
@@ -71,14 +76,16 @@ fn open<A: Answer>(stream: TcpStream, peer: SocketAddr, context: &Rc<Context<A>>
         if admission == Admission::Refused {
             outsiders::refuse(stream, peer, context);
         }
-        return;
+        return false;
     }
     let Ok(connection) = Connection::admit(stream, peer, limits, Rc::clone(context)) else {
         context.shared.tally.tcp_over_client_cap.add(1);
-        return;
+        return false;
     };
     context.shared.tally.tcp_opened.add(1);
+    let displaces = connection.displaces();
     spawn_local(connection.run());
+    displaces
 }
 
 /// The connection failed before we took it, and Linux tells us here (accept(2), "Error handling"):

@@ -76,6 +76,11 @@ impl<A: Answer> Connection<A> {
         })
     }
 
+    /// Whether another connection gives way for it.
+    pub(super) fn displaces(&self) -> bool {
+        self.ticket.displaced > 0
+    }
+
     /// Serves it to its end.
     pub(super) async fn run(mut self) {
         let end = self.serve().await;

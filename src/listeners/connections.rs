@@ -30,11 +30,18 @@ struct State {
     table: Mutex<Table>,
     /// The sum over all places, those that gave way included.
     held_octets: AtomicUsize,
+    /// Connections that leave enough descriptors for the rest of the process.
+    room: AtomicUsize,
 }
 
 impl Default for State {
     fn default() -> Self {
-        Self { born: Instant::now(), table: Mutex::default(), held_octets: AtomicUsize::new(0) }
+        Self {
+            born: Instant::now(),
+            table: Mutex::default(),
+            held_octets: AtomicUsize::new(0),
+            room: AtomicUsize::new(usize::MAX),
+        }
     }
 }
 
@@ -123,6 +130,12 @@ impl Connections {
         self.0.held_octets.load(Ordering::Relaxed)
     }
 
+    /// Sets how many may be open whatever `limits.tcp-connections` allows: more would leave no
+    /// descriptors for sockets to upstreams.
+    pub fn set_room(&self, room: usize) {
+        self.0.room.store(room, Ordering::Relaxed);
+    }
+
     /// Takes in a connection of `client`. When as many are open as may be, the one idle longest
     /// gives way, so that those who hold connections cannot keep newcomers out.
     pub(super) fn admit(
@@ -140,7 +153,8 @@ impl Connections {
         let mut displaced = 0;
         let now_micros = self.micros(now);
         // More than one only after a reload that lowered the bound.
-        while table.places.len() >= limits.tcp_connections.max(1) && table.displace(now_micros) {
+        let most = limits.tcp_connections.min(self.0.room.load(Ordering::Relaxed)).max(1);
+        while table.places.len() >= most && table.displace(now_micros) {
             displaced += 1;
         }
         let place = Arc::new(Place {
@@ -366,6 +380,23 @@ mod tests {
         drop(first);
         assert_eq!(table.open(), 1);
         table.admit(ip("192.0.2.1"), at(0), &limits).unwrap();
+    }
+
+    #[test]
+    fn descriptors_bound_the_table_where_they_are_fewer_than_the_limit() {
+        let table = Connections::default();
+        let limits = limits(10, 10);
+        let open = || table.admit(ip("192.0.2.1"), at(0), &limits).unwrap();
+        table.set_room(2);
+        let _held = [open(), open()];
+        let third = open();
+        assert_eq!((third.displaced, table.open()), (1, 2));
+        table.set_room(0);
+        let _last = open();
+        assert_eq!(table.open(), 1, "one at least");
+        table.set_room(usize::MAX);
+        let _more = [open(), open()];
+        assert_eq!(table.open(), 3);
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! The kernel's socket calls: opening sockets, batches of datagrams, the host's addresses and what
-//! changes them; files that must not make us wait; how long the machine slept; who we are.
+//! changes them; files that must not make us wait; how many may be open; how long the machine slept; who we are.
 //!
 //! Owns every `unsafe` of the program and what Linux alone offers (`recvmmsg`, `IP_PKTINFO`,
 //! `SO_REUSEPORT` groups). Knows octets and addresses; refuses to know what a message says.
@@ -18,6 +18,7 @@ mod addresses;
 mod batch;
 mod bind;
 mod clock;
+mod descriptors;
 mod files;
 mod heap;
 mod inbox;
@@ -31,6 +32,7 @@ pub use addresses::{local_addresses, scope_id, source_towards};
 pub use batch::{BATCH_SLOTS, Batch, RECEIVE_OCTETS, REPLY_OCTETS, Received};
 pub use bind::{BindError, Listeners, Refusal, Transport, bind, bind_tcp};
 pub use clock::{is_clock_synchronised, time_asleep};
+pub use descriptors::{DescriptorLimit, is_shortage, raise_descriptor_limit};
 pub use files::{FileError, FileKind, Links, open_file, read_file, read_input, read_up_to};
 pub use heap::give_back_free_memory;
 pub use inbox::{INBOX_SLOTS, Inbox};

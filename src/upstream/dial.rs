@@ -23,7 +23,7 @@ use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::failure::TryError;
+use super::failure::{TryError, kind_of};
 use super::frames::{Ended, Frames};
 use super::race::first_of;
 use super::server::{Upstream, count};
@@ -226,7 +226,10 @@ impl Dialler {
             Scheme::Plain | Scheme::Tcp | Scheme::Tls => None,
         };
         let config = self.upstream.authorities.client_config(&server.trust, name.clone(), alpn);
-        let (config, refusal) = config.map_err(untrusted)?;
+        let (config, refusal) = config.map_err(|why| match why.is_own_shortage {
+            true => Fault::dead(TryError::OwnShortage, presentable(&why.reason)),
+            false => untrusted(why.reason),
+        })?;
         Ok((name, config, refusal))
     }
 }
@@ -242,7 +245,7 @@ async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
 fn io_error(kind: io::ErrorKind) -> TryError {
     match kind {
         io::ErrorKind::InvalidData => TryError::Garbled,
-        kind => TryError::Unreachable(kind),
+        kind => TryError::of_kind(kind),
     }
 }
 
@@ -268,7 +271,7 @@ fn no_address(reason: &str) -> Fault {
 fn fault(error: &NetError, scheme: Scheme) -> Fault {
     let is_http = matches!(scheme, Scheme::Https | Scheme::H3);
     let (blame, is_dead) = match error {
-        NetError::Io(error) => (io_error(error.kind()), true),
+        NetError::Io(error) => (io_error(kind_of(error)), true),
         NetError::Timeout => (TryError::Unreachable(io::ErrorKind::TimedOut), true),
         NetError::Proto(_) | NetError::QuicMessageIdNot0(_) | NetError::RequestTooLarge => {
             (TryError::Garbled, false)

@@ -1,8 +1,18 @@
 //! Why a try failed, and what that says about its server.
 
 use std::io;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::warn;
 
 use super::health::{DOUBT_TRIES, DOWN_TRIES};
+use crate::metrics::Allowance;
+use crate::sys;
+
+/// Log lines about shortages of our own: a flood meets thousands a second.
+static SHORTAGES: Mutex<Allowance> = Mutex::new(Allowance::new(1, Duration::from_secs(60)));
 
 /// Why one try with one server gave no reply.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -26,6 +36,9 @@ pub enum TryError {
     /// As many queries wait for this server as its sockets may hold.
     #[error("too many queries wait for this server")]
     Busy,
+    /// This host has no descriptor or memory left for a socket. The server was not asked.
+    #[error("no file descriptor or memory is left here; raise the limit of open files")]
+    OwnShortage,
 }
 
 /// Why a reply cannot be an answer though its server certainly sent it.
@@ -59,7 +72,36 @@ pub(super) enum Evidence {
     Nothing,
 }
 
+/// The kind of an error of the system, where [`io::ErrorKind::OutOfMemory`] is every shortage of our
+/// own: std has no kind for descriptors that ran out. The log says so at most once a minute.
+pub(super) fn kind_of(error: &io::Error) -> io::ErrorKind {
+    if !sys::is_shortage(error) {
+        return error.kind();
+    }
+    let mut allowance = SHORTAGES.lock().unwrap_or_else(PoisonError::into_inner);
+    if allowance.take(Instant::now()) {
+        warn!(
+            "no socket for an upstream: {error}; raise the limit of open files (systemd: \
+             LimitNOFILE=) or lower limits.tcp-connections"
+        );
+    }
+    io::ErrorKind::OutOfMemory
+}
+
 impl TryError {
+    /// What an error of a socket means for its server.
+    pub(super) fn of(error: &io::Error) -> Self {
+        Self::of_kind(kind_of(error))
+    }
+
+    /// The same of a kind that [`kind_of`] gave.
+    pub(super) fn of_kind(kind: io::ErrorKind) -> Self {
+        match kind {
+            io::ErrorKind::OutOfMemory => Self::OwnShortage,
+            kind => Self::Unreachable(kind),
+        }
+    }
+
     /// The one table of what failures say, for all transports. Silence is not here: it takes time,
     /// not only tries ([`super::Upstream::note_unanswered`]).
     pub(super) fn evidence(self) -> Evidence {
@@ -69,12 +111,30 @@ impl TryError {
             // Clients choose the names that are asked, and strangers what a name's zone says. So
             // neither may decide whether a server is used for all other names.
             Self::Unusable(_) => Evidence::Alive,
-            Self::Mismatched | Self::Busy => Evidence::Nothing,
+            Self::Mismatched | Self::Busy | Self::OwnShortage => Evidence::Nothing,
         }
     }
 
     /// Whether the server itself replied, so that a probe has found it alive.
     pub fn is_sign_of_life(self) -> bool {
         self.evidence() == Evidence::Alive
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shortage_of_ours_is_no_evidence_against_a_server() {
+        for errno in [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS] {
+            let error = TryError::of(&io::Error::from_raw_os_error(errno));
+            assert_eq!(error, TryError::OwnShortage, "{errno}");
+            assert_eq!(error.evidence(), Evidence::Nothing);
+        }
+        let refused = io::Error::from_raw_os_error(libc::ECONNREFUSED);
+        let refused = TryError::of(&refused);
+        assert_eq!(refused, TryError::Unreachable(io::ErrorKind::ConnectionRefused));
+        assert_eq!(refused.evidence(), Evidence::Failing { tries: DOUBT_TRIES });
     }
 }

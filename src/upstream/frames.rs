@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, s
 use tokio::sync::{Notify, oneshot};
 use tokio::task::{AbortHandle, spawn_local};
 
+use super::failure::kind_of;
 use crate::wire::u16_at;
 
 /// Replies that no query asked for before the connection is closed: a server that goes on sending
@@ -70,7 +71,7 @@ impl Ended {
 
 impl From<io::Error> for Ended {
     fn from(error: io::Error) -> Self {
-        Self::new(error.kind(), error.to_string())
+        Self::new(kind_of(&error), error.to_string())
     }
 }
 

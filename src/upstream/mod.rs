@@ -43,3 +43,4 @@ pub use server::{InFlight, Upstream};
 pub use shares::{Holder, Seat, Shares};
 pub use socket::ReceiveBuffer;
 pub use trust::{certificate_fault, trusting_system};
+pub use udp::OPEN as MOST_SOCKETS;

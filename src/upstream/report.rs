@@ -29,6 +29,9 @@ pub struct Tally {
     pub untrusted: u64,
     /// Questions not sent because too many waited.
     pub busy: u64,
+    /// Tries that ended because this host had no descriptor or memory left for a socket.
+    #[serde(default)]
+    pub own_shortage: u64,
     /// Datagrams that were dropped because they answer no query under way: no query waits for their
     /// id, they repeat another question, or they are no replies. Anybody can send such.
     pub mismatches: u64,
@@ -75,13 +78,14 @@ pub struct LastError {
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { queries, replies, timeouts, unreachable, servfail, refused, .. } = self;
-        let Self { garbled, unusable, untrusted, busy, mismatches, tcp_queries, tcp_dials, .. } =
-            self;
+        let Self { garbled, unusable, untrusted, busy, own_shortage, mismatches, .. } = self;
+        let Self { tcp_queries, tcp_dials, .. } = self;
         write!(
             f,
             "queries={queries} replies={replies} timeouts={timeouts} unreachable={unreachable} \
              servfail={servfail} refused={refused} garbled={garbled} unusable={unusable} \
-             untrusted={untrusted} busy={busy} mismatches={mismatches} tcp-queries={tcp_queries} tcp-dials={tcp_dials} \
+             untrusted={untrusted} busy={busy} own-shortage={own_shortage} \
+             mismatches={mismatches} tcp-queries={tcp_queries} tcp-dials={tcp_dials} \
              without-edns={}",
             self.without_edns
         )

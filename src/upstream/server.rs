@@ -64,6 +64,7 @@ pub(super) struct Counters {
     unusable: AtomicU64,
     untrusted: AtomicU64,
     busy: AtomicU64,
+    own_shortage: AtomicU64,
 }
 
 pub(super) fn count(counter: &AtomicU64) {
@@ -230,6 +231,7 @@ impl Upstream {
             unusable: read(&counters.unusable),
             untrusted: read(&counters.untrusted),
             busy: read(&counters.busy),
+            own_shortage: read(&counters.own_shortage),
             mismatches: read(&counters.mismatches),
             tcp_queries: read(&counters.tcp_queries),
             tcp_dials: read(&counters.tcp_dials),
@@ -341,6 +343,7 @@ impl Upstream {
         let counters = &self.counters;
         count(match error {
             TryError::Busy => &counters.busy,
+            TryError::OwnShortage => &counters.own_shortage,
             TryError::Untrusted => &counters.untrusted,
             TryError::Garbled => &counters.garbled,
             TryError::Unusable(_) => &counters.unusable,

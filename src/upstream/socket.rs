@@ -19,6 +19,7 @@ use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use super::failure::kind_of;
 use super::server::{Upstream, count};
 use super::waiters::Waiters;
 use crate::sys::{INBOX_SLOTS, Inbox, Outbox, Unsent};
@@ -187,8 +188,12 @@ impl Wire {
                     told = true;
                     self.fail_sent(&outbox, error.kind());
                 }
-                kind => {
-                    self.retired.set(true);
+                _ => {
+                    let kind = kind_of(&error);
+                    // What this host lacks, another socket lacks too.
+                    if kind != io::ErrorKind::OutOfMemory {
+                        self.retired.set(true);
+                    }
                     if let Some(id) = outbox.payloads().next().and_then(|query| u16_at(query, 0)) {
                         self.waiters.fail(id, kind);
                     }
@@ -227,7 +232,7 @@ impl Wire {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 // A pending error of the socket: reading it has cleared it.
                 Err(error) => {
-                    self.fail_sent(&self.outbox.borrow(), error.kind());
+                    self.fail_sent(&self.outbox.borrow(), kind_of(error));
                     continue;
                 }
             }

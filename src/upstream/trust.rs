@@ -30,10 +30,11 @@ use rustls::server::ParsedCertificate;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
 };
+use rustls_native_certs::ErrorKind;
 use tokio::time::Instant;
 
 use crate::config::Trust;
-use crate::sys::{self, Links};
+use crate::sys::{self, FileError, Links};
 
 /// The system's authorities, read by the first dial that needs them: that takes milliseconds.
 static SYSTEM: Mutex<Option<Arc<WebPkiServerVerifier>>> = Mutex::new(None);
@@ -52,6 +53,28 @@ const FILE_VARIABLE: &str = "SSL_CERT_FILE";
 #[derive(Default, Debug)]
 pub(super) struct Authorities {
     file: Mutex<Option<Known>>,
+}
+
+/// Why there are no authorities to check a certificate by.
+#[derive(Debug)]
+pub(super) struct Unread {
+    /// For people.
+    pub(super) reason: String,
+    /// This host had no descriptor or memory left to read them.
+    pub(super) is_own_shortage: bool,
+}
+
+impl From<String> for Unread {
+    fn from(reason: String) -> Self {
+        Self { reason, is_own_shortage: false }
+    }
+}
+
+impl From<FileError> for Unread {
+    fn from(error: FileError) -> Self {
+        let is_own_shortage = matches!(&error, FileError::Unreadable(why) if sys::is_shortage(why));
+        Self { reason: error.to_string(), is_own_shortage }
+    }
 }
 
 #[derive(Debug)]
@@ -88,7 +111,7 @@ impl Authorities {
         trust: &Trust,
         name: ServerName<'static>,
         alpn: Option<&[u8]>,
-    ) -> Result<(ClientConfig, Refusal), String> {
+    ) -> Result<(ClientConfig, Refusal), Unread> {
         let refusal = Refusal::default();
         let is_named = matches!(name, ServerName::DnsName(_));
         let verifier = Verifier {
@@ -99,7 +122,7 @@ impl Authorities {
         };
         let mut config = ClientConfig::builder_with_provider(Arc::clone(&CRYPTO))
             .with_safe_default_protocol_versions()
-            .map_err(|error| error.to_string())?
+            .map_err(|error| Unread::from(error.to_string()))?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier))
             .with_no_client_auth();
@@ -111,7 +134,7 @@ impl Authorities {
     }
 
     /// `None`: the pins alone decide.
-    fn verifier(&self, trust: &Trust) -> Result<Option<Arc<WebPkiServerVerifier>>, String> {
+    fn verifier(&self, trust: &Trust) -> Result<Option<Arc<WebPkiServerVerifier>>, Unread> {
         match &trust.ca_file {
             Some(path) => self.of_file(path).map(Some),
             None if trust.pins.is_empty() => system().map(Some),
@@ -121,7 +144,7 @@ impl Authorities {
 
     /// A file that cannot be used while an earlier state of it is known is being written: the
     /// earlier state counts on. If the file is there, the log says so.
-    fn of_file(&self, path: &Path) -> Result<Arc<WebPkiServerVerifier>, String> {
+    fn of_file(&self, path: &Path) -> Result<Arc<WebPkiServerVerifier>, Unread> {
         let mut known = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let stamp = fs::metadata(path)
             .and_then(|file| Ok(Stamp { modified: file.modified()?, octets: file.len() }));
@@ -131,16 +154,19 @@ impl Authorities {
             return Ok(Arc::clone(&known.verifier));
         }
         let is_there = stamp.is_ok();
-        let read = stamp.map_err(|error| error.to_string());
+        let read = stamp.map_err(|error| Unread::from(FileError::from(error)));
         match (read.and_then(|stamp| Ok((stamp, read_file(path)?))), &mut *known) {
             (Ok((stamp, verifier)), _) => {
                 *known = Some(Known { stamp, verifier: Arc::clone(&verifier), said: None });
                 Ok(verifier)
             }
-            (Err(error), None) => Err(format!("ca-file {}: {error}", path.display())),
+            (Err(Unread { reason, is_own_shortage }), None) => Err(Unread {
+                reason: format!("ca-file {}: {reason}", path.display()),
+                is_own_shortage,
+            }),
             (Err(error), Some(known)) => {
                 if is_there {
-                    known.say(path, &error, Instant::now());
+                    known.say(path, &error.reason, Instant::now());
                 }
                 Ok(Arc::clone(&known.verifier))
             }
@@ -167,19 +193,21 @@ pub fn trusting_system() -> Result<ClientConfig, String> {
     let mut config = ClientConfig::builder_with_provider(Arc::clone(&CRYPTO))
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?
-        .with_webpki_verifier(system()?)
+        .with_webpki_verifier(system().map_err(|unread| unread.reason)?)
         .with_no_client_auth();
     config.resumption = Resumption::disabled();
     Ok(config)
 }
 
-fn read_file(path: &Path) -> Result<Arc<WebPkiServerVerifier>, String> {
-    let octets = sys::read_file(path, MAX_FILE_OCTETS).map_err(|error| error.to_string())?;
+fn read_file(path: &Path) -> Result<Arc<WebPkiServerVerifier>, Unread> {
+    let octets = sys::read_file(path, MAX_FILE_OCTETS)?;
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&octets).collect();
-    verifier(certificates.map_err(|error| format!("not a PEM file of certificates: {error}"))?)
+    let certificates =
+        certificates.map_err(|error| format!("not a PEM file of certificates: {error}"))?;
+    Ok(verifier(certificates)?)
 }
 
-fn system() -> Result<Arc<WebPkiServerVerifier>, String> {
+fn system() -> Result<Arc<WebPkiServerVerifier>, Unread> {
     let mut known = SYSTEM.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(verifier) = &*known {
         return Ok(Arc::clone(verifier));
@@ -190,6 +218,12 @@ fn system() -> Result<Arc<WebPkiServerVerifier>, String> {
         opened.map_err(|error| format!("{FILE_VARIABLE}, {}: {error}", file.display()))?;
     }
     let read = rustls_native_certs::load_native_certs();
+    // A part of the authorities must not stay in use because a file could not be opened just now.
+    let is_short = |error: &&rustls_native_certs::Error| matches!(&error.kind, ErrorKind::Io { inner, .. } if sys::is_shortage(inner));
+    if let Some(error) = read.errors.iter().find(is_short) {
+        let reason = format!("the system's certificate authorities: {error}");
+        return Err(Unread { reason, is_own_shortage: true });
+    }
     let verifier = verifier(read.certs).map_err(|error| {
         let why = read.errors.first().map_or(error, ToString::to_string);
         format!("the system's certificate authorities: {why}; write ca-file or pins")

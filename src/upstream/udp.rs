@@ -26,7 +26,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
-use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,7 +51,7 @@ const LIFE: Duration = Duration::from_secs(30);
 const WAITING: usize = 1_024;
 /// Open sockets of one pool, those included that only wait for their last replies. At this bound
 /// sockets live on beyond [`USES`].
-const OPEN: usize = 32;
+pub const OPEN: usize = 32;
 /// Datagrams with its id that a query drops before it goes over TCP: the bound of its work. The
 /// genuine reply is not waited for any longer then, because a forger who knows id and port may be
 /// about to find the question's letters too. BIND and PowerDNS take the first one as the sign of an
@@ -161,7 +160,7 @@ impl Asked<'_> {
     async fn next(&self) -> Result<Reading, TryError> {
         let waiters = self.seat.socket.waiters();
         let delivery = poll_fn(|context| waiters.poll(self.seat.id, context)).await;
-        let message = delivery.map_err(unreachable_because)?;
+        let message = delivery.map_err(TryError::of_kind)?;
         let reading = query::read(&message, self.question, self.edns);
         waiters.give_back(message);
         Ok(reading)
@@ -223,13 +222,21 @@ impl Udp {
         let first = first.unwrap_or_else(|| rand::rng().random_range(0..SOCKETS));
         let (before, from) = places.split_at_mut(first);
         let now = Instant::now();
+        let mut refusal = TryError::Busy;
         for (index, place) in (first..SOCKETS).chain(0..first).zip(from.iter_mut().chain(before)) {
-            if place.as_ref().is_some_and(|socket| self.is_spent(socket, now)) {
-                *place = None;
-            }
-            let socket = match place {
-                Some(socket) => socket,
-                None => place.insert(self.open(now)?),
+            let spent = place.take_if(|socket| self.is_spent(socket, now));
+            let socket = match (place, spent) {
+                (Some(socket), _) => socket,
+                (place, spent) => match (self.open(now), spent) {
+                    (Ok(socket), _) => place.insert(socket),
+                    // A socket that should rest is better than none.
+                    (Err(TryError::OwnShortage), Some(spent)) => place.insert(spent),
+                    (Err(TryError::OwnShortage), None) => {
+                        refusal = TryError::OwnShortage;
+                        continue;
+                    }
+                    (Err(error), _) => return Err(error),
+                },
             };
             if let Some(id) = socket.waiters().enter(WAITING) {
                 self.last.set(index);
@@ -243,7 +250,7 @@ impl Udp {
                 });
             }
         }
-        Err(TryError::Busy)
+        Err(refusal)
     }
 
     /// Whether `socket` should take no new queries.
@@ -257,10 +264,6 @@ impl Udp {
 
     fn open(&self, now: Instant) -> Result<Rc<Socket>, TryError> {
         let socket = Socket::open(&self.upstream, &self.buffer, &self.open, now);
-        socket.map(Rc::new).map_err(|error| unreachable_because(error.kind()))
+        socket.map(Rc::new).map_err(|error| TryError::of(&error))
     }
-}
-
-fn unreachable_because(kind: io::ErrorKind) -> TryError {
-    TryError::Unreachable(kind)
 }

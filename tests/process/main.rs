@@ -3,6 +3,7 @@
 #[path = "../hostile/daemon.rs"]
 #[allow(dead_code, reason = "this suite uses a part")]
 mod daemon;
+mod descriptors;
 #[path = "../harness/process.rs"]
 mod process;
 mod special_files;

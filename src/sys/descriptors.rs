@@ -1,0 +1,61 @@
+//! How many files this process may have open, and what the kernel says when it has no more.
+
+use std::io;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+/// The limits of open files of this process (getrlimit(2), `RLIMIT_NOFILE`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DescriptorLimit {
+    /// Files that may be open now.
+    pub soft: u64,
+    /// What `soft` can be raised to.
+    pub hard: u64,
+}
+
+/// Raises the limit of open files to `needed`, or as far as the hard limit allows, and returns the
+/// limits that hold then. Never lowers it.
+///
+/// # Errors
+/// The system's; the limit is as before then.
+pub fn raise_descriptor_limit(needed: u64) -> io::Result<DescriptorLimit> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    let wanted = needed.min(hard);
+    if wanted <= soft {
+        return Ok(DescriptorLimit { soft, hard });
+    }
+    setrlimit(Resource::RLIMIT_NOFILE, wanted, hard)?;
+    Ok(DescriptorLimit { soft: wanted, hard })
+}
+
+/// Whether this host has run out of descriptors or memory. Such an error says nothing about the
+/// server that the socket was for.
+pub fn is_shortage(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_is_raised_up_to_the_hard_one_and_never_lowered() {
+        let before = raise_descriptor_limit(0).unwrap();
+        // Other tests of this process want no lower one, so it stays raised.
+        let raised = raise_descriptor_limit(before.soft + 1).unwrap();
+        assert_eq!(raised.soft, (before.soft + 1).min(before.hard));
+        assert_eq!(raise_descriptor_limit(1).unwrap(), raised);
+        assert_eq!(raise_descriptor_limit(u64::MAX).unwrap().soft, before.hard);
+    }
+
+    #[test]
+    fn a_shortage_of_ours_is_told_from_a_servers_failure() {
+        for errno in [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS] {
+            assert!(is_shortage(&io::Error::from_raw_os_error(errno)), "{errno}");
+        }
+        for errno in [libc::ECONNREFUSED, libc::EHOSTUNREACH, libc::ETIMEDOUT, libc::EACCES] {
+            assert!(!is_shortage(&io::Error::from_raw_os_error(errno)), "{errno}");
+        }
+        assert!(!is_shortage(&io::ErrorKind::OutOfMemory.into()), "not the kernel's word");
+    }
+}

@@ -1,0 +1,106 @@
+//! Few file descriptors: misses are still resolved, and no upstream is blamed.
+
+use std::net::{Ipv4Addr, TcpStream};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use super::daemon::{Daemon, config};
+use super::process::PROGRAM;
+use super::temporary::File;
+use super::upstream;
+
+/// Descriptors of the daemon in the floods: it starts with them, and hardly more.
+const FEW: u32 = 48;
+/// Connections of a flood, several times as many.
+const FLOOD: usize = 300;
+
+/// `run` with these limits of open files, soft and hard.
+fn limited(limits: &str, config: &Path) -> Command {
+    let mut command = Command::new("prlimit");
+    command.arg(format!("--nofile={limits}")).args([PROGRAM, "run", "--config"]).arg(config);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// The soft limit of a running daemon.
+fn soft_limit(daemon: &Daemon) -> u64 {
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", daemon.pid())).expect("proc");
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).expect("a line");
+    line.split_whitespace().nth(3).and_then(|word| word.parse().ok()).expect("a number")
+}
+
+fn text(upstream: &str) -> String {
+    config(upstream, "2s") + "[limits]\nworkers = 1\ntcp-connections-per-client = 1000\n"
+}
+
+#[test]
+fn a_flood_of_connections_leaves_descriptors_to_misses() {
+    let (socket, address) = upstream::silent();
+    let public = Ipv4Addr::new(203, 0, 113, 7);
+    let _arrived = upstream::answering(socket, public, Duration::ZERO);
+    let file = File::new(&text(&address.to_string()));
+    let mut daemon = Daemon::run(&mut limited(&format!("{FEW}:{FEW}"), file.path()));
+    daemon.wait_for_log(&format!("the limit of open files is {FEW}, and the configuration may"));
+    let mut held: Vec<TcpStream> = Vec::new();
+    for number in 0..FLOOD {
+        held.push(daemon.connect(Ipv4Addr::LOCALHOST));
+        if number % 10 == 0 {
+            let reply = daemon.ask_udp(&format!("www{number}.example.")).expect("a reply");
+            assert_eq!(reply.address(), Some(public), "{number}: {}", daemon.log());
+        }
+    }
+    daemon.signal("-USR1");
+    daemon.wait_for_log(&format!("upstream {address} state=up"));
+    assert!(!daemon.log().contains("is down"), "{}", daemon.log());
+    daemon.assert_well();
+    daemon.signal("-TERM");
+    assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.log());
+}
+
+#[test]
+fn a_soft_limit_is_raised_to_what_the_configuration_needs() {
+    let file = File::new(&text("127.0.0.1:9"));
+    let daemon = Daemon::run(&mut limited("64:4096", file.path()));
+    let limit = soft_limit(&daemon);
+    assert!((1_001..=4_096).contains(&limit), "{limit}");
+    assert!(!daemon.log().contains("the limit of open files is"), "{}", daemon.log());
+}
+
+#[test]
+fn a_hard_limit_that_is_too_low_is_said_at_start_and_at_a_reload() {
+    let file = File::new(&text("127.0.0.1:9"));
+    let daemon = Daemon::run(&mut limited("64:512", file.path()));
+    assert_eq!(soft_limit(&daemon), 512);
+    daemon.wait_for_log("the limit of open files is 512, and the configuration may need ");
+    assert!(daemon.log().contains("Set LimitNOFILE="), "{}", daemon.log());
+    file.write(&text("127.0.0.1:9").replace("workers = 1", "workers = 1\ntcp-connections = 100"));
+    daemon.signal("-HUP");
+    daemon.wait_for_log("reloaded");
+    assert_eq!(daemon.log().matches("the limit of open files is 512").count(), 1, "it fits now");
+}
+
+#[test]
+fn without_a_descriptor_a_miss_fails_and_no_upstream_is_blamed() {
+    let (socket, address) = upstream::silent();
+    let public = Ipv4Addr::new(203, 0, 113, 7);
+    let _arrived = upstream::answering(socket, public, Duration::ZERO);
+    let file = File::new(&text(&address.to_string()));
+    let mut daemon = Daemon::run(&mut limited("1024:4096", file.path()));
+    // Fewer than are open: no new one can be had.
+    let lower = |limit: &str| {
+        let pid = daemon.pid().to_string();
+        let status = Command::new("prlimit").args(["--pid", &pid, limit]).status();
+        assert!(status.expect("prlimit runs").success());
+    };
+    lower("--nofile=3:4096");
+    for number in 0..20 {
+        let reply = daemon.ask_udp(&format!("www{number}.example.")).expect("a reply");
+        assert_ne!(reply.address(), Some(Ipv4Addr::UNSPECIFIED));
+    }
+    assert!(!daemon.log().contains("is down"), "{}", daemon.log());
+    lower("--nofile=1024:4096");
+    let reply = daemon.ask_udp("late.example.").expect("a reply");
+    assert_eq!(reply.address(), Some(public), "{}", daemon.log());
+    daemon.assert_well();
+}
