@@ -7,6 +7,7 @@ mod descriptors;
 mod logging;
 mod network;
 mod state;
+mod status;
 mod warm;
 mod workers;
 
@@ -34,6 +35,7 @@ use crate::sys;
 use logging::Logging;
 use network::{Cause, Network, News};
 pub use state::{Unfit, build, prove};
+use status::Status;
 use warm::WarmCache;
 use workers::Workers;
 
@@ -107,6 +109,8 @@ pub fn run(path: &Path, ready: impl FnOnce(&Running<'_>)) -> Result<(), RunError
     let addresses = workers.addresses();
     let admin_address = admin.as_ref().map(|bound| bound.address);
     ready(&Running { addresses, admin: admin_address, config: &config });
+    let mut status = Status::default();
+    status.accept(config.private_links.len());
     let config = without_zones(config);
     sys::give_back_free_memory();
     let daemon = Daemon {
@@ -117,6 +121,7 @@ pub fn run(path: &Path, ready: impl FnOnce(&Running<'_>)) -> Result<(), RunError
         workers,
         network: Network::default(),
         warm,
+        status,
         probe_anew: Rc::default(),
     };
     tasks.block_on(&runtime, daemon.steer(signals, admin))
@@ -133,6 +138,8 @@ struct Signals {
     terminate: Signal,
     interrupt: Signal,
     totals: Signal,
+    /// Means nothing here, and must not end the process.
+    unused: Signal,
 }
 
 impl Signals {
@@ -143,6 +150,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             totals: signal(SignalKind::user_defined1())?,
+            unused: signal(SignalKind::user_defined2())?,
         })
     }
 }
@@ -157,6 +165,7 @@ struct Daemon<'a> {
     workers: Workers,
     network: Network,
     warm: WarmCache,
+    status: Status,
     /// Tells those who probe endpoints of another network.
     probe_anew: Rc<Anew>,
 }
@@ -179,7 +188,7 @@ impl Daemon<'_> {
         let _probes_end_with_us = self.probe_upstreams(&forwarder);
         let _so_do_these = self.probe_endpoints();
         let _ends_with_us = admin.map(|bound| self.serve_admin(bound));
-        tell(&[NotifyState::Ready]);
+        self.tell_ready();
         loop {
             tokio::select! {
                 _ = signals.reload.recv() => {
@@ -190,6 +199,7 @@ impl Daemon<'_> {
                 _ = signals.terminate.recv() => break,
                 _ = signals.interrupt.recv() => break,
                 _ = signals.totals.recv() => self.log_totals(),
+                _ = signals.unused.recv() => info!("SIGUSR2 has no meaning; SIGUSR1 logs totals"),
                 _ = saving.tick() => {
                     self.warm.save(&self.workers.shared().snapshot.load());
                 }
@@ -250,6 +260,9 @@ impl Daemon<'_> {
         self.look_at_network(Cause::Housekeeping);
         let snapshot = self.workers.shared().snapshot.load_full();
         let (forwarder, loops) = (Rc::clone(forwarder), Arc::clone(&snapshot.loops));
+        if let Some(line) = self.status.news(&snapshot) {
+            tell(&[NotifyState::Status(line)]);
+        }
         spawn_local(async move { probe_due(&forwarder, &snapshot.rules, &loops).await });
     }
 
@@ -275,6 +288,7 @@ impl Daemon<'_> {
         match self.try_reload() {
             Ok(()) => info!("reloaded {} in {:?}", self.path.display(), begin.elapsed()),
             Err(reason) => {
+                self.status.refuse(&reason);
                 for line in reason.lines() {
                     error!("{line}");
                 }
@@ -284,7 +298,13 @@ impl Daemon<'_> {
         // The new answers are out by now. What still waits under the old snapshot keeps it a little;
         // its memory is used again at the next reload.
         sys::give_back_free_memory();
-        tell(&[NotifyState::Ready]);
+        self.tell_ready();
+    }
+
+    /// Says that the daemon serves; after a reload that was refused too, as systemd wants it.
+    fn tell_ready(&mut self) {
+        let snapshot = self.workers.shared().snapshot.load();
+        tell(&[NotifyState::Ready, NotifyState::Status(self.status.line(&snapshot))]);
     }
 
     fn try_reload(&mut self) -> Result<(), String> {
@@ -305,6 +325,7 @@ impl Daemon<'_> {
         self.workers.shared().snapshot.store(Arc::new(snapshot));
         self.workers.make_room(&config);
         self.warm.adopt(&config);
+        self.status.accept(config.private_links.len());
         // From here on nobody waits.
         self.config = without_zones(config);
         Ok(())

@@ -17,8 +17,8 @@ const WRITE_LIMIT: Duration = Duration::from_secs(1);
 
 /// Run the daemon in the foreground.
 ///
-/// SIGHUP reloads the configuration (a bad one changes nothing), SIGUSR1 logs totals, SIGTERM
-/// finishes what is under way and ends. Exits 0 after SIGTERM, 1 when it cannot start.
+/// SIGHUP reloads the configuration (a bad one changes nothing), SIGUSR1 logs totals, SIGUSR2 does
+/// nothing, SIGTERM finishes what is under way and ends. Exits 0 after SIGTERM, 1 when it cannot start.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   privatelinkd run config/quickstart.toml

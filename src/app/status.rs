@@ -1,0 +1,88 @@
+//! What `systemctl status` shows of the daemon, in one line (sd_notify(3), `STATUS=`).
+
+use crate::engine::{Snapshot, printable};
+
+/// Characters of the reason for a refused reload: the line should fit a terminal or two.
+const REASON_CHARS: usize = 160;
+
+/// The line that was sent last, and what only the control thread knows of the next one.
+#[derive(Default)]
+pub(super) struct Status {
+    /// Private-link zones of the configuration in force.
+    zones: usize,
+    /// Why the last reload was refused; `None` if it was not.
+    refused: Option<String>,
+    sent: String,
+}
+
+impl Status {
+    /// A configuration with so many private-link zones is in force now.
+    pub(super) fn accept(&mut self, zones: usize) {
+        self.zones = zones;
+        self.refused = None;
+    }
+
+    /// A reload was refused. Of several lines the first error is shown, not the warnings before it.
+    pub(super) fn refuse(&mut self, reason: &str) {
+        let error = reason.lines().find(|line| line.contains(": error: "));
+        let shown = error.or(reason.lines().next()).unwrap_or("");
+        self.refused = Some(printable(&shown.chars().take(REASON_CHARS).collect::<String>()));
+    }
+
+    /// The line now, which counts as sent.
+    pub(super) fn line(&mut self, snapshot: &Snapshot) -> &str {
+        let states: Vec<bool> =
+            snapshot.rules.reports().into_iter().map(|report| report.down).collect();
+        self.sent = self.text(&states);
+        &self.sent
+    }
+
+    /// The line, if it is not the one that was sent last.
+    pub(super) fn news(&mut self, snapshot: &Snapshot) -> Option<&str> {
+        let before = std::mem::take(&mut self.sent);
+        let line = self.line(snapshot);
+        (line != before).then_some(line)
+    }
+
+    /// `is_down` has an entry for each upstream.
+    fn text(&self, is_down: &[bool]) -> String {
+        let down = is_down.iter().filter(|down| **down).count();
+        let upstreams = count(is_down.len(), "upstream");
+        let upstreams = match down {
+            0 => upstreams,
+            down if down == is_down.len() => format!("{upstreams}, all down"),
+            down => format!("{upstreams}, {down} down"),
+        };
+        let refused =
+            self.refused.as_ref().map(|why| format!("; the last reload was refused: {why}"));
+        let zones = count(self.zones, "private-link zone");
+        format!("serving {zones}; {upstreams}{}", refused.unwrap_or_default())
+    }
+}
+
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_says_what_is_served_what_is_down_and_what_was_refused() {
+        let mut status = Status::default();
+        status.accept(1);
+        assert_eq!(status.text(&[]), "serving 1 private-link zone; 0 upstreams");
+        assert_eq!(status.text(&[false, true]), "serving 1 private-link zone; 2 upstreams, 1 down");
+        status.refuse("a.toml:2: warning: w\na.toml:4: error: x\u{1b}[31m\na.toml:9: error: y");
+        let line = status.text(&[true]);
+        let begin = "serving 1 private-link zone; 1 upstream, all down; the last reload was refused: \
+                     a.toml:4: error: x";
+        assert!(line.starts_with(begin), "{line}");
+        assert!(!line.contains(char::is_control) && !line.contains("error: y"), "{line}");
+        status.refuse(&"x".repeat(1_000));
+        assert!(status.text(&[]).len() < 300);
+        status.accept(2);
+        assert_eq!(status.text(&[false]), "serving 2 private-link zones; 1 upstream");
+    }
+}
