@@ -115,6 +115,16 @@ impl TryError {
         }
     }
 
+    /// Whether a connection that ended so shows that an ICMP error about a datagram to the same port
+    /// was no forgery: the answer to a SYN must repeat its sequence number.
+    pub(super) fn proves_icmp(self) -> bool {
+        use io::ErrorKind::{
+            ConnectionRefused, HostUnreachable, NetworkUnreachable, PermissionDenied,
+        };
+        let Self::Unreachable(kind) = self else { return false };
+        matches!(kind, ConnectionRefused | HostUnreachable | NetworkUnreachable | PermissionDenied)
+    }
+
     /// Whether the server itself replied, so that a probe has found it alive.
     pub fn is_sign_of_life(self) -> bool {
         self.evidence() == Evidence::Alive

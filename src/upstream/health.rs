@@ -314,9 +314,13 @@ impl Health {
             .then_some(Silence { tries, time })
     }
 
-    /// A try failed at once; `enough` such in a row are proof. Gives how many there were, where that
-    /// changes its state.
-    pub(super) fn failed(&self, enough: u32, now: Instant) -> Option<u32> {
+    /// A try that began at `begun` failed at once; `enough` such in a row are proof. Returns how
+    /// many there were if that changes its state. A reply after `begun` outweighs the failure: the
+    /// server is there.
+    pub(super) fn failed(&self, enough: u32, begun: Instant, now: Instant) -> Option<u32> {
+        if self.alive_ms.load(Ordering::Relaxed) > self.ms(begun) {
+            return None;
+        }
         let tries = self.one_more(now, now);
         (tries >= enough && !self.is_down()).then_some(tries)
     }

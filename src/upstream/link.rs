@@ -93,7 +93,7 @@ impl Link {
                 let other = Box::pin(self.ask_without_edns(question));
                 Box::pin(self.hear_both(asked, other, question, edns)).await
             }
-            Heard::Mismatches => {
+            Heard::Mismatches | Heard::IcmpError => {
                 let other = Box::pin(self.ask_over_connection(question, edns));
                 Box::pin(self.hear_both(asked, other, question, edns)).await
             }
@@ -124,6 +124,10 @@ impl Link {
             outcome = &mut other => match outcome {
                 Ok(answer) => return Ok(Some(answer)),
                 Err(error) if error.is_sign_of_life() => return Err(error),
+                Err(error) if asked.is_doubted() && error.proves_icmp() => {
+                    let reading = asked.hear_in_time(error).await?;
+                    return self.settle(reading, question, edns).await;
+                }
                 Err(_) => {
                     let reading = asked.hear_on().await?.ok_or(TryError::Mismatched)?;
                     return self.settle(reading, question, edns).await;

@@ -14,7 +14,8 @@ pub struct Tally {
     pub replies: u64,
     /// Tries, probes included, without a reply in the time that was measured for one.
     pub timeouts: u64,
-    /// Tries ended by an error of the network: ICMP port unreachable, no route, connection refused.
+    /// Tries ended by an error of the network: no route, connection refused, or an ICMP error that
+    /// TCP confirmed.
     pub unreachable: u64,
     /// Replies with SERVFAIL.
     pub servfail: u64,
@@ -35,6 +36,8 @@ pub struct Tally {
     /// Datagrams that were dropped because they answer no query under way: no query waits for their
     /// id, they repeat another question, or they are no replies. Anybody can send such.
     pub mismatches: u64,
+    /// ICMP errors that came for queries over UDP. Anybody can send such.
+    pub icmp_errors: u64,
     /// Queries sent over connections: TCP, TLS, HTTP, QUIC.
     pub tcp_queries: u64,
     /// Connections begun.
@@ -78,16 +81,15 @@ pub struct LastError {
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { queries, replies, timeouts, unreachable, servfail, refused, .. } = self;
-        let Self { garbled, unusable, untrusted, busy, own_shortage, mismatches, .. } = self;
-        let Self { tcp_queries, tcp_dials, .. } = self;
+        let Self { garbled, unusable, untrusted, busy, own_shortage, .. } = self;
+        let Self { mismatches, icmp_errors, tcp_queries, tcp_dials, without_edns, .. } = self;
         write!(
             f,
             "queries={queries} replies={replies} timeouts={timeouts} unreachable={unreachable} \
              servfail={servfail} refused={refused} garbled={garbled} unusable={unusable} \
              untrusted={untrusted} busy={busy} own-shortage={own_shortage} \
-             mismatches={mismatches} tcp-queries={tcp_queries} tcp-dials={tcp_dials} \
-             without-edns={}",
-            self.without_edns
+             mismatches={mismatches} icmp-errors={icmp_errors} tcp-queries={tcp_queries} \
+             tcp-dials={tcp_dials} without-edns={without_edns}"
         )
     }
 }

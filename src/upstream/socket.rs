@@ -176,31 +176,38 @@ impl Wire {
 
     fn send_what_goes(&self) -> Rest {
         let mut outbox = self.outbox.borrow_mut();
-        let mut told = false;
+        let mut failed_once = false;
         // A query brings two errors at most; then it is out.
         while !outbox.is_empty() {
             let Err(Unsent { sent, error }) = outbox.send(self.io.get_ref()) else { break };
-            told &= sent == 0;
-            match error.kind() {
-                io::ErrorKind::WouldBlock => return Rest::Waits,
-                // The ICMP error that an earlier query met: that is for those who wait already.
-                io::ErrorKind::ConnectionRefused if !told => {
-                    told = true;
-                    self.fail_sent(&outbox, error.kind());
+            failed_once &= sent == 0;
+            let kind = kind_of(&error);
+            if kind == io::ErrorKind::WouldBlock {
+                return Rest::Waits;
+            }
+            if !failed_once {
+                // It may be the ICMP error of an earlier query, which the kernel reports once.
+                failed_once = true;
+                if kind == io::ErrorKind::ConnectionRefused {
+                    self.note_icmp_error(&outbox, kind);
                 }
-                _ => {
-                    let kind = kind_of(&error);
-                    // What this host lacks, another socket lacks too.
-                    if kind != io::ErrorKind::OutOfMemory {
-                        self.retired.set(true);
+                continue;
+            }
+            failed_once = false;
+            // What this host lacks, another socket lacks too.
+            if kind != io::ErrorKind::OutOfMemory {
+                self.retired.set(true);
+            }
+            if let Some(id) = outbox.payloads().next().and_then(|query| u16_at(query, 0)) {
+                match kind {
+                    // The kernel itself never says this of a datagram.
+                    io::ErrorKind::ConnectionRefused => {
+                        self.waiters.note_icmp_error(kind, |other| other == id);
                     }
-                    if let Some(id) = outbox.payloads().next().and_then(|query| u16_at(query, 0)) {
-                        self.waiters.fail(id, kind);
-                    }
-                    outbox.drop_first(1);
-                    told = false;
+                    kind => self.waiters.note_unsent(id, kind),
                 }
             }
+            outbox.drop_first(1);
         }
         Rest::None
     }
@@ -230,9 +237,13 @@ impl Wire {
             match &received {
                 Ok(_) => inbox.messages().for_each(|message| self.deliver(message)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                // A pending error of the socket: reading it has cleared it.
+                // An ICMP error: reading it has cleared it.
                 Err(error) => {
-                    self.fail_sent(&self.outbox.borrow(), kind_of(error));
+                    // A shortage of this host concerns no query.
+                    let kind = kind_of(error);
+                    if kind != io::ErrorKind::OutOfMemory {
+                        self.note_icmp_error(&self.outbox.borrow(), kind);
+                    }
                     continue;
                 }
             }
@@ -252,11 +263,13 @@ impl Wire {
         }
     }
 
-    /// Tells all whose query has left that the socket failed.
-    fn fail_sent(&self, unsent: &Outbox, kind: io::ErrorKind) {
+    /// Tells all waiters whose query has left of an ICMP error. Its sender knows the port, or has
+    /// guessed it, so new queries take another one.
+    fn note_icmp_error(&self, unsent: &Outbox, kind: io::ErrorKind) {
+        self.retired.set(true);
         let mut ids: Vec<_> = unsent.payloads().filter_map(|query| u16_at(query, 0)).collect();
         ids.sort_unstable();
-        self.waiters.fail_all(kind, |id| ids.binary_search(&id).is_err());
+        self.waiters.note_icmp_error(kind, |id| ids.binary_search(&id).is_err());
     }
 }
 

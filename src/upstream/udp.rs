@@ -19,6 +19,11 @@
 //! query listens on: a forger who guesses gains nothing by it. When the try's time is over, or after
 //! too many such datagrams, the query goes over TCP, which a host off the path cannot forge.
 //!
+//! An ICMP error is a hint, for a host off the path can send one to every port in turn. The query
+//! goes over TCP and still listens. Only if the server cannot be reached over TCP either, and says
+//! nothing for as long as its replies take, has the try failed. A host off the path cannot forge the
+//! end of a TCP handshake: it does not see the sequence number.
+//!
 //! The socket is drawn anew for whatever is sent in one call, not for each query of it. So queries
 //! of the same tens of microseconds, up to 64 under load, share a port. Nobody off the path learns
 //! from that: a forged reply has to hit one question's id and port, the port was drawn like any
@@ -37,6 +42,7 @@ use super::failure::TryError;
 use super::query::{self, Edns, Reading};
 use super::server::{Upstream, count};
 use super::socket::{ReceiveBuffer, Socket};
+use super::waiters::Delivery;
 use crate::wire::{Question, Rcode};
 
 /// Sockets of one worker towards one server that take new queries: three more bits to guess.
@@ -106,6 +112,8 @@ pub(super) struct Asked<'a> {
     edns: Edns,
     /// Datagrams with its id that were dropped.
     mismatches: u32,
+    /// Whether an ICMP error came for it.
+    is_doubted: bool,
 }
 
 /// What came for a query.
@@ -118,6 +126,14 @@ pub(super) enum Heard {
     Mismatches,
     /// More such datagrams came than one query listens to.
     TooManyMismatches,
+    /// An ICMP error came, which anybody can have sent.
+    IcmpError,
+}
+
+/// One thing that came for a query.
+enum Next {
+    Message(Reading),
+    IcmpError,
 }
 
 impl Asked<'_> {
@@ -156,18 +172,50 @@ impl Asked<'_> {
         Ok(None)
     }
 
-    /// The next message with the query's id, read.
-    async fn next(&self) -> Result<Reading, TryError> {
-        let waiters = self.seat.socket.waiters();
-        let delivery = poll_fn(|context| waiters.poll(self.seat.id, context)).await;
-        let message = delivery.map_err(TryError::of_kind)?;
-        let reading = query::read(&message, self.question, self.edns);
-        waiters.give_back(message);
-        Ok(reading)
+    /// As [`Self::hear_on`], until the time is over that the server's replies take. A server that
+    /// has never replied gets no time.
+    ///
+    /// # Errors
+    /// `late` when no reply came in that time.
+    pub(super) async fn hear_in_time(&mut self, late: TryError) -> Result<Reading, TryError> {
+        let wait = match self.upstream.rtt() {
+            Some(rtt) => rtt.timeout(),
+            None if self.upstream.tally().replies > 0 => UNMEASURED,
+            None => Duration::ZERO,
+        };
+        let until = self.seat.since + wait;
+        match timeout_at(until, self.hear_on()).await {
+            Ok(heard) => heard?.ok_or(TryError::Mismatched),
+            Err(_) => Err(late),
+        }
     }
 
-    /// `None` for one that is dropped.
-    fn sort(&mut self, reading: Reading) -> Option<Heard> {
+    /// Whether an ICMP error came for the query.
+    pub(super) fn is_doubted(&self) -> bool {
+        self.is_doubted
+    }
+
+    /// The next thing that came for the query, read.
+    async fn next(&self) -> Result<Next, TryError> {
+        let waiters = self.seat.socket.waiters();
+        match poll_fn(|context| waiters.poll(self.seat.id, context)).await {
+            Delivery::Message(message) => {
+                let reading = query::read(&message, self.question, self.edns);
+                waiters.give_back(message);
+                Ok(Next::Message(reading))
+            }
+            Delivery::IcmpError(_) => Ok(Next::IcmpError),
+            Delivery::Unsent(kind) => Err(TryError::of_kind(kind)),
+        }
+    }
+
+    /// `None` for a message that is dropped.
+    fn sort(&mut self, next: Next) -> Option<Heard> {
+        let Next::Message(reading) = next else {
+            self.is_doubted = true;
+            count(&self.upstream.counters.icmp_errors);
+            return Some(Heard::IcmpError);
+        };
         if reading.is_genuine() {
             self.seat.answered = true;
             self.seat.socket.waiters().note_genuine();
@@ -208,7 +256,14 @@ impl Udp {
         let seat = self.seat()?;
         seat.socket.post(|out| query::write(out, seat.id, question, edns)).await;
         count(&self.upstream.counters.queries);
-        Ok(Asked { seat, upstream: &self.upstream, question, edns, mismatches: 0 })
+        Ok(Asked {
+            seat,
+            upstream: &self.upstream,
+            question,
+            edns,
+            mismatches: 0,
+            is_doubted: false,
+        })
     }
 
     /// An id on a random socket that has room; on the last one while queries wait there to be sent
@@ -265,5 +320,6 @@ impl Udp {
     fn open(&self, now: Instant) -> Result<Rc<Socket>, TryError> {
         let socket = Socket::open(&self.upstream, &self.buffer, &self.open, now);
         socket.map(Rc::new).map_err(|error| TryError::of(&error))
+        socket.map(Rc::new).map_err(|error| TryError::Unreachable(error.kind()))
     }
 }

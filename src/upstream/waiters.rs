@@ -19,7 +19,15 @@ const BEHIND: usize = 8;
 const SPARE_OCTETS: usize = UDP_PAYLOAD_OCTETS as usize;
 
 /// What a socket brought to a waiter.
-pub(super) type Delivery = Result<Vec<u8>, io::ErrorKind>;
+#[derive(PartialEq, Eq, Debug)]
+pub(super) enum Delivery {
+    /// A message with its id. Anybody can have sent it.
+    Message(Vec<u8>),
+    /// An ICMP error came for the socket after the query had left. Anybody can have sent it.
+    IcmpError(io::ErrorKind),
+    /// The kernel did not send the query.
+    Unsent(io::ErrorKind),
+}
 
 struct Waiter {
     id: u16,
@@ -28,6 +36,15 @@ struct Waiter {
     delivery: Option<Delivery>,
     /// What came behind it, at most [`BEHIND`]: anybody can have sent the first.
     behind: Vec<Delivery>,
+    icmp_error: IcmpError,
+}
+
+/// The ICMP error of a waiter. It hears of one: more would say nothing new.
+#[derive(Clone, Copy)]
+enum IcmpError {
+    None,
+    Came(io::ErrorKind),
+    Taken,
 }
 
 impl Waiter {
@@ -41,20 +58,33 @@ impl Waiter {
             None => self.delivery = Some(delivery),
             Some(_) => self.behind.push(delivery),
         }
+        self.wake();
+    }
+
+    fn wake(&mut self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
     }
 
+    /// Messages go first: one of them may be the reply.
     fn take(&mut self) -> Option<Delivery> {
         let next = (!self.behind.is_empty()).then(|| self.behind.remove(0));
-        std::mem::replace(&mut self.delivery, next)
+        let delivery = std::mem::replace(&mut self.delivery, next);
+        match (delivery, self.icmp_error) {
+            (None, IcmpError::Came(kind)) => {
+                self.icmp_error = IcmpError::Taken;
+                Some(Delivery::IcmpError(kind))
+            }
+            (delivery, _) => delivery,
+        }
     }
 
-    /// What came before the failure is still worth reading.
-    fn fail(&mut self, kind: io::ErrorKind) {
-        if self.has_room() {
-            self.put(Err(kind));
+    /// An ICMP error takes no message's place.
+    fn note_icmp_error(&mut self, kind: io::ErrorKind) {
+        if let IcmpError::None = self.icmp_error {
+            self.icmp_error = IcmpError::Came(kind);
+            self.wake();
         }
     }
 }
@@ -85,7 +115,13 @@ impl Waiters {
         loop {
             let id = random.random::<u16>();
             if table.find(hash(id), |waiter| waiter.id == id).is_none() {
-                let waiter = Waiter { id, waker: None, delivery: None, behind: Vec::new() };
+                let waiter = Waiter {
+                    id,
+                    waker: None,
+                    delivery: None,
+                    behind: Vec::new(),
+                    icmp_error: IcmpError::None,
+                };
                 table.insert_unique(hash(id), waiter, |waiter| hash(waiter.id));
                 return Some(id);
             }
@@ -110,7 +146,7 @@ impl Waiters {
         }
         let mut buffer = self.spare.borrow_mut().pop().unwrap_or_default();
         buffer.extend_from_slice(message);
-        waiter.put(Ok(buffer));
+        waiter.put(Delivery::Message(buffer));
         true
     }
 
@@ -128,26 +164,27 @@ impl Waiters {
         }
     }
 
-    /// Tells everybody that still waits, and whose id `concerns`, that the socket failed.
-    pub(super) fn fail_all(&self, kind: io::ErrorKind, concerns: impl Fn(u16) -> bool) {
+    /// Tells all waiters whose id `concerns` that an ICMP error came for the socket.
+    pub(super) fn note_icmp_error(&self, kind: io::ErrorKind, concerns: impl Fn(u16) -> bool) {
         for waiter in self.table.borrow_mut().iter_mut().filter(|waiter| concerns(waiter.id)) {
-            waiter.fail(kind);
+            waiter.note_icmp_error(kind);
         }
     }
 
-    /// Tells who waits for `id` that its query cannot be sent.
-    pub(super) fn fail(&self, id: u16, kind: io::ErrorKind) {
+    /// Tells the waiter for `id` that the kernel did not send its query.
+    pub(super) fn note_unsent(&self, id: u16, kind: io::ErrorKind) {
         let mut table = self.table.borrow_mut();
-        if let Some(waiter) = table.find_mut(hash(id), |waiter| waiter.id == id) {
-            waiter.fail(kind);
+        let waiter = table.find_mut(hash(id), |waiter| waiter.id == id);
+        if let Some(waiter) = waiter.filter(|waiter| waiter.has_room()) {
+            waiter.put(Delivery::Unsent(kind));
         }
     }
 
-    /// What came for `id`. An id that has left fails: nothing will ever come.
+    /// Returns what came for `id`. For an id that has left nothing will ever come.
     pub(super) fn poll(&self, id: u16, context: &mut Context<'_>) -> Poll<Delivery> {
         let mut table = self.table.borrow_mut();
         let Some(waiter) = table.find_mut(hash(id), |waiter| waiter.id == id) else {
-            return Poll::Ready(Err(io::ErrorKind::NotConnected));
+            return Poll::Ready(Delivery::Unsent(io::ErrorKind::NotConnected));
         };
         if let Some(delivery) = waiter.take() {
             return Poll::Ready(delivery);
@@ -179,6 +216,14 @@ mod tests {
         waiters.poll(id, &mut Context::from_waker(Waker::noop()))
     }
 
+    fn message(octets: &[u8]) -> Poll<Delivery> {
+        Poll::Ready(Delivery::Message(octets.to_vec()))
+    }
+
+    fn refused() -> Poll<Delivery> {
+        Poll::Ready(Delivery::IcmpError(io::ErrorKind::ConnectionRefused))
+    }
+
     #[test]
     fn ids_are_unique_and_bounded() {
         let waiters = Waiters::default();
@@ -202,23 +247,42 @@ mod tests {
         }
         assert!(!waiters.deliver(id, b"one too many"));
         for number in 0..=8 {
-            assert_eq!(poll(&waiters, id), Poll::Ready(Ok(vec![number])));
+            assert_eq!(poll(&waiters, id), message(&[number]));
         }
         assert!(poll(&waiters, id).is_pending());
         assert!(waiters.deliver(id, b"later"));
         waiters.leave(id);
-        assert_eq!(poll(&waiters, id), Poll::Ready(Err(io::ErrorKind::NotConnected)));
+        let gone = Delivery::Unsent(io::ErrorKind::NotConnected);
+        assert_eq!(poll(&waiters, id), Poll::Ready(gone));
         assert_eq!(waiters.len(), 0);
     }
 
     #[test]
-    fn a_failure_stands_behind_what_came_before_it() {
+    fn an_icmp_error_comes_once_and_behind_the_messages() {
+        let waiters = Waiters::default();
+        let id = waiters.enter(8).unwrap();
+        for number in 0..=8 {
+            // A flood of errors takes no message's room.
+            waiters.note_icmp_error(io::ErrorKind::ConnectionRefused, |_| true);
+            assert!(waiters.deliver(id, &[number]), "{number}");
+        }
+        for number in 0..=8 {
+            assert_eq!(poll(&waiters, id), message(&[number]));
+        }
+        assert_eq!(poll(&waiters, id), refused());
+        waiters.note_icmp_error(io::ErrorKind::ConnectionRefused, |_| true);
+        assert!(poll(&waiters, id).is_pending());
+    }
+
+    #[test]
+    fn what_came_before_the_kernel_refused_is_still_read() {
         let waiters = Waiters::default();
         let id = waiters.enter(8).unwrap();
         waiters.deliver(id, b"forged");
-        waiters.fail(id, io::ErrorKind::ConnectionRefused);
-        assert_eq!(poll(&waiters, id), Poll::Ready(Ok(b"forged".to_vec())));
-        assert_eq!(poll(&waiters, id), Poll::Ready(Err(io::ErrorKind::ConnectionRefused)));
+        waiters.note_unsent(id, io::ErrorKind::NetworkUnreachable);
+        assert_eq!(poll(&waiters, id), message(b"forged"));
+        let unsent = Delivery::Unsent(io::ErrorKind::NetworkUnreachable);
+        assert_eq!(poll(&waiters, id), Poll::Ready(unsent));
     }
 
     #[test]
@@ -234,21 +298,18 @@ mod tests {
         waiters.give_back(b"an earlier message".to_vec());
         let id = waiters.enter(8).unwrap();
         waiters.deliver(id, b"message");
-        assert_eq!(poll(&waiters, id), Poll::Ready(Ok(b"message".to_vec())));
+        assert_eq!(poll(&waiters, id), message(b"message"));
         assert_eq!(waiters.spare.borrow().len(), 0);
     }
 
     #[test]
-    fn a_failure_reaches_all_who_wait() {
+    fn an_icmp_error_reaches_all_whose_query_has_left() {
         let waiters = Waiters::default();
-        let [served, waiting, unsent, single] = [(); 4].map(|()| waiters.enter(8).unwrap());
+        let [served, waiting, unsent] = [(); 3].map(|()| waiters.enter(8).unwrap());
         waiters.deliver(served, b"x");
-        waiters.fail_all(io::ErrorKind::ConnectionRefused, |id| id != unsent && id != single);
-        assert!(matches!(poll(&waiters, served), Poll::Ready(Ok(_))));
-        let refused = Poll::Ready(Err(io::ErrorKind::ConnectionRefused));
-        assert_eq!(poll(&waiters, waiting), refused);
-        waiters.fail(single, io::ErrorKind::ConnectionRefused);
-        assert_eq!(poll(&waiters, single), refused);
+        waiters.note_icmp_error(io::ErrorKind::ConnectionRefused, |id| id != unsent);
+        assert_eq!(poll(&waiters, served), message(b"x"));
+        assert_eq!(poll(&waiters, waiting), refused());
         assert!(poll(&waiters, unsent).is_pending());
     }
 }
