@@ -7,7 +7,7 @@ use tracing::{debug, warn};
 use crate::config::{Config, UpstreamSource};
 use crate::listeners::Shared;
 use crate::sys::{self, DescriptorLimit};
-use crate::upstream::MOST_SOCKETS;
+use crate::upstream::Link;
 
 /// Files of the process itself: standard ones, signals, netlink, the socket of systemd, the cache
 /// file, what is read at a reload, the control thread's runtime; and as many again to spare.
@@ -18,8 +18,6 @@ const RUNTIME: u64 = 4;
 const LISTENERS: u64 = 2;
 /// Servers that a resolv.conf names at most (resolv.conf(5), MAXNS).
 const RESOLV_CONF_SERVERS: u64 = 3;
-/// Connections of one worker to one server: one in use, one that is dialled, one that still ends.
-const CONNECTIONS: u64 = 3;
 /// Connections to `listen.admin`, its own limit, and the listener.
 const ADMIN: u64 = 17;
 /// Probes of endpoints that run at once.
@@ -54,7 +52,7 @@ impl Needs {
         let askers = workers + 1;
         Self {
             fixed: PROCESS + workers * (RUNTIME + LISTENERS * addresses) + admin + probes,
-            upstreams: askers * servers * (MOST_SOCKETS as u64 + CONNECTIONS),
+            upstreams: askers * servers * Link::MOST_DESCRIPTORS as u64,
             clients: config.limits.tcp_connections as u64,
         }
     }
@@ -126,12 +124,12 @@ mod tests {
         let servers = config.forwards[0].upstreams.len() as u64;
         let asks = Needs::of(&config, 2, 3);
         // A server that two rules name counts once; the control thread asks as workers do.
-        assert_eq!(asks.upstreams, 3 * servers * (MOST_SOCKETS as u64 + CONNECTIONS));
+        assert_eq!(asks.upstreams, 3 * servers * Link::MOST_DESCRIPTORS as u64);
         config.forwards = vec![crate::config::Forward {
             upstreams: vec![UpstreamSource::ResolvConf("/etc/resolv.conf".into())],
             ..forward_all()
         }];
-        assert_eq!(Needs::of(&config, 2, 3).upstreams, 9 * (MOST_SOCKETS as u64 + CONNECTIONS));
+        assert_eq!(Needs::of(&config, 2, 3).upstreams, 9 * Link::MOST_DESCRIPTORS as u64);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Shared by all workers. The first who asks leads: it runs its own future; the others follow and
 //! wait for what it finds. Besides the saving this is a defence: many identical queries in flight
 //! at once would make forged replies likely to hit one (RFC 5452 §5), so there are only the few that
-//! one race repeats (`upstream::udp` has the figure); and a query that a forwarding loop brings back
+//! one race repeats (docs/design/off-path.md has the figure); and a query that a forwarding loop brings back
 //! ends as a follower of itself.
 
 use std::collections::BTreeMap;

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::failure::{Evidence, Flaw, TryError};
+use super::pool;
 use super::query::{self, Edns, Reading};
 use super::server::{Upstream, count};
 use super::socket::ReceiveBuffer;
@@ -22,7 +23,15 @@ pub struct Link {
     stream: Stream,
 }
 
+/// Connections that one link may have open at once: the current one, two that were silent and still
+/// have waiters, and dials of four addresses.
+const CONNECTIONS: usize = 7;
+
 impl Link {
+    /// The most descriptors that one link has open. After a change of the network an old link lives
+    /// on beside the new one until its last query has ended.
+    pub const MOST_DESCRIPTORS: usize = pool::OPEN + CONNECTIONS;
+
     /// Opens nothing yet. `buffer` is the worker's: see [`Self::receive_buffer`].
     pub fn new(upstream: Arc<Upstream>, buffer: ReceiveBuffer) -> Self {
         let (udp, scheme) = match upstream.server().scheme {

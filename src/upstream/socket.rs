@@ -7,7 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use super::failure::kind_of;
 use super::server::{Upstream, count};
-use super::waiters::Waiters;
+use super::waiters::{SpareBuffers, Waiters};
 use crate::sys::{INBOX_SLOTS, Inbox, Outbox, Unsent};
 use crate::wire::u16_at;
 
@@ -29,6 +29,18 @@ use crate::wire::u16_at;
 const SEND_BUFFER_FULL: Duration = Duration::from_millis(1);
 /// Receive calls before others get the thread.
 const RECEIVES_A_TURN: usize = 2;
+
+/// Queries that usually wait on one socket at once: as many as it takes.
+const USUAL: usize = 8;
+/// Empty outboxes that are kept for sockets to come: more than open in one turn of the thread.
+const SPARE_OUTBOXES: usize = 16;
+
+/// Memory that sockets of one pool hand on to the next ones.
+#[derive(Default)]
+pub(super) struct Spare {
+    buffers: Rc<SpareBuffers>,
+    outboxes: RefCell<Vec<Outbox>>,
+}
 
 /// Where a worker's sockets receive, one after the other: slots for the largest datagram, so that
 /// replies over the size we offered are whole (Azure sends such).
@@ -56,6 +68,18 @@ struct Wire {
     /// The last send met a full buffer.
     is_blocked: Cell<bool>,
     upstream: Arc<Upstream>,
+    spare: Rc<Spare>,
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        let mut outbox = self.outbox.take();
+        outbox.clear();
+        let mut outboxes = self.spare.outboxes.borrow_mut();
+        if outboxes.len() < SPARE_OUTBOXES {
+            outboxes.push(outbox);
+        }
+    }
 }
 
 impl Socket {
@@ -64,16 +88,19 @@ impl Socket {
         upstream: &Arc<Upstream>,
         inbox: &ReceiveBuffer,
         open: &Rc<Cell<usize>>,
+        spare: Rc<Spare>,
         now: Instant,
     ) -> io::Result<Self> {
+        let outbox = spare.outboxes.borrow_mut().pop();
         let wire = Rc::new(Wire {
             io: connect(upstream.server().address().ok_or(io::ErrorKind::AddrNotAvailable)?)?,
-            waiters: Waiters::default(),
-            outbox: RefCell::default(),
+            waiters: Waiters::new(USUAL, Rc::clone(&spare.buffers)),
+            outbox: RefCell::new(outbox.unwrap_or_default()),
             driver: Cell::default(),
             retired: Cell::new(false),
             is_blocked: Cell::new(false),
             upstream: Arc::clone(upstream),
+            spare,
         });
         let driver = tokio::task::spawn_local(drive(Rc::clone(&wire), Rc::clone(inbox)));
         open.set(open.get() + 1);
@@ -274,18 +301,15 @@ impl Wire {
 }
 
 /// Registered for reading alone: tokio's own socket would also be woken whenever a datagram it sent
-/// leaves the send buffer, which is once a query. Errors are always reported.
+/// leaves the send buffer, which is once a query. Errors are always reported. The kernel draws the
+/// port when the socket is connected, as it would for a bind to port 0.
 fn connect(peer: SocketAddr) -> io::Result<AsyncFd<UdpSocket>> {
-    let any: SocketAddr = match peer {
-        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-    };
-    let socket = UdpSocket::bind(any)?;
-    socket.connect(peer)?;
-    socket.set_nonblocking(true)?;
+    let kind = socket2::Type::DGRAM.nonblocking();
+    let socket = socket2::Socket::new(socket2::Domain::for_address(peer), kind, None)?;
+    socket.connect(&peer.into())?;
     #[allow(
         deprecated,
         reason = "the replacement is `unsafe`, for handles that may change; a `UdpSocket` owns its one"
     )]
-    AsyncFd::with_interest(socket, Interest::READABLE | Interest::ERROR)
+    AsyncFd::with_interest(socket.into(), Interest::READABLE | Interest::ERROR)
 }

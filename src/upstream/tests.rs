@@ -160,9 +160,13 @@ async fn ids_and_ports_vary() {
             link.ask(&question()).await.unwrap();
         }
         let (ids, ports) = &mut *seen.borrow_mut();
+        assert!(ports.chunk_by(|one, next| one == next).all(|run| run.len() <= 4), "{ports:?}");
         ports.sort_unstable();
+        let most = ports.chunk_by(|one, next| one == next).map(<[u16]>::len).max();
+        // A port that was closed may be drawn again.
+        assert!(most <= Some(16), "{most:?}");
         ports.dedup();
-        assert!((9..=64).contains(&ports.len()), "{} ports", ports.len());
+        assert!((1_100..=1_900).contains(&ports.len()), "{} ports", ports.len());
         ids.sort_unstable();
         ids.dedup();
         assert!(ids.len() > 4_500, "{} ids", ids.len());
@@ -347,7 +351,7 @@ async fn a_full_pool_says_so() {
     local(async {
         let server = udp_server(|_| Vec::new()).await;
         let link = Rc::new(link(server));
-        let asks: Vec<_> = (0..24 * 512 + 8 * 1_024 + 1)
+        let asks: Vec<_> = (0..(256 - 32) * 64 + 32 * 512 + 1)
             .map(|_| {
                 let link = Rc::clone(&link);
                 spawn_local(async move { link.ask(&question()).await })

@@ -1,19 +1,13 @@
-//! Queries over UDP: a small pool of connected sockets, each shared by many queries.
+//! Queries over UDP, on sockets of a pool ([`super::pool`]).
 //!
 //! What makes a reply hard to forge (RFC 5452 §9.2): the peer (the socket is connected), our port,
-//! a 16-bit id from a CSPRNG, the question. Ports: we bind port 0. Linux then draws one at random,
-//! uniformly from `ip_local_port_range` (28,232 ports unless widened, some 15 bits), which an
-//! observer of earlier ports cannot continue; it respects `ip_local_reserved_ports` and never takes
-//! a port that another service is about to bind. Drawing from 1024 up ourselves would add one bit
-//! and lose both. Several sockets at a time and a short life of each make a port that leaked
-//! worth little.
+//! a 16-bit id from a CSPRNG, the question. docs/design/off-path.md has the odds.
 //!
 //! Identical questions are one race (`forward::flights`), so clients cannot have as many queries
 //! opened as birthdays need. While a server is silent its race repeats the query, each time with an
 //! id and a port of its own, and listens for all: nine are open in the end (`forward::race`; twice
-//! that for a moment, when the network changes), and one forged reply in 200 million hits, not one in
-//! 1,850 million. A million a second through a whole silence of two seconds have a chance of 1 %.
-//! Giving up the earlier ones would lose the late replies of a path that has become slow.
+//! that for a moment, when the network changes). Giving up the earlier ones would lose the late
+//! replies of a path that has become slow.
 //!
 //! What came with a query's id but does not repeat its question is dropped and counted, and the
 //! query listens on: a forger who guesses gains nothing by it. When the try's time is over, or after
@@ -23,85 +17,34 @@
 //! goes over TCP and still listens. Only if the server cannot be reached over TCP either, and says
 //! nothing for as long as its replies take, has the try failed. A host off the path cannot forge the
 //! end of a TCP handshake: it does not see the sequence number.
-//!
-//! The socket is drawn anew for whatever is sent in one call, not for each query of it. So queries
-//! of the same tens of microseconds, up to 64 under load, share a port. Nobody off the path learns
-//! from that: a forged reply has to hit one question's id and port, the port was drawn like any
-//! other, and who sees one of those queries on the wire sees the rest too.
 
-use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rand::RngExt;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 
 use super::failure::TryError;
+use super::pool::{Pool, Seat};
 use super::query::{self, Edns, Reading};
 use super::server::{Upstream, count};
-use super::socket::{ReceiveBuffer, Socket};
+use super::socket::ReceiveBuffer;
 use super::waiters::Delivery;
 use crate::wire::{Question, Rcode};
 
-/// Sockets of one worker towards one server that take new queries: three more bits to guess.
-const SOCKETS: usize = 8;
-/// Queries after which a socket takes no new ones. Opening one costs some 15 µs: 0.03 µs a query.
-const USES: u32 = 512;
-/// Age at which a socket takes no new queries. A socket keeps the source address that the routes
-/// gave it: where nobody tells of a change (`forward::Epoch`), this is how long it goes unnoticed.
-const LIFE: Duration = Duration::from_secs(30);
-/// Queries that wait on one socket: few enough that a free id is found at the first draw. With
-/// [`OPEN`] sockets that makes some 20,000 a worker and server; Azure lets a VM have 200 pending.
-const WAITING: usize = 1_024;
-/// Open sockets of one pool, those included that only wait for their last replies. At this bound
-/// sockets live on beyond [`USES`].
-pub const OPEN: usize = 32;
 /// Datagrams with its id that a query drops before it goes over TCP: the bound of its work. The
 /// genuine reply is not waited for any longer then, because a forger who knows id and port may be
 /// about to find the question's letters too. BIND and PowerDNS take the first one as the sign of an
-/// attack. They have a socket for each query. Here others share the socket, and a datagram with this
-/// id is mostly a late reply to an earlier query or a broken server's.
+/// attack. They have a socket for each query. Here a few share one, and a datagram with this id is
+/// mostly a late reply to an earlier query or a broken server's.
 const MISMATCHES: u32 = 8;
 /// How long a query that met such datagrams listens before it goes over TCP, at a server that
 /// has no measured time yet: longer than a resolver nearby takes for a name that it has to look up.
 const UNMEASURED: Duration = Duration::from_millis(250);
-/// How long a socket must be silent before giving up on a query closes it.
-const SILENCE: Duration = Duration::from_millis(500);
-
-/// One worker's sockets towards one server.
+/// One worker's way to ask one server over UDP.
 pub(super) struct Udp {
     upstream: Arc<Upstream>,
-    buffer: ReceiveBuffer,
-    /// A query takes a random place; a place gets its socket when first taken.
-    places: RefCell<[Option<Rc<Socket>>; SOCKETS]>,
-    /// The place that the last query took: those that are sent with it take the same.
-    last: Cell<usize>,
-    open: Rc<Cell<usize>>,
-}
-
-/// A query's place among those that wait on a socket; dropping it frees the id.
-struct Seat {
-    socket: Rc<Socket>,
-    id: u16,
-    since: Instant,
-    genuine_before: u64,
-    answered: bool,
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.socket.waiters().leave(self.id);
-        // Nothing came to this socket for as long as this query waited: the route, the NAT entry
-        // or the source address may be gone. The next query gets a new one.
-        if !self.answered
-            && self.socket.waiters().genuine() == self.genuine_before
-            && self.since.elapsed() >= SILENCE
-        {
-            self.socket.retire();
-        }
-    }
+    pool: Pool,
 }
 
 /// A query that has left; dropping it ends the waiting for its reply.
@@ -217,7 +160,7 @@ impl Asked<'_> {
             return Some(Heard::IcmpError);
         };
         if reading.is_genuine() {
-            self.seat.answered = true;
+            self.seat.is_answered = true;
             self.seat.socket.waiters().note_genuine();
             return Some(Heard::Reply(reading));
         }
@@ -238,13 +181,7 @@ impl Asked<'_> {
 
 impl Udp {
     pub(super) fn new(upstream: Arc<Upstream>, buffer: ReceiveBuffer) -> Self {
-        Self {
-            upstream,
-            buffer,
-            places: RefCell::default(),
-            last: Cell::new(0),
-            open: Rc::default(),
-        }
+        Self { pool: Pool::new(Arc::clone(&upstream), buffer), upstream }
     }
 
     /// Sends the query.
@@ -253,7 +190,7 @@ impl Udp {
         question: &'a Question,
         edns: Edns,
     ) -> Result<Asked<'a>, TryError> {
-        let seat = self.seat()?;
+        let seat = self.pool.seat()?;
         seat.socket.post(|out| query::write(out, seat.id, question, edns)).await;
         count(&self.upstream.counters.queries);
         Ok(Asked {
@@ -264,62 +201,5 @@ impl Udp {
             mismatches: 0,
             is_doubted: false,
         })
-    }
-
-    /// An id on a random socket that has room; on the last one while queries wait there to be sent
-    /// together: a system call each would cost more than all the rest of a query.
-    fn seat(&self) -> Result<Seat, TryError> {
-        let mut places = self.places.borrow_mut();
-        let is_filling = |place: &usize| {
-            places.get(*place).and_then(Option::as_ref).is_some_and(|socket| socket.is_filling())
-        };
-        let first = Some(self.last.get()).filter(is_filling);
-        let first = first.unwrap_or_else(|| rand::rng().random_range(0..SOCKETS));
-        let (before, from) = places.split_at_mut(first);
-        let now = Instant::now();
-        let mut refusal = TryError::Busy;
-        for (index, place) in (first..SOCKETS).chain(0..first).zip(from.iter_mut().chain(before)) {
-            let spent = place.take_if(|socket| self.is_spent(socket, now));
-            let socket = match (place, spent) {
-                (Some(socket), _) => socket,
-                (place, spent) => match (self.open(now), spent) {
-                    (Ok(socket), _) => place.insert(socket),
-                    // A socket that should rest is better than none.
-                    (Err(TryError::OwnShortage), Some(spent)) => place.insert(spent),
-                    (Err(TryError::OwnShortage), None) => {
-                        refusal = TryError::OwnShortage;
-                        continue;
-                    }
-                    (Err(error), _) => return Err(error),
-                },
-            };
-            if let Some(id) = socket.waiters().enter(WAITING) {
-                self.last.set(index);
-                socket.uses.set(socket.uses.get() + 1);
-                return Ok(Seat {
-                    socket: Rc::clone(socket),
-                    id,
-                    since: now,
-                    genuine_before: socket.waiters().genuine(),
-                    answered: false,
-                });
-            }
-        }
-        Err(refusal)
-    }
-
-    /// Whether `socket` should take no new queries.
-    fn is_spent(&self, socket: &Socket, now: Instant) -> bool {
-        let wanted = socket.is_retired()
-            || socket.uses.get() >= USES
-            || now.duration_since(socket.born) >= LIFE;
-        // With nobody waiting it closes at once, which frees what it takes.
-        wanted && (self.open.get() < OPEN || socket.waiters().len() == 0)
-    }
-
-    fn open(&self, now: Instant) -> Result<Rc<Socket>, TryError> {
-        let socket = Socket::open(&self.upstream, &self.buffer, &self.open, now);
-        socket.map(Rc::new).map_err(|error| TryError::of(&error))
-        socket.map(Rc::new).map_err(|error| TryError::Unreachable(error.kind()))
     }
 }

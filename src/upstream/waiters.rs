@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use hashbrown::HashTable;
@@ -90,13 +91,15 @@ impl Waiter {
 }
 
 /// The ids in use on one socket. Ids are drawn from a CSPRNG and unique among those that wait.
-#[derive(Default)]
 pub(super) struct Waiters {
     table: RefCell<HashTable<Waiter>>,
     genuine: Cell<u64>,
-    /// Of messages that were read.
-    spare: RefCell<Vec<Vec<u8>>>,
+    spare: Rc<SpareBuffers>,
 }
+
+/// Buffers of messages that were read, for the sockets of one pool.
+#[derive(Default)]
+pub(super) struct SpareBuffers(RefCell<Vec<Vec<u8>>>);
 
 /// Ids are random already; the multiplication spreads them over the bits that the table looks at.
 fn hash(id: u16) -> u64 {
@@ -104,6 +107,12 @@ fn hash(id: u16) -> u64 {
 }
 
 impl Waiters {
+    /// Room for `usual` at first.
+    pub(super) fn new(usual: usize, spare: Rc<SpareBuffers>) -> Self {
+        let table = RefCell::new(HashTable::with_capacity(usual));
+        Self { table, genuine: Cell::new(0), spare }
+    }
+
     /// Draws an id that nobody waits for; `None` when `limit` wait.
     pub(super) fn enter(&self, limit: usize) -> Option<u16> {
         let mut table = self.table.borrow_mut();
@@ -144,7 +153,7 @@ impl Waiters {
         if !waiter.has_room() {
             return false;
         }
-        let mut buffer = self.spare.borrow_mut().pop().unwrap_or_default();
+        let mut buffer = self.spare.0.borrow_mut().pop().unwrap_or_default();
         buffer.extend_from_slice(message);
         waiter.put(Delivery::Message(buffer));
         true
@@ -157,7 +166,7 @@ impl Waiters {
 
     /// Takes the buffer of a message that was read.
     pub(super) fn give_back(&self, mut buffer: Vec<u8>) {
-        let mut spare = self.spare.borrow_mut();
+        let mut spare = self.spare.0.borrow_mut();
         if spare.len() < SPARE && buffer.capacity() <= SPARE_OCTETS {
             buffer.clear();
             spare.push(buffer);
@@ -216,6 +225,10 @@ mod tests {
         waiters.poll(id, &mut Context::from_waker(Waker::noop()))
     }
 
+    fn waiters() -> Waiters {
+        Waiters::new(0, Rc::default())
+    }
+
     fn message(octets: &[u8]) -> Poll<Delivery> {
         Poll::Ready(Delivery::Message(octets.to_vec()))
     }
@@ -226,7 +239,7 @@ mod tests {
 
     #[test]
     fn ids_are_unique_and_bounded() {
-        let waiters = Waiters::default();
+        let waiters = waiters();
         let mut ids: Vec<u16> = (0..2_000).map(|_| waiters.enter(2_000).unwrap()).collect();
         ids.sort_unstable();
         ids.dedup();
@@ -238,7 +251,7 @@ mod tests {
 
     #[test]
     fn messages_reach_their_id_in_order_up_to_a_bound() {
-        let waiters = Waiters::default();
+        let waiters = waiters();
         let id = waiters.enter(8).unwrap();
         assert!(poll(&waiters, id).is_pending());
         assert!(!waiters.deliver(id.wrapping_add(1), b"x"));
@@ -259,7 +272,7 @@ mod tests {
 
     #[test]
     fn an_icmp_error_comes_once_and_behind_the_messages() {
-        let waiters = Waiters::default();
+        let waiters = waiters();
         let id = waiters.enter(8).unwrap();
         for number in 0..=8 {
             // A flood of errors takes no message's room.
@@ -276,7 +289,7 @@ mod tests {
 
     #[test]
     fn what_came_before_the_kernel_refused_is_still_read() {
-        let waiters = Waiters::default();
+        let waiters = waiters();
         let id = waiters.enter(8).unwrap();
         waiters.deliver(id, b"forged");
         waiters.note_unsent(id, io::ErrorKind::NetworkUnreachable);
@@ -287,24 +300,24 @@ mod tests {
 
     #[test]
     fn buffers_are_used_again_but_neither_many_nor_large_ones() {
-        let waiters = Waiters::default();
+        let waiters = waiters();
         for _ in 0..=SPARE {
             waiters.give_back(Vec::with_capacity(100));
         }
-        assert_eq!(waiters.spare.borrow().len(), SPARE);
-        waiters.spare.borrow_mut().clear();
+        assert_eq!(waiters.spare.0.borrow().len(), SPARE);
+        waiters.spare.0.borrow_mut().clear();
         waiters.give_back(vec![0; SPARE_OCTETS + 1]);
-        assert_eq!(waiters.spare.borrow().len(), 0);
+        assert_eq!(waiters.spare.0.borrow().len(), 0);
         waiters.give_back(b"an earlier message".to_vec());
         let id = waiters.enter(8).unwrap();
         waiters.deliver(id, b"message");
         assert_eq!(poll(&waiters, id), message(b"message"));
-        assert_eq!(waiters.spare.borrow().len(), 0);
+        assert_eq!(waiters.spare.0.borrow().len(), 0);
     }
 
     #[test]
     fn an_icmp_error_reaches_all_whose_query_has_left() {
-        let waiters = Waiters::default();
+        let waiters = waiters();
         let [served, waiting, unsent] = [(); 3].map(|()| waiters.enter(8).unwrap());
         waiters.deliver(served, b"x");
         waiters.note_icmp_error(io::ErrorKind::ConnectionRefused, |id| id != unsent);

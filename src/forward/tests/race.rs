@@ -97,7 +97,7 @@ async fn lost_datagrams_are_repeated_further_and_further_apart() {
     assert_eq!(at, [0, 50, 120, 218, 356]);
 }
 
-/// The figure that `upstream::udp` reckons with.
+/// The figure that docs/design/off-path.md reckons with.
 #[tokio::test(start_paused = true)]
 async fn nine_identical_queries_at_most_are_open_towards_a_server() {
     for servers in 1..=4 {
