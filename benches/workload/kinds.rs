@@ -93,8 +93,9 @@ pub(crate) fn snapshot() -> Snapshot {
     kept("gone.example", Rtype::A, Rcode::NXDOMAIN, &[], &soa, false);
     let chain = [(Rtype::CNAME, target("api.privatelink.cloud.defender.microsoft.com"))];
     kept("shop.example", Rtype::A, Rcode::NOERROR, &chain, &[], true);
-    let text: Vec<u8> = [255].into_iter().chain([b'x'; 255]).collect();
-    let large = vec![(Rtype::TXT, text); LARGE];
+    // Each another text: a record that comes twice is kept once.
+    let text = |last: usize| [&[255][..], &[b'x'; 254], &[b'a' + last as u8]].concat();
+    let large: Vec<_> = (0..LARGE).map(|last| (Rtype::TXT, text(last))).collect();
     kept("large.example", Rtype::TXT, Rcode::NOERROR, &large, &[], false);
     snapshot
 }

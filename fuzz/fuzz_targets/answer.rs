@@ -76,7 +76,7 @@ fuzz_target!(|message: &[u8]| {
 
     // Who did not set DO gets all but signatures and denials.
     if let Ok(plain) = answer.without_dnssec(&question) {
-        let kinds = [Rtype::RRSIG, Rtype::NSEC, Rtype::NSEC3];
+        let kinds = [Rtype::DS, Rtype::RRSIG, Rtype::NSEC, Rtype::DNSKEY, Rtype::NSEC3];
         let is_extra = |rtype: Rtype| kinds.contains(&rtype) && rtype != question.qtype;
         let others = records.iter().filter(|record| !is_extra(record.rtype)).count();
         let plain = plain.borrowed();

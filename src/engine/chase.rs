@@ -5,7 +5,7 @@
 use super::splice::{self, Chain};
 use crate::wire::{
     Answer, AnswerRef, Full, MAX_MESSAGE_OCTETS, Malformed, MessageWriter, Name, Question, Rcode,
-    Record, Rtype, Section, copy_record, flags,
+    Record, RecordCopier, Rtype, Section, flags,
 };
 use crate::zones::Zones;
 
@@ -50,6 +50,7 @@ pub(super) fn join(
     question_octets.extend(question.qtype.0.to_be_bytes());
     question_octets.extend(question.qclass.to_be_bytes());
     writer.raw(&question_octets).map_err(|Full| Malformed)?;
+    let mut copier = RecordCopier::new(question.qname.as_wire());
     // A wildcard's CNAME needs its denials (RFC 4035 §5.3.4); what else the first says of zones is
     // not about the end.
     let any = |_: Rtype| true;
@@ -63,7 +64,7 @@ pub(super) fn join(
     for (from, section, place, belongs) in parts {
         let in_section = |record: &Record<'_>| record.section == section && belongs(record.rtype);
         for record in from.records().filter(in_section) {
-            copy_record(&mut writer, question.qname.as_wire(), from.message(), &record)?;
+            copier.copy(&mut writer, from.message(), &record)?;
             if let Some(count) = counts.get_mut(place) {
                 *count += 1;
             }

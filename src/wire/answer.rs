@@ -51,6 +51,13 @@ pub struct AnswerRef<'a> {
     has_opt: bool,
 }
 
+/// Whether a reply may still be written again without what does not belong to it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rewriting {
+    Allowed,
+    Done,
+}
+
 /// A CNAME of an answer's chain.
 #[derive(Clone, Debug)]
 pub struct Link<'a> {
@@ -64,7 +71,18 @@ pub struct Link<'a> {
 
 impl Answer {
     /// Reads `message` as a reply to `question`. The message id is the caller's to check.
+    ///
+    /// Leaves out what answers nothing (`wire::relevance`) and what is no record at all
+    /// (`wire::form`), and puts the answer section into the order of its chain (`wire::order`).
     pub fn parse(message: &[u8], question: &Question) -> Result<Self, AnswerError> {
+        Self::parse_once(message, question, Rewriting::Allowed)
+    }
+
+    fn parse_once(
+        message: &[u8],
+        question: &Question,
+        rewriting: Rewriting,
+    ) -> Result<Self, AnswerError> {
         let header = Header::read(message).ok_or(AnswerError::Malformed)?;
         if !header.has(flags::QR) || header.opcode() != 0 {
             return Err(AnswerError::NotAReply);
@@ -80,11 +98,15 @@ impl Answer {
         if message.get(qname.clone()) != Some(question.qname.as_wire()) {
             let mut same = message.to_vec();
             same.splice(qname, question.qname.as_wire().iter().copied());
-            return Self::parse(&same, question);
+            return Self::parse_once(&same, question, rewriting);
         }
         let links = match relevant(message, &header, question, question_end)? {
             Relevant::Whole(links) => links,
-            Relevant::Part(part) => return Self::parse(&part, question),
+            Relevant::Part(part) if rewriting == Rewriting::Allowed => {
+                return Self::parse_once(&part, question, Rewriting::Done);
+            }
+            // What we wrote ourselves is in order, or this would not end.
+            Relevant::Part(_) => return Err(AnswerError::Malformed),
         };
         // As many records as the header says were just walked over.
         let kept_records = usize::from(header.answers) + usize::from(header.authorities);

@@ -6,6 +6,9 @@ use std::fmt;
 pub const HEADER_OCTETS: usize = 12;
 /// Largest message: the length field of TCP has 16 bits (RFC 1035 §4.2.2).
 pub const MAX_MESSAGE_OCTETS: usize = 65_535;
+/// CNAMEs that one answer may hold; resolvers give up between 8 and 17. What stands behind a longer
+/// chain cannot be vouched for.
+pub const MAX_LINKS: usize = 16;
 /// The UDP size we offer and never exceed: 1,280 (IPv6 minimum MTU) less the IPv6 and UDP headers,
 /// so that nothing is fragmented (DNS flag day 2020, RFC 9715 §3).
 pub const UDP_PAYLOAD_OCTETS: u16 = 1_232;
@@ -53,6 +56,8 @@ impl Rcode {
     pub const REFUSED: Self = Self(5);
     /// A substituted name would be too long (RFC 6672 §2.2).
     pub const YXDOMAIN: Self = Self(6);
+    /// Not the server for that, or a signature by a key that it does not have (RFC 8945 §5.2).
+    pub const NOTAUTH: Self = Self(9);
     /// The EDNS version is not known here (RFC 6891 §6.1.3).
     pub const BADVERS: Self = Self(16);
 }
@@ -153,6 +158,8 @@ impl Rtype {
     pub const SVCB: Self = Self(64);
     /// The same for HTTP (RFC 9460 §9).
     pub const HTTPS: Self = Self(65);
+    /// A signature over one message (RFC 8945).
+    pub const TSIG: Self = Self(250);
     /// Incremental transfer, a QTYPE (RFC 1995).
     pub const IXFR: Self = Self(251);
     /// Zone transfer, a QTYPE (RFC 5936).

@@ -8,11 +8,15 @@
 )]
 
 mod answer;
+mod chain;
 mod constants;
+mod duplicates;
 mod effort;
+mod form;
 mod message;
 mod name;
 mod name_map;
+mod order;
 mod query;
 mod question;
 mod relevance;
@@ -21,7 +25,8 @@ mod writer;
 
 pub use answer::{Answer, AnswerRef, Link};
 pub use constants::{
-    CLASS_IN, Ede, HEADER_OCTETS, MAX_MESSAGE_OCTETS, Rcode, Rtype, UDP_PAYLOAD_OCTETS, flags,
+    CLASS_IN, Ede, HEADER_OCTETS, MAX_LINKS, MAX_MESSAGE_OCTETS, Rcode, Rtype, UDP_PAYLOAD_OCTETS,
+    flags,
 };
 pub use message::{
     Header, Malformed, Record, Records, Section, canonical_rdata, read_name, skip_name,
@@ -30,7 +35,7 @@ pub use name::{MAX_LABEL_OCTETS, MAX_NAME_OCTETS, Name, NameError, QName};
 pub use name_map::NameMap;
 pub use query::{Edns, Fault, Query};
 pub use question::{AnswerError, Question, QuestionRef};
-pub use rewrite::copy_record;
+pub use rewrite::RecordCopier;
 pub use writer::{Full, MessageWriter};
 
 /// The two octets at `at`, big-endian; `None` past the end.

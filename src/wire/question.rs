@@ -3,7 +3,7 @@
 use std::hash::{Hash, Hasher};
 
 use super::constants::{CLASS_IN, HEADER_OCTETS, Rtype};
-use super::message::Malformed;
+use super::message::{Malformed, Section};
 use super::name::Name;
 use super::u16_at;
 
@@ -37,6 +37,17 @@ impl Question {
             && message.get(HEADER_OCTETS..end).is_some_and(|name| name.eq_ignore_ascii_case(sent))
             && u16_at(message, end) == Some(self.qtype.0)
             && u16_at(message, end + 2) == Some(self.qclass)
+    }
+
+    /// Whether a reply to this question leaves records of that type and section out: the records of
+    /// DNSSEC where the client did not set DO, unless they are what it asked for (RFC 4035 §3.2.1).
+    pub(super) fn leaves_out(&self, rtype: Rtype, section: Section) -> bool {
+        let is_dnssec =
+            matches!(rtype, Rtype::DS | Rtype::RRSIG | Rtype::NSEC | Rtype::DNSKEY | Rtype::NSEC3);
+        is_dnssec
+            && !self.dnssec_ok
+            && rtype != self.qtype
+            && !(self.qtype == Rtype::ANY && section == Section::Answer)
     }
 
     /// The same, borrowed.

@@ -1,18 +1,17 @@
 //! Which records of a reply answer its question. The others are nobody's business, and could carry
 //! a public address of a protected name past us (RFC 2181 §5.4.1; RFC 5452 §6).
 
-use super::constants::{MAX_MESSAGE_OCTETS, Rtype};
+use super::chain::{Chain, Lead, Owner};
+use super::constants::{MAX_MESSAGE_OCTETS, Rcode, Rtype, flags};
+use super::duplicates::Duplicates;
 use super::effort::Meter;
+use super::form::is_sound;
 use super::message::{Header, Malformed, Record, Records, Section, read_name};
-use super::name::QName;
+use super::order::{Key, Watch};
 use super::question::{AnswerError, Question};
-use super::rewrite::copy_record;
+use super::rewrite::RecordCopier;
 use super::u16_at;
 use super::writer::{Full, MessageWriter};
-
-/// CNAMEs that one answer may hold; resolvers give up between 8 and 17. What stands behind a longer
-/// chain cannot be vouched for.
-const MAX_LINKS: usize = 16;
 
 /// A compression pointer to the octet behind the header (RFC 1035 §4.1.4).
 const POINTER_TO_QUESTION: u16 = 0xc00c;
@@ -21,8 +20,8 @@ const POINTER_TO_QUESTION: u16 = 0xc00c;
 pub(super) enum Relevant {
     /// All of it, as nearly always; the CNAMEs from the question on, in chain order.
     Whole(Vec<LinkPlace>),
-    /// Not all: the reply without its strangers and its additional records but OPT, names
-    /// uncompressed but for the question's.
+    /// Not all, or in another order: the reply without its strangers, unsound records, duplicates
+    /// and its additional records but OPT, names uncompressed but for the question's.
     Part(Vec<u8>),
 }
 
@@ -40,51 +39,37 @@ pub(super) fn relevant(
     question: &Question,
     question_end: usize,
 ) -> Result<Relevant, AnswerError> {
-    let reply = Reply { message, header, question_end };
+    let reply = Reply { message, header, question, question_end };
     if reply.is_plain()? {
         return Ok(Relevant::Whole(Vec::new()));
     }
-    let chain = reply.chain(question)?;
-    let mut belongs = Vec::with_capacity(16);
-    // Records of one owner stand together, and mostly spell it in the same octets.
-    let (mut spelt, mut owner): (&[u8], _) = (&[], Owner::Stranger);
-    let mut meter = Meter::new(message);
-    for record in reply.records() {
-        let record = record?;
-        meter.note(&record)?;
-        if record.section == Section::Answer && record.owner_octets(message) != spelt {
-            spelt = record.owner_octets(message);
-            owner = chain.owner(&read_name(message, record.owner_at).map_err(Malformed::from)?.0);
-        }
-        belongs.push(chain.has(owner, &record));
+    let (records, sound) = reply.read()?;
+    let marked = records.iter().zip(&sound);
+    let in_sound = marked.filter(|(_, sound)| **sound).map(|(record, _)| record);
+    let chain = Chain::follow(message, question, in_sound)?;
+    let sorted = reply.sort(&chain, &records, &sound)?;
+    let is_new_rcode = chain.overflows && header.flags & flags::RCODE != Rcode::YXDOMAIN.0;
+    match sorted.links {
+        Some(links) if sorted.is_whole && !is_new_rcode => Ok(Relevant::Whole(links)),
+        _ => Ok(Relevant::Part(reply.write(&chain, &records, sorted.kept)?)),
     }
-    if belongs.contains(&false) {
-        return Ok(Relevant::Part(reply.only(&belongs)?));
-    }
-    Ok(Relevant::Whole(reply.places(&chain)?))
 }
 
 struct Reply<'a> {
     message: &'a [u8],
     header: &'a Header,
+    question: &'a Question,
     question_end: usize,
 }
 
-/// The names that the question leads to.
-struct Chain {
-    /// The question's name first.
-    names: Vec<QName>,
-    /// Where the CNAMEs between them begin: a name has one (RFC 2181 §10.1).
-    links: Vec<usize>,
-}
-
-/// What the owner of a record is to a chain.
-#[derive(Clone, Copy)]
-enum Owner {
-    OnChain,
-    /// A name above one of the chain.
-    Above,
-    Stranger,
+/// Records by what becomes of them.
+struct Sorted {
+    /// Those that answer the question, by number, with their place in the answer section.
+    kept: Vec<(usize, Option<Key>)>,
+    /// Every record is kept, and in order.
+    is_whole: bool,
+    /// Where the links stand; `None` where one has to be made.
+    links: Option<Vec<LinkPlace>>,
 }
 
 impl<'a> Reply<'a> {
@@ -92,168 +77,212 @@ impl<'a> Reply<'a> {
         Records::new(self.message, self.header, self.question_end)
     }
 
-    /// Whether all is relevant at first sight, as mostly: answers without a CNAME whose owners are
-    /// pointers to the question, which is compared already.
+    fn is_sound(&self, record: &Record<'_>) -> bool {
+        record.section == Section::Additional
+            || is_sound(self.message, record, self.question.qclass)
+    }
+
+    /// Whether all is relevant and in order at first sight, as mostly: answers of one type whose
+    /// owners are pointers to the question, which is compared already, and signatures behind them.
     fn is_plain(&self) -> Result<bool, Malformed> {
         let mut meter = Meter::new(self.message);
-        for record in self.records() {
+        let mut duplicates = Duplicates::new(self.message);
+        let mut last: Option<Rtype> = None;
+        for (index, record) in self.records().enumerate() {
             let record = record?;
             meter.note(&record)?;
             let is_plain = match record.section {
                 Section::Answer => {
-                    record.rtype != Rtype::CNAME
+                    let is_next = last
+                        .replace(record.rtype)
+                        .is_none_or(|last| record.rtype == last || record.rtype == Rtype::RRSIG);
+                    is_next
+                        && record.rtype != Rtype::CNAME
                         && u16_at(self.message, record.owner_at) == Some(POINTER_TO_QUESTION)
                 }
                 Section::Authority => tells_of_zones(record.rtype),
-                Section::Additional => true,
+                Section::Additional => break,
             };
-            if !is_plain {
+            let is_kept = is_plain
+                && self.is_sound(&record)
+                && !self.question.leaves_out(record.rtype, record.section);
+            if !is_kept {
                 return Ok(false);
             }
+            duplicates.note(index, &record);
         }
-        Ok(true)
+        Ok(duplicates.find().is_empty())
     }
 
-    fn chain(&self, question: &Question) -> Result<Chain, AnswerError> {
-        let cnames = self.cnames()?;
-        let mut name = QName::from(&question.qname);
-        let mut chain = Chain { names: vec![name.clone()], links: Vec::new() };
-        while let Some(link) = link(&cnames, &name) {
-            chain.links.push(link.owner_at);
-            let (target, end) = read_name(self.message, link.rdata_at).map_err(Malformed::from)?;
-            // Octets behind the RDATA are another record's, or gone once the answer is kept.
-            if end > link.end() {
-                return Err(AnswerError::Malformed);
-            }
-            // CNAME asks for the link itself, not for where it leads.
-            if question.qtype == Rtype::CNAME {
-                break;
-            }
-            if chain.knows(&target) || chain.links.len() > MAX_LINKS {
-                return Err(AnswerError::Endless);
-            }
-            chain.names.push(target.clone());
-            name = target;
-        }
-        Ok(chain)
-    }
-
-    /// The first CNAMEs of the answer section with their owners, so that a reply full of them is not
-    /// walked, and no name read, for every link.
-    fn cnames(&self) -> Result<Vec<(QName, Record<'a>)>, Malformed> {
-        let mut cnames = Vec::new();
+    /// All records, and which of them are sound.
+    fn read(&self) -> Result<(Vec<Record<'a>>, Vec<bool>), Malformed> {
+        let mut meter = Meter::new(self.message);
+        let (mut records, mut sound) = (Vec::with_capacity(16), Vec::with_capacity(16));
         for record in self.records() {
             let record = record?;
-            if record.section != Section::Answer || cnames.len() > MAX_LINKS {
-                break;
-            }
-            if record.rtype == Rtype::CNAME {
-                cnames.push((read_name(self.message, record.owner_at)?.0, record));
-            }
+            meter.note(&record)?;
+            sound.push(self.is_sound(&record));
+            records.push(record);
         }
-        Ok(cnames)
+        Ok((records, sound))
     }
 
-    /// Servers put signatures behind each RRset, or all of them last.
-    fn places(&self, chain: &Chain) -> Result<Vec<LinkPlace>, Malformed> {
-        let place = |cname: &usize| LinkPlace { cname: *cname, signature: None };
-        let mut places: Vec<_> = chain.links.iter().map(place).collect();
-        if places.is_empty() {
-            return Ok(places);
-        }
-        for record in self.records() {
-            let record = record?;
-            if record.section != Section::Answer {
-                break;
+    /// Sorts out what answers the question.
+    fn sort(
+        &self,
+        chain: &Chain,
+        records: &[Record<'a>],
+        sound: &[bool],
+    ) -> Result<Sorted, AnswerError> {
+        let mut kept = Vec::with_capacity(records.len());
+        let mut duplicates = Duplicates::new(self.message);
+        let mut watch = Watch::default();
+        let mut links = link_places(chain);
+        // Records of one owner stand together, and mostly spell it in the same octets.
+        let (mut spelt, mut owner): (&[u8], _) = (&[], Owner::Stranger);
+        for (index, (record, sound)) in records.iter().zip(sound).enumerate() {
+            if record.section == Section::Answer && record.owner_octets(self.message) != spelt {
+                spelt = record.owner_octets(self.message);
+                let (name, _) =
+                    read_name(self.message, record.owner_at).map_err(Malformed::from)?;
+                owner = chain.owner(&name);
             }
-            if record.rtype == Rtype::RRSIG && u16_at(record.rdata, 0) == Some(Rtype::CNAME.0) {
-                let (owner, _) = read_name(self.message, record.owner_at)?;
-                let signed = |name: &QName| name.as_wire() == owner.as_wire();
-                let link = chain.names.iter().position(signed);
-                if let Some(place) = link.and_then(|link| places.get_mut(link)) {
-                    place.signature.get_or_insert(record.owner_at);
-                }
-            }
-        }
-        Ok(places)
-    }
-
-    /// The reply with those records alone of which `belongs` is true.
-    fn only(&self, belongs: &[bool]) -> Result<Vec<u8>, Malformed> {
-        let mut out = Vec::with_capacity(self.message.len());
-        let Header { id, flags, .. } = *self.header;
-        let mut writer = MessageWriter::begin(&mut out, MAX_MESSAGE_OCTETS, id, flags);
-        let question = self.message.get(super::HEADER_OCTETS..self.question_end);
-        writer.raw(question.ok_or(Malformed)?).map_err(|Full| Malformed)?;
-        let (qname, _) = read_name(self.message, super::HEADER_OCTETS)?;
-        let mut counts = [1, 0, 0, 0];
-        for (record, belongs) in self.records().zip(belongs) {
-            let record = record?;
-            let is_opt = record.rtype == Rtype::OPT;
-            if !belongs || (record.section == Section::Additional && !is_opt) {
+            if !sound || !self.is_answer(chain, owner, record) {
                 continue;
             }
-            copy_record(&mut writer, qname.as_wire(), self.message, &record)?;
-            let [_, answers, authorities, additionals] = &mut counts;
-            *match record.section {
-                Section::Answer => answers,
-                Section::Authority => authorities,
-                Section::Additional => additionals,
-            } += 1;
+            if record.section == Section::Additional {
+                kept.push((index, None));
+                continue;
+            }
+            duplicates.note(index, record);
+            let in_answer = record.section == Section::Answer;
+            let key = in_answer.then(|| Key::new(owner, record, self.question.qtype, chain));
+            key.into_iter().for_each(|key| watch.note(key));
+            kept.push((index, key));
+            if let (Owner::On(place), true) = (owner, in_answer && covers(record, Rtype::CNAME))
+                && let Some(link) = links.as_mut().and_then(|links| links.get_mut(place))
+            {
+                link.signature.get_or_insert(record.owner_at);
+            }
+        }
+        let mut found = duplicates.find();
+        found.sort_unstable();
+        kept.retain(|(index, _)| found.binary_search(index).is_err());
+        let is_whole = kept.len() == records.len() && watch.is_in_order();
+        self.is_some_answer(chain, records, sound, &kept)?;
+        Ok(Sorted { kept, is_whole, links })
+    }
+
+    /// Fails where the reply was an answer only by records that are none.
+    fn is_some_answer(
+        &self,
+        chain: &Chain,
+        records: &[Record<'a>],
+        sound: &[bool],
+        kept: &[(usize, Option<Key>)],
+    ) -> Result<(), AnswerError> {
+        let is_noerror = self.header.flags & flags::RCODE == Rcode::NOERROR.0;
+        let mut unsound = records.iter().zip(sound).filter(|(_, sound)| !**sound);
+        let lost = unsound.any(|(record, _)| record.section == Section::Answer);
+        let has_answers = kept.iter().any(|(_, key)| key.is_some()) || !chain.links.is_empty();
+        if lost && is_noerror && !has_answers { Err(AnswerError::Malformed) } else { Ok(()) }
+    }
+
+    /// Whether a sound record answers the question: data of a name on the chain; a DNAME above one,
+    /// with its signature; in the authority section what tells of zones, and proofs. `owner` is its
+    /// owner in the answer section.
+    fn is_answer(&self, chain: &Chain, owner: Owner, record: &Record<'_>) -> bool {
+        if record.section == Section::Additional {
+            // Left out by everybody who keeps an answer.
+            return true;
+        }
+        if self.question.leaves_out(record.rtype, record.section) {
+            return false;
+        }
+        match (record.section, owner) {
+            (Section::Authority, _) => tells_of_zones(record.rtype),
+            (_, Owner::On(place)) => match chain.links.get(place) {
+                // Beside a CNAME stand its signatures and its NSEC alone (RFC 2181 §10.1, RFC 4035
+                // §2.5), below a DNAME nothing (RFC 6672 §2.4).
+                Some(Lead::Cname { owner_at }) => match record.rtype {
+                    Rtype::CNAME => record.owner_at == *owner_at,
+                    Rtype::NSEC => true,
+                    _ => covers(record, Rtype::CNAME) || covers(record, Rtype::NSEC),
+                },
+                Some(Lead::Dname { .. }) => false,
+                None => record.rtype != Rtype::CNAME,
+            },
+            (_, Owner::Above(..)) => matches!(record.rtype, Rtype::DNAME | Rtype::RRSIG),
+            (_, Owner::Stranger) => false,
+        }
+    }
+
+    /// The reply with the kept records alone, along the chain, and with the CNAMEs that DNAMEs make.
+    fn write(
+        &self,
+        chain: &Chain,
+        records: &[Record<'a>],
+        mut kept: Vec<(usize, Option<Key>)>,
+    ) -> Result<Vec<u8>, Malformed> {
+        // Answers have keys, what follows them has none; made CNAMEs have numbers past the records.
+        let made = chain.links.iter().enumerate().filter(|(_, lead)| lead.is_made());
+        let first_behind = kept.partition_point(|(_, key)| key.is_some());
+        let made: Vec<_> =
+            made.map(|(i, _)| (records.len() + i, Some(Key::of_made_cname(i)))).collect();
+        kept.splice(first_behind..first_behind, made);
+        kept.sort_by_key(|(_, key)| (key.is_none(), *key));
+        let mut out = Vec::with_capacity(self.message.len());
+        let Header { id, flags: bits, .. } = *self.header;
+        let bits = match chain.overflows {
+            true => bits & !flags::RCODE | Rcode::YXDOMAIN.0,
+            false => bits,
+        };
+        let mut writer = MessageWriter::begin(&mut out, MAX_MESSAGE_OCTETS, id, bits);
+        let question = self.message.get(super::HEADER_OCTETS..self.question_end);
+        writer.raw(question.ok_or(Malformed)?).map_err(|Full| Malformed)?;
+        let mut copier = RecordCopier::new(self.question.qname.as_wire());
+        let mut counts = [1, 0, 0, 0];
+        let [_, answers, authorities, additionals] = &mut counts;
+        for (index, _) in kept {
+            let Some(record) = records.get(index) else {
+                let place = index - records.len();
+                let (link, owner) = (chain.links.get(place), chain.names.get(place));
+                if let (Some(Lead::Dname { ttl, target }), Some(owner)) = (link, owner) {
+                    copier.cname(&mut writer, (owner, target), *ttl, self.question.qclass)?;
+                    *answers += 1;
+                }
+                continue;
+            };
+            match record.section {
+                Section::Answer => *answers += 1,
+                Section::Authority => *authorities += 1,
+                Section::Additional if record.rtype == Rtype::OPT => *additionals += 1,
+                Section::Additional => continue,
+            }
+            copier.copy(&mut writer, self.message, record)?;
         }
         writer.set_counts(counts);
         Ok(out)
     }
 }
 
-/// The first of `cnames` that `owner` has.
-fn link<'a>(cnames: &[(QName, Record<'a>)], owner: &QName) -> Option<Record<'a>> {
-    let found = cnames.iter().find(|(name, _)| name.as_wire() == owner.as_wire());
-    found.map(|(_, record)| *record)
+/// Where the CNAMEs of the chain begin; `None` where one has to be made.
+fn link_places(chain: &Chain) -> Option<Vec<LinkPlace>> {
+    let place = |lead: &Lead| match lead {
+        Lead::Cname { owner_at } => Some(LinkPlace { cname: *owner_at, signature: None }),
+        Lead::Dname { .. } => None,
+    };
+    chain.links.iter().map(place).collect()
 }
 
-impl Chain {
-    fn knows(&self, name: &QName) -> bool {
-        self.names.iter().any(|known| known.as_wire() == name.as_wire())
-    }
-
-    fn owner(&self, owner: &QName) -> Owner {
-        let above = |name: &QName| {
-            let deeper = name.label_count().checked_sub(owner.label_count());
-            deeper.is_some_and(|index| name.suffix(index) == owner.as_wire())
-        };
-        if self.knows(owner) {
-            Owner::OnChain
-        } else if self.names.iter().any(above) {
-            Owner::Above
-        } else {
-            Owner::Stranger
-        }
-    }
-
-    /// Whether a record answers the question: data of a name on the chain; a DNAME above one, with
-    /// its signature; in the authority section what tells of zones, and proofs. `owner` is its
-    /// owner in the answer section.
-    fn has(&self, owner: Owner, record: &Record<'_>) -> bool {
-        match (record.section, owner) {
-            (Section::Authority, _) => tells_of_zones(record.rtype),
-            // Left out by everybody who keeps an answer.
-            (Section::Additional, _) => true,
-            (Section::Answer, Owner::OnChain) => {
-                record.rtype != Rtype::CNAME || self.links.contains(&record.owner_at)
-            }
-            (Section::Answer, Owner::Above) => {
-                matches!(record.rtype, Rtype::DNAME | Rtype::RRSIG)
-            }
-            (Section::Answer, Owner::Stranger) => false,
-        }
-    }
+/// Whether `record` is a signature over records of that type.
+fn covers(record: &Record<'_>, rtype: Rtype) -> bool {
+    record.rtype == Rtype::RRSIG && u16_at(record.rdata, 0) == Some(rtype.0)
 }
 
-/// NS SOA DS RRSIG NSEC NSEC3 (RFC 1034 §4.3.2, RFC 4035 §3.1, RFC 5155 §7.2). OPT is no record of
-/// any section; who reads it says so.
+/// NS SOA DS RRSIG NSEC NSEC3 (RFC 1034 §4.3.2, RFC 4035 §3.1, RFC 5155 §7.2).
 fn tells_of_zones(rtype: Rtype) -> bool {
-    matches!(rtype.0, 2 | 6 | 43 | 46 | 47 | 50) || rtype == Rtype::OPT
+    matches!(rtype.0, 2 | 6 | 43 | 46 | 47 | 50)
 }
 
 #[cfg(test)]
@@ -310,8 +339,180 @@ mod tests {
             ("test", Rtype::DNAME, &*cdn),
             ("test", Rtype::A, a),
         ];
-        let expected = ["cdn.test A", "www.test CNAME", "test DNAME"];
+        let expected = ["test DNAME", "www.test CNAME", "cdn.test A"];
         assert_eq!(kept(Rtype::A, &answers, &[("ours.private", Rtype::A, a)]), expected);
+    }
+
+    /// Answers in the order in which they are kept, each as its owner, type, and first octet.
+    fn lines(question: &Question, answers: &[Line<'_>]) -> Result<Vec<String>, AnswerError> {
+        let message = reply(question.qtype, answers, &[]);
+        let answer = Answer::parse(&message, question)?;
+        let line = |record: Record<'_>| {
+            let (owner, _) =
+                read_name(answer.borrowed().message(), record.owner_at).expect("a name");
+            format!("{owner} {} {}", record.rtype, record.rdata.last().expect("octets"))
+        };
+        Ok(answer.borrowed().records().map(line).collect())
+    }
+
+    #[test]
+    fn unsound_records_and_duplicates_are_dropped() {
+        let a = |last: u8| vec![192, 0, 2, last];
+        let (a1, a2) = (a(1), a(2));
+        let answers: [Line<'_>; 6] = [
+            ("www.test", Rtype::A, &a1),
+            ("www.test", Rtype::A, &[192, 0, 2]),
+            ("WWW.test", Rtype::A, &a1),
+            ("www.test", Rtype(250), &a1),
+            ("www.test", Rtype::A, &a2),
+            ("www.test", Rtype::A, &a1),
+        ];
+        let question = question(Rtype::A);
+        assert_eq!(
+            lines(&question, &answers),
+            Ok(vec!["www.test A 1".into(), "www.test A 2".into()])
+        );
+        // Only a duplicate, so that the reply looks plain.
+        let plain = |records: &[(Rtype, &[u8])], class: u16| {
+            let mut out = Vec::new();
+            let mut writer = MessageWriter::begin(&mut out, MAX_MESSAGE_OCTETS, 7, flags::QR);
+            writer.question(&question).expect("room");
+            for (rtype, rdata) in records {
+                writer.record([0xc0, 12], *rtype, class, 60, rdata.len()).expect("room");
+                writer.raw(rdata).expect("room");
+            }
+            writer.set_counts([1, u16::try_from(records.len()).expect("few"), 0, 0]);
+            Answer::parse(&out, &question).map(|answer| answer.borrowed().records().count())
+        };
+        let (first, second) = ((Rtype::A, &*a1), (Rtype::A, &*a2));
+        assert_eq!(plain(&[first, second, first, second], 1), Ok(2));
+        assert_eq!(plain(&[first, second], 1), Ok(2));
+        // Nothing is left: the reply is no answer.
+        for unsound in [(Rtype::A, &[192, 0, 2][..]), (Rtype::OPT, &[]), (Rtype::ANY, &[1])] {
+            assert_eq!(plain(&[unsound], 1), Err(AnswerError::Malformed), "{unsound:?}");
+            assert_eq!(plain(&[unsound, first], 1), Ok(1), "{unsound:?}");
+        }
+        assert_eq!(plain(&[first], 3), Err(AnswerError::Malformed));
+    }
+
+    #[test]
+    fn data_beside_a_cname_is_dropped() {
+        let target = wire("cdn.test");
+        let answers: [Line<'_>; 6] = [
+            ("www.test", Rtype::A, &[203, 0, 113, 9]),
+            ("www.test", Rtype::CNAME, &target),
+            ("www.test", Rtype::RRSIG, &[0, 5, 5]),
+            ("www.test", Rtype::RRSIG, &[0, 1, 1]),
+            ("www.test", Rtype::NSEC, &[7]),
+            ("cdn.test", Rtype::A, &[203, 0, 113, 8]),
+        ];
+        let signed = Question { dnssec_ok: true, ..question(Rtype::A) };
+        let expected = ["www.test CNAME 0", "www.test RRSIG 5", "www.test NSEC 7", "cdn.test A 8"];
+        assert_eq!(lines(&signed, &answers), Ok(expected.map(str::to_owned).to_vec()));
+        // A client without DO gets no records of DNSSEC (RFC 4035 §3.2.1).
+        let expected = ["www.test CNAME 0", "cdn.test A 8"];
+        assert_eq!(lines(&question(Rtype::A), &answers), Ok(expected.map(str::to_owned).to_vec()));
+    }
+
+    #[test]
+    fn a_chain_is_passed_on_in_its_order() {
+        let (b, c) = (wire("b.test"), wire("c.test"));
+        let answers: [Line<'_>; 8] = [
+            ("c.test", Rtype::RRSIG, &[0, 1, 1]),
+            ("c.test", Rtype::A, &[192, 0, 2, 2]),
+            ("b.test", Rtype::RRSIG, &[0, 5, 5]),
+            ("b.test", Rtype::CNAME, &c),
+            ("c.test", Rtype::A, &[192, 0, 2, 1]),
+            ("www.test", Rtype::CNAME, &b),
+            ("www.test", Rtype::RRSIG, &[0, 5, 6]),
+            ("c.test", Rtype::RRSIG, &[0, 1, 3]),
+        ];
+        let signed = Question { dnssec_ok: true, ..question(Rtype::A) };
+        let expected = [
+            "www.test CNAME 0",
+            "www.test RRSIG 6",
+            "b.test CNAME 0",
+            "b.test RRSIG 5",
+            "c.test A 2",
+            "c.test A 1",
+            "c.test RRSIG 1",
+            "c.test RRSIG 3",
+        ];
+        assert_eq!(lines(&signed, &answers), Ok(expected.map(str::to_owned).to_vec()));
+        let any = question(Rtype::ANY);
+        let mixed: [Line<'_>; 4] = [
+            ("www.test", Rtype::TXT, b"a"),
+            ("www.test", Rtype::A, &[192, 0, 2, 2]),
+            ("www.test", Rtype::TXT, b"b"),
+            ("www.test", Rtype::A, &[192, 0, 2, 1]),
+        ];
+        let expected = ["www.test A 2", "www.test A 1", "www.test TXT 97", "www.test TXT 98"];
+        assert_eq!(lines(&any, &mixed), Ok(expected.map(str::to_owned).to_vec()));
+        // Types in any order, and each together, stay as they came; many types too.
+        let sets: Vec<Line<'_>> =
+            (1_000..1_040).rev().map(|n| ("www.test", Rtype(n), &[7][..])).collect();
+        let as_came = |count: usize| {
+            let kept = lines(&any, &sets[..count]).expect("an answer");
+            kept.iter().zip(&sets).all(|(line, set)| line.contains(&set.1.to_string()))
+        };
+        assert!(as_came(8));
+        assert!(!as_came(9), "sorted by type, as more sets are not told apart");
+        assert_eq!(lines(&any, &sets).map(|kept| kept.len()), Ok(40));
+    }
+
+    #[test]
+    fn a_dname_makes_the_cname_that_is_not_there() {
+        let ask = |qname: &str, qtype| Question::plain(qname.parse().expect("a name"), qtype);
+        let parse = |question: &Question, answers: &[Line<'_>]| {
+            let mut out = Vec::new();
+            let mut writer = MessageWriter::begin(&mut out, MAX_MESSAGE_OCTETS, 7, flags::QR);
+            writer.question(question).expect("room");
+            for (owner, rtype, rdata) in answers {
+                writer.raw(&wire(owner)).expect("room");
+                writer.fixed(*rtype, 1, 77, rdata.len()).expect("room");
+                writer.raw(rdata).expect("room");
+            }
+            writer.set_counts([1, u16::try_from(answers.len()).expect("few"), 0, 0]);
+            Answer::parse(&out, question).expect("an answer")
+        };
+        let text = |answer: &Answer| {
+            let owner = |record: &Record<'_>| {
+                read_name(answer.borrowed().message(), record.owner_at).expect("a name").0
+            };
+            let line =
+                |record: Record<'_>| format!("{} {} {}", owner(&record), record.ttl, record.rtype);
+            answer.borrowed().records().map(line).collect::<Vec<_>>()
+        };
+        let (to, deep) = (wire("new.test"), wire("newer.test"));
+        let end: Line<'_> = ("x.newer.test", Rtype::A, &[192, 0, 2, 1]);
+        let dnames: [Line<'_>; 3] =
+            [end, ("new.test", Rtype::DNAME, &deep), ("old.test", Rtype::DNAME, &to)];
+        let answer = parse(&ask("x.old.test", Rtype::A), &dnames);
+        let expected = [
+            "old.test 77 DNAME",
+            "x.old.test 77 CNAME",
+            "new.test 77 DNAME",
+            "x.new.test 77 CNAME",
+            "x.newer.test 77 A",
+        ];
+        assert_eq!(text(&answer), expected);
+        let targets: Vec<_> = answer.borrowed().links().map(|l| l.target.to_string()).collect();
+        assert_eq!(targets, ["x.new.test", "x.newer.test"]);
+        // CNAME asks for the link, and a DNAME's own name does not change.
+        let link = parse(&ask("x.old.test", Rtype::CNAME), &dnames[2..]);
+        assert_eq!(text(&link), ["old.test 77 DNAME", "x.old.test 77 CNAME"]);
+        let own = parse(&ask("old.test", Rtype::DNAME), &dnames[2..]);
+        assert_eq!(text(&own), ["old.test 77 DNAME"]);
+        // What a DNAME makes too long is YXDOMAIN (RFC 6672 §2.2), at 255 octets it is not.
+        let front = format!("{}.{}", "a".repeat(63), "b".repeat(63));
+        for (last, rcode) in [(61, Rcode::NOERROR), (62, Rcode::YXDOMAIN)] {
+            let target = wire(&format!("{}.{}", "c".repeat(63), "d".repeat(last)));
+            let question = ask(&format!("{front}.old.test"), Rtype::A);
+            let answer = parse(&question, &[("old.test", Rtype::DNAME, &target)]);
+            assert_eq!(answer.rcode(), rcode);
+            assert_eq!(answer.borrowed().has_links(), rcode == Rcode::NOERROR);
+            assert_eq!(text(&answer)[0], "old.test 77 DNAME");
+        }
     }
 
     #[test]
@@ -325,7 +526,7 @@ mod tests {
 
     #[test]
     fn a_link_knows_its_signature_wherever_it_stands() {
-        let question = Question::plain("www.test".parse().expect("a name"), Rtype::A);
+        let question = Question { dnssec_ok: true, ..question(Rtype::A) };
         let (b, c) = (wire("b.test"), wire("c.test"));
         let of = |covered: u8, tag: u8| vec![0, covered, tag];
         let (first, second, other) = (of(5, 1), of(5, 2), of(1, 3));

@@ -3,37 +3,79 @@
 use super::answer::{Answer, AnswerRef};
 use super::constants::{HEADER_OCTETS, MAX_MESSAGE_OCTETS, Rtype};
 use super::message::{Malformed, Record, Section, canonical_rdata, read_name};
+use super::name::QName;
 use super::question::Question;
 use super::writer::{Full, MessageWriter};
 
 /// A compression pointer to the octet behind the header (RFC 1035 §4.1.4).
 const POINTER_TO_QUESTION: [u8; 2] = [0xc0, 12];
+/// The last place that the 14 bits of a pointer can name (RFC 1035 §4.1.4).
+const MAX_POINTED_AT: usize = 0x3fff;
 
-/// Appends `record` of `message` to another one, which begins with a question for `qname`: all its
-/// names uncompressed, but for an owner that is the question's.
-pub fn copy_record(
-    writer: &mut MessageWriter<'_>,
-    qname: &[u8],
-    message: &[u8],
-    record: &Record<'_>,
-) -> Result<(), Malformed> {
-    let (owner, _) = read_name(message, record.owner_at)?;
-    let owner = if owner.as_wire() == qname { &POINTER_TO_QUESTION } else { owner.as_wire() };
-    let head =
-        writer.raw(owner).and_then(|()| writer.fixed(record.rtype, record.class, record.ttl, 0));
-    head.map_err(|Full| Malformed)?;
-    writer.rdata(|out| canonical_rdata(message, record, out))
+/// Appends records to a message that begins with a question for `qname`: all their names
+/// uncompressed, but for an owner that is the question's or the last record's.
+pub struct RecordCopier<'q> {
+    qname: &'q [u8],
+    /// The last owner that was written out, and a pointer to it.
+    last: Option<(QName, [u8; 2])>,
+}
+
+impl<'q> RecordCopier<'q> {
+    /// Copies behind a question for `qname`, which is in lower case.
+    pub fn new(qname: &'q [u8]) -> Self {
+        Self { qname, last: None }
+    }
+
+    /// Appends `record` of `message`. Fails where a name is broken, or the message is full.
+    pub fn copy(
+        &mut self,
+        writer: &mut MessageWriter<'_>,
+        message: &[u8],
+        record: &Record<'_>,
+    ) -> Result<(), Malformed> {
+        let (owner, _) = read_name(message, record.owner_at)?;
+        self.owner(writer, &owner)?;
+        let fixed = writer.fixed(record.rtype, record.class, record.ttl, 0);
+        fixed.map_err(|Full| Malformed)?;
+        writer.rdata(|out| canonical_rdata(message, record, out))
+    }
+
+    /// Appends a CNAME that leads from `owner` to `target`.
+    pub(super) fn cname(
+        &mut self,
+        writer: &mut MessageWriter<'_>,
+        (owner, target): (&QName, &QName),
+        ttl: u32,
+        class: u16,
+    ) -> Result<(), Malformed> {
+        self.owner(writer, owner)?;
+        let target = target.as_wire();
+        let fixed = writer.fixed(Rtype::CNAME, class, ttl, target.len());
+        fixed.and_then(|()| writer.raw(target)).map_err(|Full| Malformed)
+    }
+
+    fn owner(&mut self, writer: &mut MessageWriter<'_>, owner: &QName) -> Result<(), Malformed> {
+        let place = writer.len();
+        let known = self.last.as_ref().filter(|(last, _)| last.as_wire() == owner.as_wire());
+        let octets = match known {
+            _ if owner.as_wire() == self.qname => &POINTER_TO_QUESTION[..],
+            Some((_, pointer)) => &pointer[..],
+            None => owner.as_wire(),
+        };
+        writer.raw(octets).map_err(|Full| Malformed)?;
+        if octets.len() > 2 && place <= MAX_POINTED_AT {
+            let [high, low] = u16::try_from(place).unwrap_or(0).to_be_bytes();
+            self.last = Some((owner.clone(), [high | 0xc0, low]));
+        }
+        Ok(())
+    }
 }
 
 impl AnswerRef<'_> {
     /// The answer for who did not set DO: without signatures and denials, unless they are what was
     /// asked for (RFC 4035 §3.2.1). The octets stay as they are where there are none.
     pub fn without_dnssec(&self, question: &Question) -> Result<Answer, Malformed> {
-        let is_left_out = |record: &Record<'_>| {
-            matches!(record.rtype, Rtype::RRSIG | Rtype::NSEC | Rtype::NSEC3)
-                && record.rtype != question.qtype
-                && !(question.qtype == Rtype::ANY && record.section == Section::Answer)
-        };
+        let is_left_out = |record: &Record<'_>| question.leaves_out(record.rtype, record.section);
         if !self.records().any(|record| is_left_out(&record)) {
             return Ok(self.to_answer());
         }
@@ -66,9 +108,10 @@ impl AnswerRef<'_> {
             MessageWriter::begin(&mut out, MAX_MESSAGE_OCTETS, header.id, header.flags);
         let question_octets = self.message().get(HEADER_OCTETS..self.question_end());
         writer.raw(question_octets.ok_or(Malformed)?).map_err(|Full| Malformed)?;
+        let mut copier = RecordCopier::new(question.qname.as_wire());
         let (mut answers, mut authorities) = (0, 0);
         for record in records {
-            copy_record(&mut writer, question.qname.as_wire(), self.message(), &record)?;
+            copier.copy(&mut writer, self.message(), &record)?;
             match record.section {
                 Section::Answer => answers += 1,
                 Section::Authority | Section::Additional => authorities += 1,

@@ -181,8 +181,9 @@ fn a_chain_to_us_is_kept_as_long_as_its_links_whatever_the_upstream_says_of_its_
     // One that is an answer of its own stays that.
     let question = question("a.example", Rtype::A);
     let cache = Cache::new(1 << 20, Duration::ZERO);
-    let now = Instant::now();
-    cache.insert(&question, &reply(&question, 0, &[cname, A]), true, now);
+    let (now, soa) = (Instant::now(), soa(60));
+    let denial = (Section::Authority, Rtype::SOA, 60, &soa[..]);
+    cache.insert(&question, &reply(&question, 0, &[cname, denial]), true, now);
     assert!(cache.find(&question.borrowed(), now).is_some_and(|hit| !hit.needs_us));
 }
 
@@ -199,8 +200,10 @@ fn of_a_large_answer_only_the_front_is_copied_for_udp() {
         let front = (answer.question().to_vec(), answer.answers_end(), answer.ttl_places().count());
         (answer.message().len(), answer.rcode(), *answer.header(), front)
     };
-    for records in [1, 70, 127, 200, 1_000, 3_900] {
-        let answer = reply(&question, 0, &vec![A; records]);
+    for records in [1_u32, 70, 127, 200, 1_000, 3_900] {
+        let addresses: Vec<_> = (0..records).map(u32::to_be_bytes).collect();
+        let lines = addresses.iter().map(|address| (A.0, A.1, A.2, &address[..]));
+        let answer = reply(&question, 0, &lines.collect::<Vec<_>>());
         let octets = answer.borrowed().message().len();
         cache.insert(&question, &answer, false, now).expect("kept");
         let (whole, front) = (find(false), find(true));

@@ -5,6 +5,19 @@ use super::super::clerk::{
 };
 use super::super::parts::signature;
 use super::*;
+use hickory_proto::dnssec::rdata::RRSIG;
+
+/// Adds so many signatures beside the first one, each with other octets: a record that comes twice
+/// is dropped.
+fn add_signatures(message: &mut Message, count: usize) {
+    let is_signature = |record: &&Record| signature(record).is_some();
+    let one = message.answers.iter().find(is_signature).expect("signed").clone();
+    let input = signature(&one).expect("a signature").input().clone();
+    message.add_answers((0..count).map(|number| {
+        let other = RRSIG::from_sig(input.clone(), number.to_be_bytes().to_vec());
+        Record::from_rdata(one.name.clone(), TTL, RData::DNSSEC(DNSSECRData::RRSIG(other)))
+    }));
+}
 
 #[test]
 fn a_question_takes_so_many_queries_and_no_more() {
@@ -44,9 +57,7 @@ fn more_signatures_and_keys_than_anybody_has_are_not_looked_at() {
     let judged = |signatures: usize| {
         let resolver = Resolver::new(Zones::new());
         change(&resolver.zones, "www.signed.test", RecordType::A, move |_, message| {
-            let is_signature = |record: &&Record| signature(record).is_some();
-            let one = message.answers.iter().find(is_signature).expect("signed").clone();
-            message.add_answers(vec![one; signatures - 1]);
+            add_signatures(message, signatures - 1);
         });
         ask(&resolver, "www.signed.test", Rtype::A)
     };
@@ -68,11 +79,7 @@ fn all_looks_and_signatures_of_a_question_are_counted() {
     assert!(run(clerk.bring(root(), RecordType::DNSKEY)).is_none());
     let too_many = Missing::Unaffordable("validation takes too many steps".to_owned());
     assert_eq!(clerk.missing(), Some(&too_many));
-    resolver.zones.tamper(|_, _, message| {
-        let is_signature = |record: &&Record| signature(record).is_some();
-        let one = message.answers.iter().find(is_signature).expect("signed").clone();
-        message.add_answers(vec![one; MAX_SIGNATURES - 1]);
-    });
+    resolver.zones.tamper(|_, _, message| add_signatures(message, MAX_SIGNATURES - 1));
     let mut clerk = Clerk::new(&resolver);
     for asked in 1..=5 {
         // Names that a wildcard has, so that there is always an answer.
