@@ -3,14 +3,21 @@
 //! Azure's resolver leaves the final address out now and then, without setting TC.
 
 use super::splice::{self, Chain};
+use crate::forward::Failure;
+use crate::upstream::Flaw;
 use crate::wire::{
-    Answer, AnswerRef, Full, MAX_MESSAGE_OCTETS, Malformed, MessageWriter, Name, Question, Rcode,
-    Record, RecordCopier, Rtype, Section, flags,
+    Answer, AnswerError, AnswerRef, Full, MAX_LINKS, MAX_MESSAGE_OCTETS, Malformed, MessageWriter,
+    Name, Question, Rcode, Record, RecordCopier, Rtype, Section, flags,
 };
 use crate::zones::Zones;
 
-/// Answers chained together for one question; each may hold several CNAMEs.
-pub(super) const MAX_HOPS: usize = 8;
+/// Answers that are fetched behind the first one: each brings a link at least, and an answer with
+/// more links than that is none ([`MAX_LINKS`]).
+pub(super) const MAX_HOPS: usize = MAX_LINKS;
+
+/// What an answer is whose chain does not end within the limit: its beginning alone would look like
+/// an answer without addresses, which clients believe.
+pub(super) const ENDLESS: Failure = Failure::Unusable(Flaw::Endless);
 
 /// The name that must be asked next when `answer` stops at a CNAME: it holds neither what was asked
 /// nor a SOA that says there is none, and its target is not ours.
@@ -35,12 +42,13 @@ pub(super) fn next(zones: &Zones, question: &Question, answer: &AnswerRef<'_>) -
     }
 }
 
-/// `first` with `rest`, which answers what `first` led to, behind it.
+/// `first` with `rest`, which answers what `first` led to, behind it. Fails where both are a chain
+/// of more links than an answer may hold, or do not fit into a message.
 pub(super) fn join(
     question: &Question,
     first: &AnswerRef<'_>,
     rest: &AnswerRef<'_>,
-) -> Result<Answer, Malformed> {
+) -> Result<Answer, Failure> {
     let mut out = Vec::with_capacity(first.message().len() + rest.message().len());
     let both_authentic = first.header().flags & rest.header().flags & flags::AD;
     let word = flags::QR | both_authentic | (rest.rcode().0 & flags::RCODE);
@@ -49,7 +57,7 @@ pub(super) fn join(
     let mut question_octets = question.qname.as_wire().to_vec();
     question_octets.extend(question.qtype.0.to_be_bytes());
     question_octets.extend(question.qclass.to_be_bytes());
-    writer.raw(&question_octets).map_err(|Full| Malformed)?;
+    writer.raw(&question_octets).map_err(|Full| Failure::Garbled)?;
     let mut copier = RecordCopier::new(question.qname.as_wire());
     // A wildcard's CNAME needs its denials (RFC 4035 §5.3.4); what else the first says of zones is
     // not about the end.
@@ -64,12 +72,17 @@ pub(super) fn join(
     for (from, section, place, belongs) in parts {
         let in_section = |record: &Record<'_>| record.section == section && belongs(record.rtype);
         for record in from.records().filter(in_section) {
-            copier.copy(&mut writer, from.message(), &record)?;
+            copier
+                .copy(&mut writer, from.message(), &record)
+                .map_err(|Malformed| Failure::Garbled)?;
             if let Some(count) = counts.get_mut(place) {
                 *count += 1;
             }
         }
     }
     writer.set_counts(counts);
-    Answer::parse(&out, question).map_err(|_| Malformed)
+    Answer::parse(&out, question).map_err(|error| match error {
+        AnswerError::Endless => ENDLESS,
+        _ => Failure::Garbled,
+    })
 }

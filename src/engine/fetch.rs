@@ -279,7 +279,7 @@ impl Worker {
     }
 
     /// Asks, and goes on asking while the answer ends in a CNAME that is not ours, all of it until
-    /// `deadline`.
+    /// `deadline`. A chain without an end within our limit is a failure.
     pub(super) async fn ask_and_chase(
         &self,
         snapshot: &Snapshot,
@@ -289,12 +289,12 @@ impl Worker {
         deadline: tokio::time::Instant,
     ) -> Result<Answer, Failure> {
         let mut whole = self.forwarder.ask(rule, client, question, deadline).await?;
-        for _ in 0..chase::MAX_HOPS {
+        for _ in 0..=chase::MAX_HOPS {
             let Some(qname) = chase::next(&snapshot.zones, question, &whole.borrowed()) else {
-                break;
+                return Ok(whole);
             };
             // Where nobody can be asked, the chain's beginning is all there is.
-            let Some(rule) = snapshot.rules.find(&(&qname).into()) else { break };
+            let Some(rule) = snapshot.rules.find(&(&qname).into()) else { return Ok(whole) };
             let next = Question { qname, ..question.clone() };
             let rest = match self.forwarder.ask(rule, client, &next, deadline).await {
                 Ok(rest) => {
@@ -304,21 +304,18 @@ impl Worker {
                 }
                 // It may show a chain that goes on to us.
                 Err(Failure::BadReply(rest)) => {
-                    let joined = chase::join(question, &whole.borrowed(), &rest.borrowed());
-                    return Err(
-                        joined.map_or(Failure::Garbled, |all| Failure::BadReply(all.into()))
-                    );
+                    let joined = chase::join(question, &whole.borrowed(), &rest.borrowed())?;
+                    return Err(Failure::BadReply(joined.into()));
                 }
                 Err(failure) => return Err(failure),
             };
             let is_end = rest.borrowed().header().answers == 0;
-            whole = chase::join(question, &whole.borrowed(), &rest.borrowed())
-                .map_err(|_| Failure::Garbled)?;
+            whole = chase::join(question, &whole.borrowed(), &rest.borrowed())?;
             if is_end {
-                break;
+                return Ok(whole);
             }
         }
-        Ok(whole)
+        Err(chase::ENDLESS)
     }
 }
 
