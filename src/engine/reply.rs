@@ -4,7 +4,7 @@ use super::Transport;
 use super::denial::Denial;
 use crate::forward::{Echo, Failure};
 use crate::wire::{
-    AnswerRef, CLASS_IN, Ede, Fault, Full, Header, MessageWriter, Query, Rcode, Rtype,
+    AnswerRef, CLASS_IN, Ede, Edns, Fault, Full, Header, MessageWriter, Query, Rcode, Rtype, Tsig,
     UDP_PAYLOAD_OCTETS, flags, u32_at,
 };
 
@@ -158,7 +158,18 @@ pub(super) fn fault(fault: Fault, message: &[u8], out: &mut Vec<u8>) -> bool {
     match fault {
         Fault::NotAQuery => return false,
         Fault::Malformed(header) => header_only(&header, Rcode::FORMERR, out),
-        Fault::Opcode(header) => header_only(&header, Rcode::NOTIMP, out),
+        // Who knows nothing of an opcode knows nothing of its flags (RFC 8906 §3.1.4).
+        Fault::Opcode(header) => {
+            let word = flags::QR | header.flags & flags::OPCODE | Rcode::NOTIMP.0;
+            MessageWriter::begin(out, 0, header.id, word);
+        }
+        Fault::Signed { header, question_end, edns, tsig_at } => {
+            let begin = out.len();
+            if bad_key(&header, message, question_end, edns, tsig_at, out).is_err() {
+                out.truncate(begin);
+                header_only(&header, Rcode::FORMERR, out);
+            }
+        }
         Fault::Options { header, question_end } => {
             with_opt(&header, message, question_end, Rcode::FORMERR, false, out);
         }
@@ -184,6 +195,27 @@ fn with_opt(
     let questions = u16::from(writer.raw(question).is_ok());
     let opts = u16::from(writer.opt(rcode, dnssec_ok, None, &[]).is_ok());
     writer.set_counts([questions, 0, 0, opts]);
+}
+
+/// NOTAUTH for a signature with a key that we do not have. An error where that is larger than what
+/// came.
+fn bad_key(
+    header: &Header,
+    message: &[u8],
+    question_end: usize,
+    edns: Option<Edns>,
+    tsig_at: usize,
+    out: &mut Vec<u8>,
+) -> Result<(), Full> {
+    let word = error_flags(header, Rcode::NOTAUTH);
+    let mut writer = MessageWriter::begin(out, message.len(), header.id, word);
+    writer.raw(message.get(crate::wire::HEADER_OCTETS..question_end).ok_or(Full)?)?;
+    if let Some(edns) = edns {
+        writer.opt(Rcode::NOTAUTH, edns.dnssec_ok, None, &[])?;
+    }
+    Tsig::read(message, tsig_at).map_err(|_| Full)?.write_bad_key(&mut writer)?;
+    writer.set_counts([1, 0, 0, 1 + u16::from(edns.is_some())]);
+    Ok(())
 }
 
 fn header_only(header: &Header, rcode: Rcode, out: &mut Vec<u8>) {

@@ -21,6 +21,7 @@ mod query;
 mod question;
 mod relevance;
 mod rewrite;
+mod tsig;
 mod writer;
 
 pub use answer::{Answer, AnswerRef, Link};
@@ -36,6 +37,7 @@ pub use name_map::NameMap;
 pub use query::{Edns, Fault, Query};
 pub use question::{AnswerError, Question, QuestionRef};
 pub use rewrite::RecordCopier;
+pub use tsig::Tsig;
 pub use writer::{Full, MessageWriter};
 
 /// The two octets at `at`, big-endian; `None` past the end.

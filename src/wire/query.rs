@@ -4,6 +4,7 @@ use super::constants::{HEADER_OCTETS, Rtype, flags};
 use super::message::{Header, Malformed, Records, Section, read_name_into};
 use super::name::QName;
 use super::question::{Question, QuestionRef};
+use super::tsig::Tsig;
 use super::u16_at;
 use super::writer::MessageWriter;
 
@@ -59,6 +60,17 @@ pub enum Fault {
         /// Where the question section ends, so that it can be echoed.
         question_end: usize,
     },
+    /// A TSIG: we share no key with anybody, so it gets NOTAUTH with BADKEY (RFC 8945 §5.2.1).
+    Signed {
+        /// The header.
+        header: Header,
+        /// Where the question section ends, so that it can be echoed.
+        question_end: usize,
+        /// EDNS, when the query has it.
+        edns: Option<Edns>,
+        /// Where the TSIG record begins.
+        tsig_at: usize,
+    },
     /// An EDNS version above 0: gets BADVERS with our version (RFC 6891 §6.1.3).
     Version {
         /// The header.
@@ -111,6 +123,9 @@ impl<'a> Query<'a> {
         let opt = read_opt(message, &header, question_end).map_err(|broken| match broken {
             Broken::Message => malformed,
             Broken::Opt => Fault::Options { header, question_end },
+            Broken::Signed { edns, tsig_at } => {
+                Fault::Signed { header, question_end, edns, tsig_at }
+            }
         })?;
         if let Some(opt) = opt.filter(|opt| opt.version > 0) {
             let dnssec_ok = opt.edns.dnssec_ok;
@@ -199,6 +214,8 @@ enum Broken {
     Message,
     /// The OPT among them.
     Opt,
+    /// Nothing, but there is a TSIG.
+    Signed { edns: Option<Edns>, tsig_at: usize },
 }
 
 /// Walks all records to the message's last octet and reads the OPT among them.
@@ -209,9 +226,16 @@ fn read_opt(message: &[u8], header: &Header, at: usize) -> Result<Option<Opt>, B
     let mut records = Records::new(message, header, at);
     let mut opt = None;
     let mut is_valid = true;
+    let mut tsig_at = None;
     for record in records.by_ref() {
         let record = record.map_err(|Malformed| Broken::Message)?;
         if record.rtype != Rtype::OPT {
+            if record.rtype == Rtype::TSIG {
+                // It is the last record, and there is one only (RFC 8945 §5.1).
+                let is_last = record.end() == message.len();
+                let is_sound = is_last && Tsig::of(message, &record).is_ok();
+                tsig_at = Some(is_sound.then_some(record.owner_at).ok_or(Broken::Message)?);
+            }
             continue;
         }
         // There is one only, its owner is the root (RFC 6891 §6.1.1, §6.1.2).
@@ -223,10 +247,13 @@ fn read_opt(message: &[u8], header: &Header, at: usize) -> Result<Option<Opt>, B
         let edns = Edns { udp_payload: record.class, dnssec_ok: flags & 0x80 != 0 };
         opt = Some(Opt { version, edns });
     }
-    match (records.position() == message.len(), is_valid) {
-        (false, _) => Err(Broken::Message),
-        (true, false) => Err(Broken::Opt),
-        (true, true) => Ok(opt),
+    match (records.position() == message.len(), is_valid, tsig_at) {
+        (false, ..) => Err(Broken::Message),
+        (true, false, _) => Err(Broken::Opt),
+        (true, true, Some(tsig_at)) => {
+            Err(Broken::Signed { edns: opt.map(|opt: Opt| opt.edns), tsig_at })
+        }
+        (true, true, None) => Ok(opt),
     }
 }
 
