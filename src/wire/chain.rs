@@ -47,6 +47,12 @@ pub(super) enum Owner {
 }
 
 impl Chain {
+    /// The question's name alone.
+    pub(super) fn of(question: &Question) -> Self {
+        let names = vec![QName::from(&question.qname)];
+        Self { names, links: Vec::new(), overflows: false }
+    }
+
     /// Follows the question through `records`, which are sound ones. Looks at the first 17 CNAMEs
     /// and DNAMEs only, so that a reply full of them is not walked for every link.
     pub(super) fn follow<'r, 'm: 'r>(
@@ -67,7 +73,7 @@ impl Chain {
             owners_of_data(message, question, records.clone())?
         };
         let mut name = QName::from(&question.qname);
-        let mut chain = Self { names: vec![name.clone()], links: Vec::new(), overflows: false };
+        let mut chain = Self::of(question);
         loop {
             let cname = cnames.iter().find(|(owner, _)| owner.as_wire() == name.as_wire());
             let (target, lead) = if let Some((_, cname)) = cname {

@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, Hasher};
 
 use foldhash::quality::RandomState;
 
-use super::message::{Header, Record, Records, compressed_names, read_name};
+use super::message::{Header, Record, Records, compressed_names, each_label};
 
 /// What is known of one record.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,8 +16,10 @@ struct Print {
     owner_at: usize,
 }
 
-/// Collects records of one message, and finds those that it has seen before. The cost grows with
-/// the octets of the message, as the hash has a key that no sender knows.
+/// Collects records of one message, and finds those that it has seen before. They count as equal
+/// when two hashes agree whose keys no sender knows, so that the cost is that of reading the names
+/// and of a sort. Names in other letters are other names here: a duplicate that differs in them is
+/// kept, and does no harm.
 pub(super) struct Duplicates<'m> {
     message: &'m [u8],
     state: RandomState,
@@ -35,62 +37,64 @@ impl<'m> Duplicates<'m> {
     pub(super) fn note(&mut self, index: usize, record: &Record<'_>) {
         let spelt = record.owner_octets(self.message);
         if self.owner.0 != spelt {
-            let mut hasher = self.state.build_hasher();
-            each_part_of_owner(self.message, record, |octets| hasher.write(octets));
-            self.owner = (spelt, hasher.finish());
+            self.owner = (spelt, hash_of_owner(&self.state, self.message, record));
         }
-        let mut hasher = self.state.build_hasher();
-        hasher.write_u64(self.owner.1);
-        hasher.write_u32(u32::from(record.rtype.0) << 2 | record.section as u32);
-        each_part_of_rdata(self.message, record, |octets| hasher.write(octets));
-        self.prints.push(Print { hash: hasher.finish(), index, owner_at: record.owner_at });
+        let hash = hash_of(&self.state, self.message, record, self.owner.1);
+        self.prints.push(Print { hash, index, owner_at: record.owner_at });
     }
 
-    /// The numbers of the records that another one stands for.
+    /// The numbers of the records that another one stands for, in order.
     pub(super) fn find(mut self) -> Vec<usize> {
         let mut found = Vec::new();
         if self.prints.len() < 2 {
             return found;
         }
         self.prints.sort_unstable();
+        let other = RandomState::default();
         for alike in self.prints.chunk_by(|a, b| a.hash == b.hash) {
-            let Some((first, others)) = alike.split_first() else { continue };
-            if others.is_empty() {
+            let Some((first, others)) = alike.split_first().filter(|(_, rest)| !rest.is_empty())
+            else {
                 continue;
-            }
-            let first = self.written_out(first);
-            found.extend(others.iter().filter(|p| self.written_out(p) == first).map(|p| p.index));
+            };
+            let first = self.second_hash(&other, first);
+            let is_same = |print: &&Print| self.second_hash(&other, print) == first;
+            found.extend(others.iter().filter(is_same).map(|print| print.index));
         }
+        found.sort_unstable();
         found
     }
 
-    /// A record's owner, type and RDATA, in the form in which equal ones have equal octets.
-    fn written_out(&self, print: &Print) -> Option<Vec<u8>> {
+    fn second_hash(&self, state: &RandomState, print: &Print) -> Option<u64> {
         let one = Header { answers: 1, authorities: 0, additionals: 0, ..Header::EMPTY };
         let record = Records::new(self.message, &one, print.owner_at).next()?.ok()?;
-        let mut out = Vec::new();
-        each_part_of_owner(self.message, &record, |octets| out.extend_from_slice(octets));
-        out.extend(record.rtype.0.to_be_bytes());
-        each_part_of_rdata(self.message, &record, |octets| out.extend_from_slice(octets));
-        Some(out)
+        let owner = hash_of_owner(state, self.message, &record);
+        Some(hash_of(state, self.message, &record, owner))
     }
 }
 
-fn each_part_of_owner(message: &[u8], record: &Record<'_>, mut visit: impl FnMut(&[u8])) {
-    if let Ok((owner, _)) = read_name(message, record.owner_at) {
-        visit(owner.as_wire());
-    }
+fn hash_of_owner(state: &RandomState, message: &[u8], record: &Record<'_>) -> u64 {
+    let mut hasher = state.build_hasher();
+    // Owners that cannot be read are dropped with the reply, or alike.
+    let _end = each_label(message, record.owner_at, |label| hasher.write(label));
+    hasher.finish()
 }
 
-/// Gives `visit` the RDATA in parts, its names uncompressed and in lower case.
-fn each_part_of_rdata(message: &[u8], record: &Record<'_>, mut visit: impl FnMut(&[u8])) {
-    let Some((fixed, names)) = compressed_names(record.rtype) else { return visit(record.rdata) };
-    visit(record.rdata.get(..fixed).unwrap_or(&[]));
+/// The hash of a record whose owner has the hash `owner`, the names in its RDATA uncompressed.
+fn hash_of(state: &RandomState, message: &[u8], record: &Record<'_>, owner: u64) -> u64 {
+    let mut hasher = state.build_hasher();
+    hasher.write_u64(owner);
+    hasher.write_u32(u32::from(record.rtype.0) << 2 | record.section as u32);
+    let Some((fixed, names)) = compressed_names(record.rtype) else {
+        hasher.write(record.rdata);
+        return hasher.finish();
+    };
+    hasher.write(record.rdata.get(..fixed).unwrap_or(&[]));
     let mut at = record.rdata_at + fixed;
     for _ in 0..names {
-        let Ok((name, end)) = read_name(message, at) else { return };
-        visit(name.as_wire());
+        let Ok(end) = each_label(message, at, |label| hasher.write(label)) else { break };
+        hasher.write_u8(0);
         at = end;
     }
-    visit(message.get(at..record.end()).unwrap_or(&[]));
+    hasher.write(message.get(at..record.end()).unwrap_or(&[]));
+    hasher.finish()
 }

@@ -1,7 +1,7 @@
 //! Whether a record of a reply may be kept at all: its class, its type, and the form of its RDATA.
 
 use super::constants::Rtype;
-use super::message::{Record, compressed_names, read_name};
+use super::message::{Record, compressed_names, each_label};
 
 /// Octets of a SOA behind its two names: five numbers (RFC 1035 §3.3.13).
 const SOA_NUMBERS_OCTETS: usize = 20;
@@ -49,7 +49,7 @@ fn has_names(message: &[u8], record: &Record<'_>, (fixed, names): (usize, usize)
         if at >= record.end() {
             return false;
         }
-        let Ok((_, end)) = read_name(message, at) else { return false };
+        let Ok(end) = each_label(message, at, |_| {}) else { return false };
         at = end;
     }
     let behind = record.end().checked_sub(at);

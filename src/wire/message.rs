@@ -108,6 +108,42 @@ pub(super) fn read_name_into(
     Err(NameError::BadWire)
 }
 
+/// Gives `visit` the labels of the name at `at`, with their length octets and in their own case.
+/// Gives where the octets behind the name begin. Knows the same names as [`read_name`], and costs a
+/// fraction of it.
+pub(super) fn each_label<'m>(
+    message: &'m [u8],
+    at: usize,
+    mut visit: impl FnMut(&'m [u8]),
+) -> Result<usize, Malformed> {
+    let (mut at, mut end, mut barrier) = (at, None, at);
+    let (mut octets, mut pointers) = (1, 0);
+    loop {
+        match *message.get(at).ok_or(Malformed)? {
+            0 => return Ok(end.unwrap_or(at + 1)),
+            octet @ 1..=63 => {
+                let behind = at + 1 + usize::from(octet);
+                octets += behind - at;
+                if octets > MAX_NAME_OCTETS {
+                    return Err(Malformed);
+                }
+                visit(message.get(at..behind).ok_or(Malformed)?);
+                at = behind;
+            }
+            0xc0.. => {
+                let target = usize::from(u16_at(message, at).ok_or(Malformed)? & 0x3fff);
+                end.get_or_insert(at + 2);
+                pointers += 1;
+                if target >= barrier || target < HEADER_OCTETS || pointers > MAX_POINTERS {
+                    return Err(Malformed);
+                }
+                (barrier, at) = (target, target);
+            }
+            _ => return Err(Malformed),
+        }
+    }
+}
+
 /// Where the octets behind the name at `at` begin; pointers are not followed.
 pub fn skip_name(message: &[u8], at: usize) -> Result<usize, NameError> {
     let mut at = at;
@@ -337,6 +373,12 @@ mod tests {
             let end = copy_name(&message, front.len(), &mut copied);
             let read = read_name(&message, front.len());
             assert_eq!(end.ok(), read.as_ref().ok().map(|(_, end)| *end), "{pair:#x}");
+            let mut labels = Vec::new();
+            let end = each_label(&message, front.len(), |label| labels.extend_from_slice(label));
+            assert_eq!(end.ok(), read.as_ref().ok().map(|(_, end)| *end), "{pair:#x}");
+            if end.is_ok() {
+                assert_eq!([&labels[..], &[0]].concat(), copied, "{pair:#x}");
+            }
             if let Ok((name, _)) = read {
                 assert_eq!(copied.to_ascii_lowercase(), name.as_wire(), "{pair:#x}");
                 known += 1;
@@ -345,6 +387,8 @@ mod tests {
         assert!(known > 300, "{known}");
         let long = [&[0; HEADER_OCTETS][..], &[[1, b'a']; 128].concat(), &[0]].concat();
         assert!(copy_name(&long, HEADER_OCTETS, &mut Vec::new()).is_err());
+        assert!(each_label(&long, HEADER_OCTETS, |_| {}).is_err());
+        assert_eq!(each_label(&long, HEADER_OCTETS + 2, |_| {}), Ok(long.len()));
         assert_eq!(copy_name(&long, HEADER_OCTETS + 2, &mut vec![9; 99]), Ok(long.len()));
     }
 

@@ -35,6 +35,29 @@ impl<'q> RecordCopier<'q> {
     ) -> Result<(), Malformed> {
         let (owner, _) = read_name(message, record.owner_at)?;
         self.owner(writer, &owner)?;
+        Self::data(writer, message, record)
+    }
+
+    /// The same for a record of a message with the same question, whose owner mostly is a pointer to
+    /// that.
+    pub(super) fn copy_from_reply(
+        &mut self,
+        writer: &mut MessageWriter<'_>,
+        message: &[u8],
+        record: &Record<'_>,
+    ) -> Result<(), Malformed> {
+        if record.owner_octets(message) != POINTER_TO_QUESTION {
+            return self.copy(writer, message, record);
+        }
+        writer.raw(&POINTER_TO_QUESTION).map_err(|Full| Malformed)?;
+        Self::data(writer, message, record)
+    }
+
+    fn data(
+        writer: &mut MessageWriter<'_>,
+        message: &[u8],
+        record: &Record<'_>,
+    ) -> Result<(), Malformed> {
         let fixed = writer.fixed(record.rtype, record.class, record.ttl, 0);
         fixed.map_err(|Full| Malformed)?;
         writer.rdata(|out| canonical_rdata(message, record, out))

@@ -57,13 +57,17 @@ fn unusable_replies_for_some_names_leave_the_upstream_in_use() {
             b'a' => reply(query, 1, &circle),
             b'b' => reply(query, 1, &circle[..circle.len() - 1]),
             b'c' => reply(query, 9, &[]),
+            // An address of three octets, one of another class, and a record of type ANY.
+            b'd' => reply(query, 1, b"\xc0\x0c\0\x01\0\x01\0\0\0\x3c\0\x03\xc0\0\x02"),
+            b'e' => reply(query, 1, b"\xc0\x0c\0\x01\0\x03\0\0\0\x3c\0\x04\xc0\0\x02\x01"),
+            b'f' => reply(query, 1, b"\xc0\x0c\0\xff\0\x01\0\0\0\x3c\0\0"),
             _ => answer(query),
         };
         vec![datagram]
     });
     let mut daemon = Daemon::start(&config(&address.to_string(), "2s"));
     for number in 0..5 {
-        for kind in ["a", "b", "c"] {
+        for kind in ["a", "b", "c", "d", "e", "f"] {
             let reply = daemon.ask_udp(&format!("{kind}{number}.example.")).expect("a reply");
             assert_eq!(reply.rcode(), ResponseCode::ServFail, "{kind}");
         }

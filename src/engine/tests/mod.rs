@@ -1,5 +1,6 @@
 //! Decisions, read back with hickory's decoder as a second opinion on the octets.
 
+mod chains;
 mod denials;
 mod down;
 mod expectations;
