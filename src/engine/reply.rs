@@ -259,11 +259,15 @@ fn copy_records(
     let from = answer.question_end();
     let all = message.get(from..).ok_or(Full)?;
     let header = answer.header();
-    let spare = header.answers > 0 && answer.rcode() == Rcode::NOERROR && !reply.query.dnssec_ok();
     // NOERROR with NS records and no SOA is a referral, and no NODATA (RFC 2308 §2.2).
     let misleads = denial == Denial::AsNodata && answer.negative_ttl().is_none();
     (reply.answers, reply.authorities) = (header.answers, header.authorities);
     if misleads || reply.writer.raw(all).is_err() {
+        // Only a SOA says that a chain's end has no data, so it is not spare (RFC 2308 §2.2).
+        let spare = header.answers > 0
+            && answer.rcode() == Rcode::NOERROR
+            && !reply.query.dnssec_ok()
+            && answer.negative_ttl().is_none();
         if !spare && !misleads {
             return Err(Full);
         }
