@@ -8,6 +8,7 @@ mod logging;
 mod network;
 mod state;
 mod status;
+mod user;
 mod warm;
 mod workers;
 
@@ -29,7 +30,7 @@ use crate::admin;
 use crate::config::{Config, LoadError};
 use crate::engine::query_lines;
 use crate::forward::{Forwarder, probe_all, probe_due, probe_upstreams};
-use crate::listeners::BindError;
+use crate::listeners::{self, BindError};
 use crate::probes::{Anew, probe_endpoints};
 use crate::sys;
 use logging::Logging;
@@ -64,6 +65,9 @@ pub enum RunError {
     /// The admin address cannot be listened on.
     #[error("listen.admin: {0}")]
     Admin(BindError),
+    /// The user that it should run as is not to be had.
+    #[error(transparent)]
+    User(#[from] sys::UserError),
     /// The system refused a thread, a timer or a signal handler.
     #[error("cannot start")]
     System(#[from] io::Error),
@@ -82,11 +86,16 @@ pub struct Running<'a> {
     pub config: &'a Config,
 }
 
-/// Runs the daemon until SIGTERM or SIGINT; calls `ready` when it answers.
+/// Runs the daemon until SIGTERM or SIGINT; calls `ready` when it answers. `user` is the user that it
+/// becomes once its sockets are bound, before that of the configuration.
 ///
 /// # Errors
 /// What kept it from starting; once it runs, only that a worker ended.
-pub fn run(path: &Path, ready: impl FnOnce(&Running<'_>)) -> Result<(), RunError> {
+pub fn run(
+    path: &Path,
+    user: Option<&str>,
+    ready: impl FnOnce(&Running<'_>),
+) -> Result<(), RunError> {
     let loaded = crate::config::load(path)?;
     let config = loaded.config;
     // Outlives all that logs, and writes what waits when this function returns.
@@ -101,7 +110,10 @@ pub fn run(path: &Path, ready: impl FnOnce(&Running<'_>)) -> Result<(), RunError
     let tasks = LocalSet::new();
     // Before any thread: nothing runs when an address cannot be had.
     let admin = config.listen.admin.map(admin::bind).transpose().map_err(RunError::Admin)?;
-    let workers = Workers::start(&config, snapshot)?;
+    let bound = listeners::bind(&config.listen.dns, config.limits.workers)?;
+    // Before any thread that reads what a client sends.
+    user::change(user.or(config.process.user.as_deref()), path)?;
+    let workers = Workers::start(bound, snapshot)?;
     workers.make_room(&config);
     let mut warm = WarmCache::default();
     warm.adopt(&config);

@@ -121,6 +121,7 @@ pub(super) fn needs_restart(running: &Config, new: &Config) -> Vec<&'static str>
         (running.listen.admin != new.listen.admin, "listen.admin"),
         (running.log.format != new.log.format, "log.format"),
         (running.limits.workers != new.limits.workers, "limits.workers"),
+        (running.process != new.process, "process.user"),
     ];
     changes.into_iter().filter(|(changed, _)| *changed).map(|(_, key)| key).collect()
 }

@@ -17,7 +17,7 @@ use super::descriptors;
 use crate::config::Config;
 use crate::engine::{self, Snapshot, Worker};
 use crate::forward::{Epoch, Forwarder};
-use crate::listeners::{self, Shutdown, Sockets, Stopper};
+use crate::listeners::{self, Bound, Shutdown, Sockets, Stopper};
 use crate::metrics::{Counters, Totals};
 use crate::probes;
 
@@ -44,9 +44,8 @@ struct Luggage {
 }
 
 impl Workers {
-    /// Opens all sockets, then starts the threads: nothing runs when an address cannot be had.
-    pub(super) fn start(config: &Config, snapshot: Snapshot) -> Result<Self, RunError> {
-        let bound = listeners::bind(&config.listen.dns, config.limits.workers)?;
+    /// Starts a thread for each share of the open sockets.
+    pub(super) fn start(bound: Bound, snapshot: Snapshot) -> Result<Self, RunError> {
         let shared = Arc::new(engine::Shared { snapshot: ArcSwap::from_pointee(snapshot) });
         let (stopper, shutdown) = Stopper::new();
         let (alive, ended) = mpsc::channel(1);

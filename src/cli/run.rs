@@ -22,17 +22,23 @@ const WRITE_LIMIT: Duration = Duration::from_secs(1);
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   privatelinkd run config/quickstart.toml
-  privatelinkd run --config config/quickstart.toml")]
+  privatelinkd run --config config/quickstart.toml
+  privatelinkd run --user nobody config/quickstart.toml")]
 pub(super) struct Args {
     /// The configuration file, as --config names it.
     #[arg(value_name = "FILE", conflicts_with = "config")]
     file: Option<PathBuf>,
+    /// The user, by name or number, that the daemon becomes once its sockets are bound; instead of
+    /// [process] user.
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
     #[command(flatten)]
     config: ConfigArg,
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    match app::run(args.file.as_ref().unwrap_or(&args.config.config), announce) {
+    let path = args.file.as_ref().unwrap_or(&args.config.config);
+    match app::run(path, args.user.as_deref(), announce) {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error @ RunError::Load(_)) => Err(error.into()),
         // The log runs, so its reader may have stopped, and must not keep the process from its end.

@@ -31,7 +31,8 @@ pub use diagnostic::{Diagnostic, Severity};
 pub use load::{LoadError, Loaded, MAX_FILE_OCTETS, Report, load, load_stdin, read};
 pub use model::{
     Access, CacheConfig, Config, Dnssec, DnssecConfig, Endpoint, Expect, Forward, Limits, Listen,
-    Log, LogFormat, LogLevel, LogQueries, Names, Policy, PrivateLink, Refused, Site, Unlisted,
+    Log, LogFormat, LogLevel, LogQueries, Names, Policy, PrivateLink, Process, Refused, Site,
+    Unlisted,
 };
 pub use probes::{AllDown, Probe, Probes, Target};
 pub use upstreams::{Scheme, Trust, UpstreamHost, UpstreamServer, UpstreamSource};

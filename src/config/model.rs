@@ -37,6 +37,8 @@ pub struct Config {
     pub log: Log,
     /// Bounds.
     pub limits: Limits,
+    /// The process itself.
+    pub process: Process,
 }
 
 /// `[listen]`.
@@ -46,6 +48,13 @@ pub struct Listen {
     pub dns: Vec<SocketAddr>,
     /// HTTP for those who run the daemon; none: not served.
     pub admin: Option<SocketAddr>,
+}
+
+/// `[process]`.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Process {
+    /// The name or number of the user that the daemon becomes after the start; none: it stays as it is.
+    pub user: Option<String>,
 }
 
 /// `[access]`.

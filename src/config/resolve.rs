@@ -74,6 +74,7 @@ pub(super) fn resolve(spec: Spec, findings: &mut Findings<'_>) -> Config {
         expects: expects(spec.expects, findings),
         log: spec.log,
         limits: spec.limits,
+        process: spec.process,
     }
 }
 

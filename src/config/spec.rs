@@ -14,7 +14,7 @@ use toml::de::DeTable;
 
 use super::findings::{Findings, Path, Problem, Span};
 use super::limits;
-use super::model::{CacheConfig, Limits, Log, LogFormat, LogLevel, LogQueries, Refused};
+use super::model::{CacheConfig, Limits, Log, LogFormat, LogLevel, LogQueries, Process, Refused};
 use super::table::{Field, List, Listed, Table};
 use super::values;
 use crate::wire::{Name, Rtype};
@@ -40,6 +40,7 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ("expect", EXPECT),
     ("log", LOG),
     ("limits", LIMITS),
+    ("process", PROCESS),
 ];
 const TOP: &[&str] = &[
     "listen",
@@ -53,6 +54,7 @@ const TOP: &[&str] = &[
     "expect",
     "log",
     "limits",
+    "process",
 ];
 const LISTEN: &[&str] = &["dns", "admin"];
 const ACCESS: &[&str] = &["allow", "refused"];
@@ -100,6 +102,8 @@ const LIMITS: &[&str] = &[
     "tcp-message",
 ];
 
+const PROCESS: &[&str] = &["user"];
+
 /// The whole file.
 pub(super) struct Spec {
     pub(super) listen: List<SocketAddr>,
@@ -114,6 +118,7 @@ pub(super) struct Spec {
     pub(super) expects: Vec<ExpectSpec>,
     pub(super) log: Log,
     pub(super) limits: Limits,
+    pub(super) process: Process,
 }
 
 /// An entry of `access.allow`.
@@ -178,6 +183,7 @@ pub(super) fn read(root: &DeTable<'_>, findings: &mut Findings<'_>) -> Spec {
             queries: LogQueries::None,
         }),
         limits: limits.unwrap_or_else(default_limits),
+        process: top.table("process", findings, read_process).unwrap_or_default(),
     }
 }
 
@@ -309,6 +315,12 @@ fn read_expect(table: &Table<'_>, findings: &mut Findings<'_>) -> ExpectSpec {
         table.missing("answer", "write answer = [\"10.1.0.5\"]", findings);
     }
     ExpectSpec { client, query, answer, span: table.span }
+}
+
+fn read_process(table: &Table<'_>, findings: &mut Findings<'_>) -> Process {
+    table.only(PROCESS, findings);
+    let user = table.text("user", values::WANTED_USER, findings, values::user);
+    Process { user: user.good().map(|at| at.value.clone()) }
 }
 
 fn read_log(table: &Table<'_>, findings: &mut Findings<'_>) -> Log {

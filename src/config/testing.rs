@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::{
     Access, AllDown, CacheConfig, Config, Dnssec, DnssecConfig, Endpoint, Forward, Limits, Listen,
-    Log, LogFormat, LogLevel, LogQueries, Names, Policy, PrivateLink, Probes, Refused, Unlisted,
-    UpstreamServer, UpstreamSource, limits,
+    Log, LogFormat, LogLevel, LogQueries, Names, Policy, PrivateLink, Probes, Process, Refused,
+    Unlisted, UpstreamServer, UpstreamSource, limits,
 };
 use crate::catalog::Cloud;
 use crate::wire::{Name, Rtype};
@@ -51,6 +51,7 @@ pub(crate) fn minimal() -> Config {
             tcp_idle: Duration::from_secs(10),
             tcp_message: Duration::from_secs(5),
         },
+        process: Process::default(),
     }
 }
 

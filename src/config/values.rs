@@ -25,6 +25,8 @@ const ADMIN_PORT: u16 = 9_153;
 const MAX_QUANTITY_OCTETS: usize = 22;
 /// Longest name of a site or endpoint, characters: it stands in log lines and metric labels.
 const MAX_LABEL_CHARS: usize = 64;
+/// Octets of a user's name: Linux allows 32 (useradd(8)), directories more.
+const MAX_USER_OCTETS: usize = 256;
 
 /// What to write for a duration of this range.
 pub(super) fn wanted_duration(range: &TimeRange) -> String {
@@ -75,6 +77,18 @@ pub(super) fn label(text: &str) -> Result<String, Problem> {
     } else {
         Err(Problem::new(WANTED_LABEL))
     }
+}
+
+/// What to write for a user.
+pub(super) const WANTED_USER: &str = "write a user's name such as \"privatelinkd\", or its number";
+
+/// A user of a host. Whether that host has it is known at the start.
+pub(super) fn user(text: &str) -> Result<String, Problem> {
+    // A colon or a NUL can stand in no line of passwd(5).
+    let is_possible = !text.is_empty()
+        && text.len() <= MAX_USER_OCTETS
+        && !text.contains(|c: char| c == ':' || c.is_whitespace() || c.is_control());
+    if is_possible { Ok(text.to_owned()) } else { Err(Problem::new(WANTED_USER)) }
 }
 
 /// What to write for an address.

@@ -40,4 +40,4 @@ pub use netlink::{NetworkChanges, NetworkWatch};
 pub use octets::ReplyPath;
 pub use outbox::{Outbox, Unsent};
 pub use udp::{Sent, UdpSocket};
-pub use user::{effective_user, host_name};
+pub use user::{Account, UserError, effective_user, host_name};

@@ -12,3 +12,4 @@ mod temporary;
 #[path = "../hostile/upstream.rs"]
 #[allow(dead_code, reason = "this suite uses a part")]
 mod upstream;
+mod user;
