@@ -82,7 +82,9 @@ pub fn build(
             old_config.forwards == config.forwards && snapshot.rules.has_servers_of(&old.rules);
         // What was let through before must not slip past what was switched on.
         let same_answers = same_servers && snapshot.is_no_stricter_than(old);
-        if same_answers {
+        // A flight's answer is cut where it enters a private name, so only clients for which the same
+        // names are private may join it, or go by its failure.
+        if same_answers && old_config.private_links == config.private_links {
             snapshot.flights = Arc::clone(&old.flights);
             snapshot.flights.set_limit(config.limits.in_flight);
             snapshot.failures = Arc::clone(&old.failures);
@@ -142,12 +144,25 @@ mod tests {
 
     fn keeps_answers(old: &Config, new: &Config) -> bool {
         let (before, after) = reloaded(old, new);
-        let (cache, flights) = (
-            Arc::ptr_eq(&before.cache, &after.cache),
-            Arc::ptr_eq(&before.flights, &after.flights),
-        );
-        assert_eq!(cache, flights, "what is under way was asked by the same rules");
-        cache
+        let is_joined = Arc::ptr_eq(&before.flights, &after.flights);
+        assert_eq!(is_joined, Arc::ptr_eq(&before.failures, &after.failures));
+        let is_kept = Arc::ptr_eq(&before.cache, &after.cache);
+        assert!(is_kept || !is_joined, "what is under way was asked by the same rules");
+        is_kept
+    }
+
+    #[test]
+    fn questions_under_way_are_joined_while_the_same_names_are_private() {
+        let is_joined = |old: &Config, new: &Config| {
+            let (before, after) = reloaded(old, new);
+            assert!(Arc::ptr_eq(&before.cache, &after.cache));
+            Arc::ptr_eq(&before.flights, &after.flights)
+        };
+        let with = minimal();
+        let without = Config { private_links: Vec::new(), ..minimal() };
+        assert!(is_joined(&with, &with));
+        assert!(!is_joined(&with, &without));
+        assert!(!is_joined(&without, &with));
     }
 
     #[test]

@@ -85,7 +85,7 @@ pub struct Site {
 }
 
 /// One public zone and its private zone, of a `[[private-link]]` that may stand for several pairs.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PrivateLink {
     /// Which entry of the file it comes from, from 0.
     pub entry: usize,
@@ -135,7 +135,7 @@ impl Unlisted {
 }
 
 /// `[[private-link.endpoint]]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Endpoint {
     /// Unique within its zone.
     pub name: String,
@@ -165,7 +165,7 @@ impl Endpoint {
 
 /// Names with their addresses, at least one each; all addresses lie in one piece, as there may be
 /// very many.
-#[derive(Clone, Default, Debug)]
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Names {
     names: Vec<(Name, Range<usize>)>,
     addresses: Vec<IpAddr>,

@@ -1,11 +1,13 @@
 //! Changes under the running daemon, and its end.
 
 use std::net::{Ipv4Addr, UdpSocket};
+use std::sync::mpsc::channel;
+use std::thread;
 use std::time::Duration;
 
 use hickory_proto::op::ResponseCode;
 
-use super::daemon::{Daemon, PRIVATE, config, config_of_names, query, receive};
+use super::daemon::{Daemon, PRIVATE, PRIVATE_ADDRESS, config, config_of_names, query, receive};
 use super::load::Load;
 use super::process::{PATIENCE, until};
 use super::temporary::File;
@@ -13,6 +15,9 @@ use super::upstream;
 
 /// Listed names of a large configuration.
 const MANY_NAMES: usize = 100_000;
+/// A public name whose upstream takes a second, and the private name that its chain leads to.
+const LATE: &str = "late.example.";
+const PRIVATE_TARGET: &str = "api.privatelink.cloud.defender.microsoft.com.";
 
 #[test]
 fn a_bad_file_changes_nothing_and_a_good_one_the_answer() {
@@ -57,6 +62,41 @@ fn nothing_is_lost_while_100_000_names_come_and_go() {
     let tally = load.stop();
     assert_eq!((tally.lost, tally.wrong), (0, 0), "{tally:?}");
     assert!(tally.asked > 0 && !daemon.log().contains("panic"), "{}", daemon.log());
+}
+
+/// A client of the old configuration waits for a chain that leads into a zone of ours. A client of the
+/// new one, which has no such zone, must not get that answer: it is cut where the zone was.
+#[test]
+fn a_question_under_way_is_not_joined_once_other_names_are_private() {
+    let (socket, address) = upstream::silent();
+    let public = Ipv4Addr::new(203, 0, 113, 66);
+    let (tell, told) = channel();
+    upstream::saying(socket, move |query| {
+        let mut reply = upstream::answer(query, public).expect("the daemon sends messages");
+        if query[13..].starts_with(b"late") {
+            let _ended = tell.send(());
+            thread::sleep(Duration::from_secs(1));
+            let chain = (LATE.parse().expect("a name"), PRIVATE_TARGET.parse().expect("a name"));
+            reply = upstream::chain(&reply, chain);
+        }
+        vec![reply]
+    });
+    let with_zone = config(&address.to_string(), "5s");
+    let daemon = Daemon::start(&with_zone);
+    let first = daemon.udp();
+    first.send(&query(1, LATE)).expect("sent");
+    told.recv_timeout(PATIENCE).expect("the upstream is asked");
+    let zone = with_zone.find("[[private-link]]").expect("there")
+        ..with_zone.find("[[forward]]").expect("there");
+    daemon.write_config(&with_zone.replace(&with_zone[zone], ""));
+    daemon.signal("-HUP");
+    daemon.wait_for_log("reloaded");
+    let second = daemon.udp();
+    second.send(&query(2, LATE)).expect("sent");
+    let reply = receive(&first).expect("a reply");
+    assert_eq!(reply.address(), Some(PRIVATE_ADDRESS), "the old configuration's answer");
+    let reply = receive(&second).expect("a reply");
+    assert_eq!((reply.rcode(), reply.address()), (ResponseCode::NoError, Some(public)));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use hickory_proto::op::{Message, MessageType};
-use hickory_proto::rr::rdata::A;
+use hickory_proto::rr::rdata::{A, CNAME};
 use hickory_proto::rr::{Name, RData, Record};
 use hickory_proto::serialize::binary::BinEncodable;
 
@@ -35,6 +35,16 @@ fn answer_for(query: &[u8], address: Ipv4Addr, ttl: u32) -> Option<Vec<u8>> {
     message.metadata.recursion_available = true;
     message.answers.push(Record::from_rdata(name, ttl, RData::A(A(address))));
     Some(message.to_vec().expect("encodable"))
+}
+
+/// `reply` with a CNAME from the first name to the second in front, and its records at the second.
+pub(crate) fn chain(reply: &[u8], (from, to): (Name, Name)) -> Vec<u8> {
+    let mut message = Message::from_vec(reply).expect("a message");
+    for record in &mut message.answers {
+        record.name = to.clone();
+    }
+    message.answers.insert(0, Record::from_rdata(from, 0, RData::CNAME(CNAME(to))));
+    message.to_vec().expect("encodable")
 }
 
 /// Answers every query with `address`, TTL 0, after `delay`; tells of each query when it comes.
