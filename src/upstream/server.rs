@@ -20,6 +20,7 @@ use super::silence::SilentZones;
 use super::trust::Authorities;
 use crate::addresses::HostBlock;
 use crate::config::UpstreamServer;
+use crate::metrics::Allowance;
 use crate::wire::{Name, Rcode};
 
 /// How often the log says of one server that its certificate does not do.
@@ -42,8 +43,8 @@ pub struct Upstream {
     shares: Shares,
     silent_zones: SilentZones,
     pub(super) counters: Counters,
-    /// When the log last said that its certificate does not do.
-    last_distrust: Mutex<Option<Instant>>,
+    /// Log lines that say that its certificate does not do.
+    distrust_lines: Mutex<Allowance>,
 }
 
 /// Counts since the start, relaxed. On cache lines of their own: each query writes here.
@@ -134,7 +135,7 @@ impl Upstream {
             shares: Shares::default(),
             silent_zones: SilentZones::default(),
             counters: Counters::default(),
-            last_distrust: Mutex::default(),
+            distrust_lines: Mutex::new(Allowance::new(1, DISTRUST_SAID_EVERY)),
         }
     }
 
@@ -367,13 +368,10 @@ impl Upstream {
 
     /// Its certificate does not do. That needs somebody's hand, so the log says it.
     pub(super) fn note_distrust(&self, reason: String) {
-        let now = Instant::now();
-        let mut last = self.last_distrust.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.is_none_or(|last| now.duration_since(last) >= DISTRUST_SAID_EVERY) {
-            *last = Some(now);
+        let lines = self.distrust_lines.lock();
+        if lines.unwrap_or_else(PoisonError::into_inner).take(Instant::now()) {
             warn!("upstream {} is not trusted: {reason}", self.server);
         }
-        drop(last);
         self.note_error(reason);
     }
 
