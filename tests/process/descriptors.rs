@@ -5,6 +5,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use hickory_proto::op::ResponseCode;
+
 use super::daemon::{Daemon, config};
 use super::process::PROGRAM;
 use super::temporary::File;
@@ -96,9 +98,17 @@ fn without_a_descriptor_a_miss_fails_and_no_upstream_is_blamed() {
     lower("--nofile=3:4096");
     for number in 0..20 {
         let reply = daemon.ask_udp(&format!("www{number}.example.")).expect("a reply");
-        assert_ne!(reply.address(), Some(Ipv4Addr::UNSPECIFIED));
+        assert_eq!(reply.rcode(), ResponseCode::ServFail, "{number}");
     }
-    assert!(!daemon.log().contains("is down"), "{}", daemon.log());
+    daemon.signal("-USR1");
+    daemon.wait_for_log(&format!("upstream {address} state="));
+    let log = daemon.log();
+    let line = log.lines().find(|line| line.contains(&format!("upstream {address} state=")));
+    let line = line.expect("the upstream's totals");
+    assert!(line.contains(" state=up ") && line.contains(" unreachable=0 "), "{line}");
+    assert!(!line.contains(" own-shortage=0 "), "{line}");
+    assert_eq!(log.matches("no socket for an upstream: Too many open files").count(), 1, "{log}");
+    assert!(!log.contains("is down"), "{log}");
     lower("--nofile=1024:4096");
     let reply = daemon.ask_udp("late.example.").expect("a reply");
     assert_eq!(reply.address(), Some(public), "{}", daemon.log());
