@@ -77,7 +77,7 @@ pub(super) fn make_room(config: &Config, workers: usize, addresses: usize, liste
     let limit = match sys::raise_descriptor_limit(needs.sum()) {
         Ok(limit) => limit,
         Err(error) => {
-            warn!("cannot raise the limit of open files: {error}");
+            warn!("the limit of open files cannot be read: {error}");
             return;
         }
     };

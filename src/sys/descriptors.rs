@@ -17,15 +17,16 @@ pub struct DescriptorLimit {
 /// limits that hold then. Never lowers it.
 ///
 /// # Errors
-/// The system's; the limit is as before then.
+/// The limit cannot be read.
 pub fn raise_descriptor_limit(needed: u64) -> io::Result<DescriptorLimit> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     let wanted = needed.min(hard);
     if wanted <= soft {
         return Ok(DescriptorLimit { soft, hard });
     }
-    setrlimit(Resource::RLIMIT_NOFILE, wanted, hard)?;
-    Ok(DescriptorLimit { soft: wanted, hard })
+    // A seccomp filter can forbid it (systemd's @resources): then the limit is what it was.
+    let raised = setrlimit(Resource::RLIMIT_NOFILE, wanted, hard);
+    Ok(DescriptorLimit { soft: if raised.is_ok() { wanted } else { soft }, hard })
 }
 
 /// Whether this host has run out of descriptors or memory. Such an error says nothing about the
