@@ -73,6 +73,12 @@ pub const STALE: TimeRange = TimeRange {
     min: Duration::ZERO,
     max: Duration::from_secs(7 * 86_400),
 };
+/// Longest TTL of an upstream's answer: after a day a wrong one is gone, as with Unbound and Windows.
+/// Below a second nothing would be kept.
+pub const MAX_TTL: TimeRange = millis(86_400_000, 1_000, 86_400_000);
+/// Longest TTL of an upstream's denial: RFC 2308 §5 finds one to three hours good, so that a name
+/// that comes is seen within the hour.
+pub const MAX_NEGATIVE_TTL: TimeRange = millis(3_600_000, 1_000, 3_600_000);
 /// How long a failure is remembered: RFC 9520 §3.2 wants a second at least; above five a tunnel that
 /// is back would go unnoticed.
 pub const FAILURE_TTL: TimeRange = millis(1_000, 1_000, 5_000);
@@ -257,8 +263,17 @@ mod tests {
             }
             assert!(limit.reason.len() > 20, "{}", limit.key);
         }
-        for range in [TTL, NEGATIVE_TTL, TIMEOUT, STALE, FAILURE_TTL, PROBE_INTERVAL, PROBE_TIMEOUT]
-        {
+        for range in [
+            TTL,
+            NEGATIVE_TTL,
+            TIMEOUT,
+            STALE,
+            MAX_TTL,
+            MAX_NEGATIVE_TTL,
+            FAILURE_TTL,
+            PROBE_INTERVAL,
+            PROBE_TIMEOUT,
+        ] {
             assert!(range.contains(range.default));
         }
         for range in [PROBE_RISE, PROBE_FALL] {

@@ -251,6 +251,10 @@ pub struct CacheConfig {
     /// For how long an answer past its time may still serve while no upstream gives a new one
     /// (RFC 8767); zero: never.
     pub stale: Duration,
+    /// Longest TTL of upstreams' records, as clients see them and as they are kept.
+    pub max_ttl: Duration,
+    /// The same for the authority section of a negative answer, whose SOA says how long it holds.
+    pub max_negative_ttl: Duration,
     /// Whether what is asked for again shortly before its end is fetched anew.
     pub prefetch: bool,
     /// For how long a failure is remembered (RFC 9520).

@@ -87,7 +87,8 @@ const FORWARD: &[&str] = &[
     "ca-file",
     "pins",
 ];
-const CACHE: &[&str] = &["size", "stale", "prefetch", "failure-ttl", "file"];
+const CACHE: &[&str] =
+    &["size", "stale", "max-ttl", "max-negative-ttl", "prefetch", "failure-ttl", "file"];
 const DNSSEC: &[&str] = &["trust-anchors", "negative-trust-anchors"];
 const EXPECT: &[&str] = &["client", "query", "answer"];
 const LOG: &[&str] = &["format", "level", "queries"];
@@ -242,6 +243,8 @@ fn default_cache() -> CacheConfig {
     CacheConfig {
         size_octets: limits::CACHE_SIZE_DEFAULT,
         stale: limits::STALE.default,
+        max_ttl: limits::MAX_TTL.default,
+        max_negative_ttl: limits::MAX_NEGATIVE_TTL.default,
         prefetch: true,
         failure_ttl: limits::FAILURE_TTL.default,
         file: None,
@@ -260,6 +263,10 @@ fn read_cache(table: &Table<'_>, findings: &mut Findings<'_>) -> CacheConfig {
     let wanted =
         format!("write a duration such as \"24h\" ({}); \"0s\" turns it off", limits::STALE);
     let stale = time("stale", &limits::STALE, &wanted);
+    let wanted = format!("write a duration such as \"12h\" ({})", limits::MAX_TTL);
+    let max_ttl = time("max-ttl", &limits::MAX_TTL, &wanted);
+    let wanted = format!("write a duration such as \"5m\" ({})", limits::MAX_NEGATIVE_TTL);
+    let max_negative_ttl = time("max-negative-ttl", &limits::MAX_NEGATIVE_TTL, &wanted);
     let wanted = format!("write a duration such as \"2s\" ({})", limits::FAILURE_TTL);
     let failure_ttl = time("failure-ttl", &limits::FAILURE_TTL, &wanted);
     let prefetch = table.flag("prefetch", findings).or(true);
@@ -273,6 +280,8 @@ fn read_cache(table: &Table<'_>, findings: &mut Findings<'_>) -> CacheConfig {
     CacheConfig {
         size_octets: size.or(limits::CACHE_SIZE_DEFAULT),
         stale,
+        max_ttl,
+        max_negative_ttl,
         prefetch,
         failure_ttl,
         file: file.good().map(|at| at.value.clone()),

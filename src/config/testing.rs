@@ -34,6 +34,8 @@ pub(crate) fn minimal() -> Config {
         cache: CacheConfig {
             size_octets: 1 << 20,
             stale: limits::STALE.default,
+            max_ttl: limits::MAX_TTL.default,
+            max_negative_ttl: limits::MAX_NEGATIVE_TTL.default,
             prefetch: true,
             failure_ttl: limits::FAILURE_TTL.default,
             file: None,

@@ -262,6 +262,7 @@ impl Worker {
         };
         match asked {
             Ok(answer) => {
+                let answer = answer.capped(question.qtype, snapshot.ttl_limits);
                 let borrowed = answer.borrowed();
                 if let Some(way) = way(&borrowed) {
                     return Ok((Arc::new(way?), true));
@@ -271,7 +272,10 @@ impl Worker {
             }
             // A server that cannot resolve our private zone still shows the chain that leads there.
             Err(Failure::BadReply(answer)) => match way(&answer.borrowed()) {
-                Some(way) => Ok((Arc::new(way?), true)),
+                Some(way) => {
+                    let way = way?.capped(question.qtype, snapshot.ttl_limits);
+                    Ok((Arc::new(way), true))
+                }
                 None => Err(Failure::BadReply(answer)),
             },
             Err(failure) => Err(failure),

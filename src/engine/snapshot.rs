@@ -12,7 +12,7 @@ use crate::cache::{Cache, Failures};
 use crate::config::{Config, Limits, LogQueries, Probes, Refused};
 use crate::dnssec::Validator;
 use crate::forward::{Flights, LoopGuard, Rules};
-use crate::wire::Answer;
+use crate::wire::{Answer, TtlLimits};
 use crate::zones::Zones;
 
 /// What the daemon knows, from one configuration.
@@ -40,6 +40,8 @@ pub struct Snapshot {
     pub failures: Arc<Failures<Remembered>>,
     /// For how long they are remembered.
     pub(super) failure_ttl: Duration,
+    /// What no TTL of an upstream's answer is above.
+    pub(super) ttl_limits: TtlLimits,
     /// Whether kept answers are fetched anew before their end.
     pub(super) prefetch: bool,
     /// Knows our own probes when they come back; outlives the snapshot.
@@ -69,6 +71,10 @@ impl Snapshot {
             flights: Arc::new(Flights::new(config.limits.in_flight)),
             failures: Arc::new(Failures::new()),
             failure_ttl: config.cache.failure_ttl,
+            ttl_limits: TtlLimits {
+                positive_seconds: seconds(config.cache.max_ttl),
+                negative_seconds: seconds(config.cache.max_negative_ttl),
+            },
             prefetch: config.cache.prefetch,
             loops: Arc::new(LoopGuard::new()),
             limits: config.limits,
@@ -122,4 +128,9 @@ impl Snapshot {
             ..*self
         }
     }
+}
+
+/// Whole seconds, as TTLs count them.
+fn seconds(span: Duration) -> u32 {
+    u32::try_from(span.as_secs()).unwrap_or(u32::MAX)
 }

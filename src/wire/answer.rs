@@ -193,21 +193,31 @@ impl Answer {
 
     /// The same with AD as told, and no TTL above `max_ttl_seconds`.
     pub fn judged(mut self, authentic: bool, max_ttl_seconds: u32) -> Self {
-        let message_at = self.octets.len() - self.borrowed().message().len();
         let places: Vec<_> = self.borrowed().ttl_places().collect();
-        let Some(message) = self.octets.get_mut(message_at..) else { return self };
         for place in places {
-            let ttl = u32_at(message, place).unwrap_or(0).min(max_ttl_seconds);
-            if let Some(octets) = message.get_mut(place..place + 4) {
-                octets.copy_from_slice(&ttl.to_be_bytes());
-            }
+            let ttl = u32_at(self.message(), place).unwrap_or(0).min(max_ttl_seconds);
+            self.set_ttl(place, ttl);
         }
+        let message_at = self.octets.len() - self.message().len();
+        let Some(message) = self.octets.get_mut(message_at..) else { return self };
         if let Some(octets) = message.get_mut(2..4) {
             let word = u16_at(octets, 0).unwrap_or(0) & !flags::AD;
             let word = if authentic { word | flags::AD } else { word };
             octets.copy_from_slice(&word.to_be_bytes());
         }
         self
+    }
+
+    fn message(&self) -> &[u8] {
+        self.borrowed().message()
+    }
+
+    /// Overwrites the TTL at `place` of the message.
+    pub(super) fn set_ttl(&mut self, place: usize, ttl_seconds: u32) {
+        let at = self.octets.len() - self.message().len() + place;
+        if let Some(octets) = self.octets.get_mut(at..at + 4) {
+            octets.copy_from_slice(&ttl_seconds.to_be_bytes());
+        }
     }
 
     /// All of it, to be kept elsewhere: [`AnswerRef::from_octets`] reads it there.

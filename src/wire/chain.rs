@@ -25,7 +25,7 @@ pub(super) enum Lead {
     Dname {
         ttl: u32,
         /// Where the CNAME would lead.
-        target: QName,
+        target: Box<QName>,
     },
 }
 
@@ -94,7 +94,7 @@ impl Chain {
                     chain.overflows = true;
                     break;
                 };
-                (target.clone(), Lead::Dname { ttl: dname.ttl, target })
+                (target.clone(), Lead::Dname { ttl: dname.ttl, target: Box::new(target) })
             };
             chain.links.push(lead);
             // CNAME asks for the link itself, not for where it leads.

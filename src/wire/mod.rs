@@ -36,7 +36,7 @@ pub use name::{MAX_LABEL_OCTETS, MAX_NAME_OCTETS, Name, NameError, QName};
 pub use name_map::NameMap;
 pub use query::{Edns, Fault, Query};
 pub use question::{AnswerError, Question, QuestionRef};
-pub use rewrite::RecordCopier;
+pub use rewrite::{RecordCopier, TtlLimits};
 pub use tsig::Tsig;
 pub use writer::{Full, MessageWriter};
 

@@ -94,6 +94,42 @@ impl<'q> RecordCopier<'q> {
     }
 }
 
+/// The longest TTLs that an answer may show.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TtlLimits {
+    /// For records, seconds.
+    pub positive_seconds: u32,
+    /// For the authority section of an answer that has nothing of what was asked, seconds.
+    pub negative_seconds: u32,
+}
+
+impl Answer {
+    /// The same with no TTL above `limits`.
+    pub fn capped(mut self, qtype: Rtype, limits: TtlLimits) -> Self {
+        let answer = self.borrowed();
+        let is_asked = |record: &Record<'_>| {
+            record.section == Section::Answer && (record.rtype == qtype || qtype == Rtype::ANY)
+        };
+        let least = limits.positive_seconds.min(limits.negative_seconds);
+        if !answer.records().any(|record| record.ttl > least) {
+            return self;
+        }
+        let is_negative = !answer.records().any(|record| is_asked(&record));
+        let over = answer.records().filter_map(|record| {
+            let most = match record.section {
+                Section::Authority if is_negative => limits.negative_seconds,
+                _ => limits.positive_seconds,
+            };
+            (record.ttl > most).then_some((record.ttl_at, most))
+        });
+        let over: Vec<_> = over.collect();
+        for (place, ttl_seconds) in over {
+            self.set_ttl(place, ttl_seconds);
+        }
+        self
+    }
+}
+
 impl AnswerRef<'_> {
     /// The answer for who did not set DO: without signatures and denials, unless they are what was
     /// asked for (RFC 4035 §3.2.1). The octets stay as they are where there are none.

@@ -100,6 +100,8 @@ fn the_pages_ranges_and_defaults_are_those_of_the_program() {
         ("probes", "timeout", limits::PROBE_TIMEOUT),
         ("forward", "timeout", limits::TIMEOUT),
         ("cache", "stale", limits::STALE),
+        ("cache", "max-ttl", limits::MAX_TTL),
+        ("cache", "max-negative-ttl", limits::MAX_NEGATIVE_TTL),
         ("cache", "failure-ttl", limits::FAILURE_TTL),
     ];
     let rows = rows_of_page();

@@ -131,7 +131,8 @@ fn every_value_can_be_other_than_its_default() {
     let config = config(
         "listen.dns = ['0.0.0.0:5353']\n\
          access = { allow = ['10.0.0.0/8', 'fd00::1'], refused = 'drop' }\n\
-         cache = { size = '2MiB', stale = '0s', prefetch = false, failure-ttl = '5s', \
+         cache = { size = '2MiB', stale = '0s', max-ttl = '12h', \
+         max-negative-ttl = '5m', prefetch = false, failure-ttl = '5s', \
          file = '/var/cache/answers' }\n\
          dnssec = { trust-anchors = '/etc/root.key', negative-trust-anchors = ['lab.example'] }\n\
          log = { format = 'json', level = 'trace', queries = 'all' }\n\
@@ -155,6 +156,8 @@ fn every_value_can_be_other_than_its_default() {
     let cache = CacheConfig {
         size_octets: 2 << 20,
         stale: Duration::ZERO,
+        max_ttl: Duration::from_secs(43_200),
+        max_negative_ttl: Duration::from_secs(300),
         prefetch: false,
         failure_ttl: Duration::from_secs(5),
         file: Some(PathBuf::from("/var/cache/answers")),

@@ -170,3 +170,39 @@ fn a_reply_that_is_an_answer_by_unsound_records_alone_is_a_failure() {
         },
     );
 }
+
+#[test]
+fn no_ttl_is_above_the_limits_new_or_kept() {
+    let day = |limit: u32| Duration::from_secs(limit.into());
+    let answering = Rc::new(|query: &Query<'_>| {
+        let name = query.qname.to_string();
+        let mut soa = [wire("ns.example"), wire("admin.example")].concat();
+        soa.extend([0; 16]);
+        soa.extend(1_000_000_u32.to_be_bytes());
+        let mut reply = match name.as_str() {
+            "gone.example" => reply(query, &[(name, Rtype::SOA, soa)])?,
+            _ => reply(query, &[(name, Rtype::A, vec![192, 0, 2, 1])])?,
+        };
+        if query.qname.to_string() == "gone.example" {
+            // The one record stands in the authority section, and the name does not exist.
+            (reply[7], reply[9], reply[3]) = (0, 1, reply[3] | 3);
+        }
+        let ttl_at = query.question_end() + query.qname.as_wire().len() + 4;
+        reply[ttl_at..ttl_at + 4].copy_from_slice(&1_000_000_u32.to_be_bytes());
+        Some(reply)
+    });
+    for (positive, negative) in [(86_400, 3_600), (500, 50)] {
+        let change = move |config: &mut Config, _: &mut crate::config::Forward| {
+            (config.cache.max_ttl, config.cache.max_negative_ttl) = (day(positive), day(negative));
+        };
+        in_world(answering.clone(), change, async move |world| {
+            for _new_and_kept in 0..2 {
+                let found = ask(&world, "www.example", 0).await;
+                assert!(found.contains(&format!(" {positive} A ")), "{found}");
+                let gone = ask(&world, "gone.example", 0).await;
+                assert!(gone.contains(&format!(" {negative} SOA ")), "{gone}");
+            }
+            assert_eq!(world.heard(Rtype::A), 2);
+        });
+    }
+}
