@@ -57,7 +57,7 @@ upstreams = ["192.168.0.53"]
 /// Enough IPv4 addresses that they need TC without EDNS: 40 × 16 octets.
 const MANY: u8 = 40;
 /// Enough TXT records of 256 octets that they fit no datagram of ours.
-const LARGE: usize = 16;
+const LARGE: u8 = 16;
 
 /// One kind of query.
 pub(crate) struct Kind {
@@ -94,7 +94,7 @@ pub(crate) fn snapshot() -> Snapshot {
     let chain = [(Rtype::CNAME, target("api.privatelink.cloud.defender.microsoft.com"))];
     kept("shop.example", Rtype::A, Rcode::NOERROR, &chain, &[], true);
     // Each another text: a record that comes twice is kept once.
-    let text = |last: usize| [&[255][..], &[b'x'; 254], &[b'a' + last as u8]].concat();
+    let text = |last: u8| [&[255][..], &[b'x'; 254], &[last]].concat();
     let large: Vec<_> = (0..LARGE).map(|last| (Rtype::TXT, text(last))).collect();
     kept("large.example", Rtype::TXT, Rcode::NOERROR, &large, &[], false);
     snapshot
