@@ -165,7 +165,9 @@ impl Cache {
         })
     }
 
-    /// Keeps `answer` if it may be kept. Gives for how many seconds.
+    /// Keeps `answer` if it may be kept. Gives for how many seconds. One that may not be kept (TTL 0, or
+    /// a denial without SOA) is newer all the same: what is kept past its time for its question goes,
+    /// so that it does not serve as stale data later (RFC 8767 §4).
     ///
     /// `leads_to_us`: its chain ends in a private name. Then the upstream's word about the end does
     /// not count, and the answer holds as long as the chain, even where it shows nothing else.
@@ -189,8 +191,12 @@ impl Cache {
         aged: Aged,
     ) -> Option<u32> {
         let Aged { now_ms, age_ms, is_over, standing } = aged;
-        let Lifetime { ttl_seconds, is_negative, needs_us } =
-            lifetime(question, &answer.borrowed(), leads_to_us)?;
+        let Some(Lifetime { ttl_seconds, is_negative, needs_us }) =
+            lifetime(question, &answer.borrowed(), leads_to_us)
+        else {
+            self.remove_expired(&question.borrowed(), answer, now_ms);
+            return None;
+        };
         let ttl_ms = u64::from(ttl_seconds) * 1_000;
         let age_ms = if is_over { age_ms.max(ttl_ms) } else { age_ms };
         if age_ms >= ttl_ms + u64::from(self.stale_seconds) * 1_000 {
@@ -205,6 +211,16 @@ impl Cache {
         let is_it = |head: Head, payload: &[u64]| key.is_of(head, payload);
         let kept = store.insert(store.hash(question), answer.octets(), entry, now_ms, is_it);
         kept.then_some(ttl_seconds)
+    }
+
+    /// Forgets what is kept past its time for `question`, if `answer` says anything about the name.
+    fn remove_expired(&self, question: &QuestionRef<'_>, answer: &Answer, now_ms: u64) {
+        let is_final = matches!(answer.rcode(), Rcode::NOERROR | Rcode::NXDOMAIN | Rcode::YXDOMAIN);
+        let Some(store) = self.store().filter(|_| is_final) else { return };
+        let key = Key::new(question);
+        store.remove(store.hash(question), |head, payload| {
+            !head.is_alive_at(now_ms, 0) && key.is_of(head, payload)
+        });
     }
 
     /// Puts the cache's clock forward: the machine slept for so long, which [`Instant`] does not

@@ -391,6 +391,15 @@ impl Store {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Forgets the entry that `is_it` knows; its octets are taken when the ring comes around.
+    pub(super) fn remove(&self, hash: u64, is_it: impl Fn(Head, &[u64]) -> bool) {
+        let mut writer = self.lock();
+        if let Known::Whole(cell, _) = self.known(hash, &mut writer.entry, is_it) {
+            cell.store(Slot::EMPTY.0, Ordering::Release);
+            self.forget_one();
+        }
+    }
+
     /// Forgets everything.
     pub(super) fn clear(&self) {
         let mut writer = self.lock();

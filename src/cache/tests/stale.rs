@@ -147,3 +147,30 @@ fn what_slept_has_aged() {
     cache.advance(Duration::MAX);
     assert!(cache.find_stale(&question.borrowed(), now).is_none());
 }
+
+#[test]
+fn a_newer_answer_that_cannot_be_kept_removes_the_older_one() {
+    let question = question("a.example", Rtype::A);
+    let zero = (Section::Answer, Rtype::A, 0, &[10, 0, 0, 2][..]);
+    for newer in [reply(&question, 0, &[zero]), reply(&question, Rcode::NXDOMAIN.0, &[])] {
+        let (cache, now) = (Cache::new(1 << 20, Duration::from_secs(900)), Instant::now());
+        let other = Question { dnssec_ok: true, ..question.clone() };
+        for question in [&question, &other] {
+            assert!(cache.insert(question, &reply(question, 0, &[A]), false, now).is_some());
+        }
+        // While it holds it is as good as any.
+        assert_eq!(cache.insert(&question, &newer, false, now), None);
+        assert_eq!(cache.len(), 2);
+        let now = now + Duration::from_secs(400);
+        let failure = reply(&question, Rcode::SERVFAIL.0, &[]);
+        assert_eq!(cache.insert(&question, &failure, false, now), None);
+        assert!(cache.find_stale(&question.borrowed(), now).is_some());
+        assert_eq!(cache.insert(&question, &newer, false, now), None);
+        assert!(cache.find_stale(&question.borrowed(), now).is_none());
+        assert_eq!(cache.len(), 1);
+        assert!(cache.find_stale(&other.borrowed(), now).is_some());
+        // The place can be used again.
+        assert!(cache.insert(&question, &reply(&question, 0, &[A]), false, now).is_some());
+        assert_eq!(cache.len(), 2);
+    }
+}
