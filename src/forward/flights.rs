@@ -3,8 +3,8 @@
 //! Shared by all workers. The first who asks leads: it runs its own future; the others follow and
 //! wait for what it finds. Besides the saving this is a defence: many identical queries in flight
 //! at once would make forged replies likely to hit one (RFC 5452 §5), so there are only the few that
-//! one race repeats (docs/design/off-path.md has the figure); and a query that a forwarding loop brings back
-//! ends as a follower of itself.
+//! one race repeats (docs/design/off-path.md); and a query that a forwarding loop brings back ends
+//! as a follower of itself.
 
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};

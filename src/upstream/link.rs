@@ -4,9 +4,13 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
+use super::case::{Case, Repeats};
 use super::failure::{Evidence, Flaw, TryError};
 use super::pool;
 use super::query::{self, Edns, Reading};
+use super::race::first_of;
 use super::server::{Upstream, count};
 use super::socket::ReceiveBuffer;
 use super::stream::Stream;
@@ -90,7 +94,19 @@ impl Link {
     /// `None`: the server does not understand EDNS.
     async fn exchange(&self, question: &Question, edns: Edns) -> Result<Option<Answer>, TryError> {
         let Some(udp) = &self.udp else { return self.over_connection(question, edns).await };
-        let mut asked = udp.ask(question, edns).await?;
+        let is_folded = self.upstream.folding.is_known(Instant::now());
+        self.over_udp(udp, question, edns, (!is_folded).then(Case::draw)).await
+    }
+
+    /// Over UDP, the name in letters of `case`, and over a connection where the reply asks for it.
+    async fn over_udp(
+        &self,
+        udp: &Udp,
+        question: &Question,
+        edns: Edns,
+        case: Option<Case>,
+    ) -> Result<Option<Answer>, TryError> {
+        let mut asked = udp.ask(question, edns, case).await?;
         // All that is rare is on the heap, so that the future of every query is not as large.
         match asked.hear().await? {
             Heard::Reply(Reading::Answer(answer)) => Ok(Some(answer)),
@@ -104,6 +120,10 @@ impl Link {
             }
             Heard::Mismatches | Heard::IcmpError => {
                 let other = Box::pin(self.ask_over_connection(question, edns));
+                Box::pin(self.hear_both(asked, other, question, edns)).await
+            }
+            Heard::OtherCase => {
+                let other = Box::pin(self.ask_where_case_is_folded(udp, question, edns));
                 Box::pin(self.hear_both(asked, other, question, edns)).await
             }
             Heard::TooManyMismatches => {
@@ -164,7 +184,7 @@ impl Link {
             Reading::Unusable(Flaw::Malformed) => Flaw::Malformed,
             Reading::Unusable(flaw) => return Err(TryError::Unusable(flaw)),
             // Not genuine.
-            Reading::Bare(_) | Reading::OtherQuestion | Reading::NotAReply => {
+            Reading::Bare(_) | Reading::OtherCase | Reading::OtherQuestion | Reading::NotAReply => {
                 return Err(TryError::Mismatched);
             }
         };
@@ -175,6 +195,47 @@ impl Link {
             // The server has just replied, so the failure of its TCP is not an outage.
             _ => TryError::Unusable(flaw),
         })
+    }
+
+    /// After a datagram in another case: over a connection, then also over UDP in lower case. What
+    /// answers shows whether the case is folded on the way.
+    async fn ask_where_case_is_folded(
+        &self,
+        udp: &Udp,
+        question: &Question,
+        edns: Edns,
+    ) -> Result<Answer, TryError> {
+        type Attempt<'a> = Pin<Box<dyn Future<Output = Result<(Answer, bool), TryError>> + 'a>>;
+        let over_tcp: Attempt<'_> = Box::pin(async {
+            let case = Case::draw();
+            let mut message = self.stream.exchange_in(question, edns, case).await?;
+            let is_proof = case.take_off(&mut message, question) == Repeats::InOtherCase;
+            match self.read_from_connection(&message, question, edns)? {
+                Some(answer) => Ok((answer, is_proof)),
+                None => Ok((self.ask_without_edns(question).await?, is_proof)),
+            }
+        });
+        let in_lower_case: Attempt<'_> = Box::pin(async {
+            let answer = match self.over_udp(udp, question, edns, None).await? {
+                Some(answer) => answer,
+                None => {
+                    let bare = self.over_udp(udp, question, Edns::Without, None).await?;
+                    bare.ok_or(TryError::Garbled)?
+                }
+            };
+            Ok((answer, false))
+        });
+        match first_of([over_tcp, in_lower_case]).await {
+            Ok((answer, is_proof)) => {
+                self.upstream.note_folded(is_proof);
+                Ok(answer)
+            }
+            // The server is not to blame: anybody can have sent the datagram.
+            Err(errors) => {
+                let said = errors.into_iter().find(|error| error.is_sign_of_life());
+                Err(said.unwrap_or(TryError::Mismatched))
+            }
+        }
     }
 
     async fn ask_over_connection(
@@ -196,7 +257,16 @@ impl Link {
         edns: Edns,
     ) -> Result<Option<Answer>, TryError> {
         let message = self.stream.exchange(question, edns).await?;
-        match query::read(&message, question, edns) {
+        self.read_from_connection(&message, question, edns)
+    }
+
+    fn read_from_connection(
+        &self,
+        message: &[u8],
+        question: &Question,
+        edns: Edns,
+    ) -> Result<Option<Answer>, TryError> {
+        match query::read(message, question, edns) {
             Reading::Answer(answer) => Ok(Some(answer)),
             Reading::NoEdns => Ok(None),
             Reading::Bare(Rcode::FORMERR | Rcode::NOTIMP) if edns == Edns::With => Ok(None),
@@ -205,7 +275,9 @@ impl Link {
             }
             Reading::Truncated => Err(TryError::Unusable(Flaw::RestMissing)),
             Reading::Unusable(flaw) => Err(TryError::Unusable(flaw)),
-            Reading::OtherQuestion => Err(TryError::Unusable(Flaw::OtherQuestion)),
+            Reading::OtherCase | Reading::OtherQuestion => {
+                Err(TryError::Unusable(Flaw::OtherQuestion))
+            }
             Reading::NotAReply => Err(TryError::Garbled),
         }
     }

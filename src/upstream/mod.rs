@@ -11,6 +11,7 @@
 
 mod backoff;
 mod bootstrap;
+mod case;
 mod dial;
 mod failure;
 mod frames;

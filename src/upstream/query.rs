@@ -1,5 +1,6 @@
 //! The query we send, and the first reading of what comes back.
 
+use super::case::{Case, Repeats};
 use super::failure::Flaw;
 use crate::wire::{
     Answer, AnswerError, Full, HEADER_OCTETS, Header, MessageWriter, Question, Rcode,
@@ -35,6 +36,8 @@ pub(super) enum Reading {
     Unusable(Flaw),
     /// An error without a question: the id is all that ties it to the query.
     Bare(Rcode),
+    /// A reply that repeats the question in letters of another case than the query's.
+    OtherCase,
     /// A reply that repeats another question, or none.
     OtherQuestion,
     /// Not a reply to a query at all.
@@ -47,7 +50,7 @@ impl Reading {
     pub(super) fn is_genuine(&self) -> bool {
         match self {
             Self::Answer(_) | Self::Truncated | Self::NoEdns | Self::Unusable(_) => true,
-            Self::Bare(_) | Self::OtherQuestion | Self::NotAReply => false,
+            Self::Bare(_) | Self::OtherCase | Self::OtherQuestion | Self::NotAReply => false,
         }
     }
 }
@@ -56,6 +59,16 @@ impl Reading {
 /// client subnets are between a client and us (RFC 7873 §5, RFC 7871 §11.1).
 pub(super) fn write(out: &mut Vec<u8>, id: u16, question: &Question, edns: Edns) {
     write_with(out, id, question, edns, &[]);
+}
+
+/// As [`write`], the name in letters of `case`.
+pub(super) fn write_in(out: &mut Vec<u8>, id: u16, question: &Question, edns: Edns, case: Case) {
+    let name_at = out.len() + HEADER_OCTETS;
+    write(out, id, question, edns);
+    let octets = question.qname.as_wire().len();
+    if let Some(name) = out.get_mut(name_at..name_at + octets) {
+        case.apply(name);
+    }
 }
 
 /// As [`write`], so long that who sees only the length learns next to nothing of the name (RFC 8467
@@ -89,6 +102,26 @@ fn write_with(out: &mut Vec<u8>, id: u16, question: &Question, edns: Edns, optio
         message.set_counts([1, 0, 0, u16::from(edns == Edns::With)]);
         Ok(())
     })();
+}
+
+/// As [`read`], of a query that had its name in letters of `case`; `message` gets lower case back.
+pub(super) fn read_in(
+    message: &mut [u8],
+    question: &Question,
+    edns: Edns,
+    case: Option<Case>,
+) -> Reading {
+    let Some(case) = case else { return read(message, question, edns) };
+    match case.take_off(message, question) {
+        Repeats::InOtherCase if is_reply(message) && question.is_repeated_in(message) => {
+            Reading::OtherCase
+        }
+        Repeats::Exactly | Repeats::InOtherCase | Repeats::Not => read(message, question, edns),
+    }
+}
+
+fn is_reply(message: &[u8]) -> bool {
+    Header::read(message).is_some_and(|header| header.has(flags::QR) && header.opcode() == 0)
 }
 
 /// Reads a message whose id has been checked. `edns` is what the query had.

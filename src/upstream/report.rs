@@ -38,6 +38,8 @@ pub struct Tally {
     pub mismatches: u64,
     /// ICMP errors that came for queries over UDP. Anybody can send such.
     pub icmp_errors: u64,
+    /// Queries that met a datagram with their question in letters of another case.
+    pub other_case: u64,
     /// Queries sent over connections: TCP, TLS, HTTP, QUIC.
     pub tcp_queries: u64,
     /// Connections begun.
@@ -81,15 +83,15 @@ pub struct LastError {
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { queries, replies, timeouts, unreachable, servfail, refused, .. } = self;
-        let Self { garbled, unusable, untrusted, busy, own_shortage, .. } = self;
-        let Self { mismatches, icmp_errors, tcp_queries, tcp_dials, without_edns, .. } = self;
+        let Self { garbled, unusable, untrusted, busy, own_shortage, mismatches, .. } = self;
+        let Self { icmp_errors, other_case, tcp_queries, tcp_dials, without_edns, .. } = self;
         write!(
             f,
             "queries={queries} replies={replies} timeouts={timeouts} unreachable={unreachable} \
              servfail={servfail} refused={refused} garbled={garbled} unusable={unusable} \
              untrusted={untrusted} busy={busy} own-shortage={own_shortage} \
-             mismatches={mismatches} icmp-errors={icmp_errors} tcp-queries={tcp_queries} \
-             tcp-dials={tcp_dials} without-edns={without_edns}"
+             mismatches={mismatches} icmp-errors={icmp_errors} other-case={other_case} \
+             tcp-queries={tcp_queries} tcp-dials={tcp_dials} without-edns={without_edns}"
         )
     }
 }

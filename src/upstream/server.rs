@@ -8,9 +8,10 @@ use std::task::Context;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::bootstrap::Bootstrap;
+use super::case::Folding;
 use super::failure::{Evidence, TryError};
 use super::health::{Alarm, Health, Rtt, Silence};
 use super::notices::Notices;
@@ -42,6 +43,7 @@ pub struct Upstream {
     /// Questions that wait for it now.
     shares: Shares,
     silent_zones: SilentZones,
+    pub(super) folding: Folding,
     pub(super) counters: Counters,
     /// Log lines that say that its certificate does not do.
     distrust_lines: Mutex<Allowance>,
@@ -55,6 +57,7 @@ pub(super) struct Counters {
     pub(super) replies: AtomicU64,
     pub(super) mismatches: AtomicU64,
     pub(super) icmp_errors: AtomicU64,
+    pub(super) other_case: AtomicU64,
     pub(super) tcp_queries: AtomicU64,
     pub(super) tcp_dials: AtomicU64,
     pub(super) without_edns: AtomicU64,
@@ -134,6 +137,7 @@ impl Upstream {
             health: Health::new(alarm),
             shares: Shares::default(),
             silent_zones: SilentZones::default(),
+            folding: Folding::new(),
             counters: Counters::default(),
             distrust_lines: Mutex::new(Allowance::new(1, DISTRUST_SAID_EVERY)),
         }
@@ -236,6 +240,7 @@ impl Upstream {
             own_shortage: read(&counters.own_shortage),
             mismatches: read(&counters.mismatches),
             icmp_errors: read(&counters.icmp_errors),
+            other_case: read(&counters.other_case),
             tcp_queries: read(&counters.tcp_queries),
             tcp_dials: read(&counters.tcp_dials),
             without_edns: read(&counters.without_edns),
@@ -359,6 +364,17 @@ impl Upstream {
     /// not one that stays in silence, however long the rest of it takes.
     pub(super) fn note_sign_of_life(&self) {
         self.health.note_sign_of_life(Instant::now());
+    }
+
+    /// A query met a datagram in another case and was answered otherwise; see
+    /// [`Folding::note_folded`]. The log says at most once in ten minutes what that shows.
+    pub(super) fn note_folded(&self, is_proof: bool) {
+        if self.folding.note_folded(is_proof, Instant::now()) {
+            info!(
+                "upstream {} folds the case of names: it is asked in lower case for ten minutes",
+                self.server
+            );
+        }
     }
 
     /// Keeps the reason of a failure for whoever looks.

@@ -20,6 +20,7 @@ use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::backoff::Backoff;
+use super::case::Case;
 use super::dial::{Channel, Dialler, Fault};
 use super::failure::TryError;
 use super::query::{self, Edns};
@@ -170,7 +171,22 @@ impl Stream {
         } else {
             query::write(&mut query, 0, question, edns);
         }
-        let query: Rc<[u8]> = query.into();
+        self.send(query.into()).await
+    }
+
+    /// As [`Self::exchange`], the name in letters of `case`.
+    pub(super) async fn exchange_in(
+        &self,
+        question: &Question,
+        edns: Edns,
+        case: Case,
+    ) -> Result<Vec<u8>, TryError> {
+        let mut query = Vec::new();
+        query::write_in(&mut query, 0, question, edns, case);
+        self.send(query.into()).await
+    }
+
+    async fn send(&self, query: Rc<[u8]>) -> Result<Vec<u8>, TryError> {
         let seat = self.shared.seat()?;
         if !seat.connection.is_open() {
             return seat.ask(&query).await.map_err(|fault| fault.error);

@@ -16,6 +16,7 @@ use super::{Flaw, Link, TryError, Upstream};
 use crate::config::{Scheme, UpstreamServer};
 use crate::wire::{Question, Rcode, Rtype};
 
+mod case;
 mod icmp;
 mod mismatches;
 mod seats;

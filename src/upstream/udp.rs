@@ -1,7 +1,7 @@
 //! Queries over UDP, on sockets of a pool ([`super::pool`]).
 //!
 //! What makes a reply hard to forge (RFC 5452 §9.2): the peer (the socket is connected), our port,
-//! a 16-bit id from a CSPRNG, the question. docs/design/off-path.md has the odds.
+//! a 16-bit id from a CSPRNG, the question, its letters' case ([`super::case`]). docs/design/off-path.md has the odds.
 //!
 //! Identical questions are one race (`forward::flights`), so clients cannot have as many queries
 //! opened as birthdays need. While a server is silent its race repeats the query, each time with an
@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use tokio::time::timeout_at;
 
+use super::case::Case;
 use super::failure::TryError;
 use super::pool::{Pool, Seat};
 use super::query::{self, Edns, Reading};
@@ -53,10 +54,14 @@ pub(super) struct Asked<'a> {
     upstream: &'a Upstream,
     question: &'a Question,
     edns: Edns,
+    /// `None`: lower case, and the reply may have any.
+    case: Option<Case>,
     /// Datagrams with its id that were dropped.
     mismatches: u32,
     /// Whether an ICMP error came for it.
     is_doubted: bool,
+    /// Whether a datagram in another case came for it.
+    met_other_case: bool,
 }
 
 /// What came for a query.
@@ -71,6 +76,8 @@ pub(super) enum Heard {
     TooManyMismatches,
     /// An ICMP error came, which anybody can have sent.
     IcmpError,
+    /// A datagram came that repeats the question in another case, which anybody can have sent.
+    OtherCase,
 }
 
 /// One thing that came for a query.
@@ -142,8 +149,8 @@ impl Asked<'_> {
     async fn next(&self) -> Result<Next, TryError> {
         let waiters = self.seat.socket.waiters();
         match poll_fn(|context| waiters.poll(self.seat.id, context)).await {
-            Delivery::Message(message) => {
-                let reading = query::read(&message, self.question, self.edns);
+            Delivery::Message(mut message) => {
+                let reading = query::read_in(&mut message, self.question, self.edns, self.case);
                 waiters.give_back(message);
                 Ok(Next::Message(reading))
             }
@@ -162,10 +169,18 @@ impl Asked<'_> {
         if reading.is_genuine() {
             self.seat.is_answered = true;
             self.seat.socket.waiters().note_genuine();
+            if self.case.is_some() {
+                self.upstream.folding.note_kept();
+            }
             return Some(Heard::Reply(reading));
         }
         self.mismatches += 1;
         match reading {
+            Reading::OtherCase if !self.met_other_case => {
+                self.met_other_case = true;
+                count(&self.upstream.counters.other_case);
+                Some(Heard::OtherCase)
+            }
             Reading::Bare(Rcode::FORMERR | Rcode::NOTIMP)
                 if self.edns == Edns::With && self.mismatches == 1 =>
             {
@@ -184,22 +199,29 @@ impl Udp {
         Self { pool: Pool::new(Arc::clone(&upstream), buffer), upstream }
     }
 
-    /// Sends the query.
+    /// Sends the query, its name in letters of `case`.
     pub(super) async fn ask<'a>(
         &'a self,
         question: &'a Question,
         edns: Edns,
+        case: Option<Case>,
     ) -> Result<Asked<'a>, TryError> {
         let seat = self.pool.seat()?;
-        seat.socket.post(|out| query::write(out, seat.id, question, edns)).await;
+        let write = |out: &mut Vec<u8>| match case {
+            Some(case) => query::write_in(out, seat.id, question, edns, case),
+            None => query::write(out, seat.id, question, edns),
+        };
+        seat.socket.post(write).await;
         count(&self.upstream.counters.queries);
         Ok(Asked {
             seat,
             upstream: &self.upstream,
             question,
             edns,
+            case,
             mismatches: 0,
             is_doubted: false,
+            met_other_case: false,
         })
     }
 }

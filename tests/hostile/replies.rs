@@ -27,7 +27,8 @@ fn question_end(query: &[u8]) -> usize {
 }
 
 fn asks_for(query: &[u8], label: &[u8]) -> bool {
-    query[HEADER + 1..].starts_with(label)
+    let name = query.get(HEADER + 1..).and_then(|name| name.get(..label.len()));
+    name.is_some_and(|name| name.eq_ignore_ascii_case(label))
 }
 
 /// A reply to `query` with `records`, `count` of them, in its answer section.
@@ -52,7 +53,7 @@ fn unusable_replies_for_some_names_leave_the_upstream_in_use() {
     let address = saying(|query| {
         let owner_and_type = b"\xc0\x0c\0\x05\0\x01\0\0\0\x3c";
         let circle = [&owner_and_type[..], &[0, 2, 0xc0, 12]].concat();
-        let datagram = match query[HEADER + 1] {
+        let datagram = match query[HEADER + 1].to_ascii_lowercase() {
             // A CNAME that leads to itself, one that is cut, and a question with nothing behind it.
             b'a' => reply(query, 1, &circle),
             b'b' => reply(query, 1, &circle[..circle.len() - 1]),
@@ -103,6 +104,7 @@ fn datagrams_that_are_not_the_reply_do_not_end_a_query() {
     let address = saying(|query| {
         let good = answer(query);
         let mut other = good.clone();
+        // Another letter or digit, whatever the case.
         other[HEADER + 1] ^= 0x01;
         let bare = [&query[..2], &[0x81, 0x82], &[0; 8]].concat();
         // The daemon's own query, a reply cut in its question, garbage, another question, an error
@@ -228,5 +230,52 @@ fn an_upstream_that_sends_replies_for_ever_is_hung_up_on() {
     assert!(taken < MOST, "{taken}");
     let reply = daemon.ask_udp("n1.example.").expect("a reply");
     assert_eq!(reply.address(), Some(ADDRESS));
+    daemon.assert_well();
+}
+
+#[test]
+fn a_server_that_folds_the_case_of_names_loses_no_query() {
+    let address = saying(|query| {
+        let mut folded = answer(query);
+        let end = question_end(query);
+        folded[HEADER..end].make_ascii_lowercase();
+        vec![folded]
+    });
+    let mut daemon = Daemon::start(&config(&address.to_string(), "2s"));
+    for number in 0..20 {
+        let reply = daemon.ask_udp(&format!("WwW{number}.Example.")).expect("a reply");
+        assert_eq!(reply.address(), Some(ADDRESS), "{number}");
+    }
+    daemon.wait_for_log("folds the case of names");
+    assert!(!daemon.log().contains("is down"), "{}", daemon.log());
+    daemon.assert_well();
+}
+
+#[test]
+fn an_upstream_without_udp_is_asked_over_tcp_and_stays_in_use() {
+    // Each query over UDP meets an ICMP error, as from a forger that guesses the port.
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let address = listener.local_addr().expect("bound");
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            thread::spawn(move || {
+                let mut length = [0; 2];
+                while stream.read_exact(&mut length).is_ok() {
+                    let mut query = vec![0; usize::from(u16::from_be_bytes(length))];
+                    stream.read_exact(&mut query)?;
+                    let answer = answer(&query);
+                    let length = u16::try_from(answer.len()).expect("short").to_be_bytes();
+                    stream.write_all(&[&length[..], &answer].concat())?;
+                }
+                std::io::Result::Ok(())
+            });
+        }
+    });
+    let mut daemon = Daemon::start(&config(&address.to_string(), "2s"));
+    for number in 0..20 {
+        let reply = daemon.ask_udp(&format!("n{number}.example.")).expect("a reply");
+        assert_eq!(reply.address(), Some(ADDRESS), "{number}");
+    }
+    assert!(!daemon.log().contains("is down"), "{}", daemon.log());
     daemon.assert_well();
 }

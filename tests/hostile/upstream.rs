@@ -80,7 +80,7 @@ pub(crate) fn answering_all_but(zone: &'static str, delay: Duration) -> SocketAd
         while let Ok((octets, client)) = socket.recv_from(&mut buffer) {
             let query = &buffer[..octets];
             // The flood is most of it, so its names are found without reading the message.
-            if query.windows(suffix.len()).any(|part| part == &suffix[..]) {
+            if query.windows(suffix.len()).any(|part| part.eq_ignore_ascii_case(&suffix)) {
                 continue;
             }
             let _ended = later.send((Instant::now() + delay, query.to_vec(), client));

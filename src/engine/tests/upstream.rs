@@ -86,6 +86,11 @@ pub(super) fn in_world<F: Future<Output = ()>>(
                 hears.borrow_mut().push((query.qname.to_name(), query.qtype));
                 let Some(mut reply) = answering(&query) else { continue };
                 reply[..2].copy_from_slice(&octets[..2]);
+                // The question as it was sent, in the case of its letters.
+                let name_end = 12 + query.qname.as_wire().len();
+                if reply.len() >= name_end {
+                    reply[12..name_end].copy_from_slice(&octets[12..name_end]);
+                }
                 socket.send_to(&reply, from).await.expect("sent");
             }
         });
