@@ -221,14 +221,13 @@ fn describe(query: &Message) -> Record {
     let asked = query.queries[0].name();
     let edns = query.edns.as_ref();
     let text = format!(
-        "rd={} cd={} ad={} edns={} do={} options={} lower={}",
+        "rd={} cd={} ad={} edns={} do={} options={}",
         u8::from(metadata.recursion_desired),
         u8::from(metadata.checking_disabled),
         u8::from(metadata.authentic_data),
         edns.map_or(0, Edns::max_payload),
         u8::from(edns.is_some_and(|edns| edns.flags().dnssec_ok)),
         edns.map_or(0, |edns| edns.options().as_ref().len()),
-        u8::from(asked.to_string() == asked.to_lowercase().to_string()),
     );
     Record::from_rdata(asked.clone(), 0, RData::TXT(TXT::new(vec![text])))
 }
