@@ -13,7 +13,7 @@ const CLASSIC_UDP_OCTETS: usize = 512;
 /// An OPT record without options.
 const OPT_OCTETS: usize = 11;
 /// A compression pointer to the question's name, which stands behind the header (RFC 1035 §4.1.4).
-const QUESTION_POINTER: [u8; 2] = [0xc0, crate::wire::HEADER_OCTETS as u8];
+const QUESTION_POINTER: [u8; 2] = [0xc0, 12];
 
 /// What every record of a stale answer says (RFC 8767 §4).
 const STALE_TTL_SECONDS: u32 = 30;

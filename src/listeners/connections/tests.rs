@@ -94,7 +94,7 @@ async fn the_one_idle_longest_gives_way_and_busy_ones_last() {
 async fn a_displacement_looks_at_a_bounded_number_of_places() {
     const ALL: u64 = 10 * LOOKS as u64;
     let table = Connections::default();
-    let limits = limits(ALL as usize, ALL as usize);
+    let limits = limits(1_000, 1_000);
     let open = |micros| table.admit(ip("192.0.2.1"), at(micros), &limits).unwrap();
     let tickets: Vec<_> = (0..ALL).map(open).collect();
     // All but the last are busy or were active since.
