@@ -168,7 +168,7 @@ impl Upstream {
         message.metadata.message_type = MessageType::Response;
         message.metadata.recursion_available = true;
         let mut name = message.queries[0].name().clone();
-        if name.to_string() == "alias.example." {
+        if name.to_lowercase().to_string() == "alias.example." {
             let target = Name::from_ascii("mine.blob.core.windows.net.").expect("a name");
             let link = RData::CNAME(CNAME(target.clone()));
             message.answers.push(Record::from_rdata(name, 60, link));

@@ -154,7 +154,7 @@ fn replay(
     daemon: &Mutex<Option<SocketAddr>>,
     tell: &std::sync::mpsc::Sender<bool>,
 ) {
-    if !query.windows(6).any(|part| part == b"_loop-") {
+    if !query.windows(6).any(|part| part.eq_ignore_ascii_case(b"_loop-")) {
         return;
     }
     let daemon = until("the daemon's address is known", || *daemon.lock().expect("it"));
@@ -292,7 +292,8 @@ fn a_probe_that_ended_is_a_name_like_others() {
         upstream::answer(query, ELSEWHERE).into_iter().collect()
     });
     let daemon = Daemon::start(&config(&address.to_string(), "2s"));
-    let is_root_probe = |query: &Vec<u8>| query.windows(7).any(|part| part == b"&_loop-");
+    let is_root_probe =
+        |query: &Vec<u8>| query.windows(7).any(|part| part.eq_ignore_ascii_case(b"&_loop-"));
     let probe = told.iter().find(is_root_probe).expect("a probe");
     let name = Message::from_vec(&probe).expect("a query").queries[0].name().to_string();
     // The probe has had its reply by the time that this is answered.
