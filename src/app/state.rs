@@ -84,7 +84,7 @@ pub fn build(
         let same_answers = same_servers && snapshot.is_no_stricter_than(old);
         // A flight's answer is cut where it enters a private name, so only clients for which the same
         // names are private may join it, or go by its failure.
-        if same_answers && old_config.private_links == config.private_links {
+        if same_answers && snapshot.zones().has_names_of(old.zones()) {
             snapshot.flights = Arc::clone(&old.flights);
             snapshot.flights.set_limit(config.limits.in_flight);
             snapshot.failures = Arc::clone(&old.failures);
@@ -134,7 +134,7 @@ mod tests {
 
     use super::*;
     use crate::config::testing::{forward_all, minimal};
-    use crate::config::{Dnssec, Forward, UpstreamSource};
+    use crate::config::{Dnssec, Forward, Unlisted, UpstreamSource};
 
     fn reloaded(old: &Config, new: &Config) -> (Snapshot, Snapshot) {
         let before = build(old, &[], None).expect("fit");
@@ -160,7 +160,13 @@ mod tests {
         };
         let with = minimal();
         let without = Config { private_links: Vec::new(), ..minimal() };
+        let mut moved = minimal();
+        moved.private_links[0].endpoints[0].addresses = vec!["10.9.9.9".parse().expect("one")];
+        let mut open = minimal();
+        open.private_links[0].unlisted = Unlisted::Forward;
         assert!(is_joined(&with, &with));
+        assert!(is_joined(&with, &moved), "other addresses");
+        assert!(!is_joined(&with, &open));
         assert!(!is_joined(&with, &without));
         assert!(!is_joined(&without, &with));
     }

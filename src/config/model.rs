@@ -85,7 +85,7 @@ pub struct Site {
 }
 
 /// One public zone and its private zone, of a `[[private-link]]` that may stand for several pairs.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub struct PrivateLink {
     /// Which entry of the file it comes from, from 0.
     pub entry: usize,
@@ -113,7 +113,7 @@ pub struct PrivateLink {
 }
 
 /// What a name below the zone gets when no endpoint lists it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Unlisted {
     /// The endpoint's own `addresses`.
     Wildcard,
@@ -135,7 +135,7 @@ impl Unlisted {
 }
 
 /// `[[private-link.endpoint]]`.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub struct Endpoint {
     /// Unique within its zone.
     pub name: String,
@@ -165,7 +165,7 @@ impl Endpoint {
 
 /// Names with their addresses, at least one each; all addresses lie in one piece, as there may be
 /// very many.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, Default, Debug)]
 pub struct Names {
     names: Vec<(Name, Range<usize>)>,
     addresses: Vec<IpAddr>,

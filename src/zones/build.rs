@@ -1,5 +1,6 @@
 //! From the configuration to the look-up tables.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -44,7 +45,8 @@ impl Zones {
         let shared = shared.iter().map(|users| owners(links, users, inner_of(users.apex)));
         let shared = shared.collect();
         let above_zones = above_zones(links);
-        Self { zones, apexes, shared, above_zones, pulses: register.finish(), all }
+        let fingerprint = fingerprint(links);
+        Self { zones, apexes, shared, above_zones, fingerprint, pulses: register.finish(), all }
     }
 
     /// Goes on with what probes have found out under `old`, for what is probed in the same way. Until
@@ -59,6 +61,19 @@ impl Zones {
         }
         (self.all, self.pulses) = (Arc::clone(&old.all), register.finish());
     }
+}
+
+/// Hashes what decides which names are private, and in which zone. Addresses do not count.
+fn fingerprint(links: &[PrivateLink]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for link in links {
+        (link.entry, &link.public_zone, &link.private_zone, link.unlisted).hash(&mut hasher);
+        for (endpoint, number) in link.endpoints.iter().zip(0_u64..) {
+            (number, endpoint.addresses.is_empty()).hash(&mut hasher);
+            endpoint.names.iter().for_each(|(name, _)| name.hash(&mut hasher));
+        }
+    }
+    hasher.finish()
 }
 
 /// The pairs with a common zone.

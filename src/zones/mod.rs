@@ -38,6 +38,8 @@ pub struct Zones {
     shared: Box<[NameMap<Owner>]>,
     /// Names that a zone of ours lies below, and zones that hold a name.
     above_zones: NameMap<()>,
+    /// Of what decides which names are private: equal tables have equal ones.
+    fingerprint: u64,
     /// What is probed, each once, in the file's order.
     pulses: Box<[Arc<Pulse>]>,
     /// What the pulses have in common.
@@ -172,6 +174,11 @@ pub enum Preference {
 }
 
 impl Zones {
+    /// Whether the same names are private in the same zones under `other`.
+    pub fn has_names_of(&self, other: &Self) -> bool {
+        self.fingerprint == other.fingerprint
+    }
+
     /// Finds the zone of ours that `qname` stands in: the private zone before the public one, since
     /// it is the deeper of the two; the apex of the public zone is found too, but is not ours.
     pub fn find(&self, qname: &QName) -> Option<Found<'_>> {
