@@ -60,6 +60,18 @@ pub(super) fn write(ask: &Ask) -> Result<String, serde_urlencoded::ser::Error> {
     })
 }
 
+/// Reads a URL's query part, as [`read`] does. For the fuzz target `admin`.
+#[cfg(fuzzing)]
+pub fn read_fields(query: &str) -> Option<Ask> {
+    read(query).ok()
+}
+
+/// Writes a URL's query part, as [`write`] does. For the fuzz target `admin`.
+#[cfg(fuzzing)]
+pub fn write_fields(ask: &Ask) -> Option<String> {
+    write(ask).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

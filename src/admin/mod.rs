@@ -16,6 +16,10 @@ mod routes;
 mod serve;
 
 pub use client::{ClientError, explain};
+#[cfg(fuzzing)]
+pub use fields::{read_fields, write_fields};
+#[cfg(fuzzing)]
+pub use serve::serve_connection;
 pub use serve::{Bound, bind, serve};
 
 pub use crate::sys::BindError;

@@ -15,7 +15,8 @@ use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, error, warn};
@@ -139,7 +140,11 @@ impl Service<Request<Incoming>> for Heard {
     }
 }
 
-async fn connection(stream: TcpStream, router: Router, is_whole: Arc<AtomicBool>) {
+async fn connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    router: Router,
+    is_whole: Arc<AtomicBool>,
+) {
     let service = Heard { router: TowerToHyperService::new(router), is_whole };
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -153,6 +158,16 @@ async fn connection(stream: TcpStream, router: Router, is_whole: Arc<AtomicBool>
         Ok(Err(error)) => debug!("admin connection: {error}"),
         Err(_) => debug!("admin connection: it took longer than {WHOLE_TIME:?}"),
     }
+}
+
+/// Serves one connection, as [`serve`] does for each. For the fuzz target `admin`.
+#[cfg(fuzzing)]
+pub async fn serve_connection(
+    stream: tokio::io::DuplexStream,
+    shared: Arc<Shared>,
+    address: SocketAddr,
+) {
+    connection(stream, routes::router(shared, address), Arc::default()).await;
 }
 
 #[cfg(test)]

@@ -54,6 +54,12 @@ impl Anchors {
             sys::read_file(path, MAX_FILE_OCTETS).map_err(|error| fail(error.to_string()))?;
         let text = String::from_utf8(octets)
             .map_err(|_| fail("not UTF-8 text: no file of trust anchors".to_owned()))?;
+        Self::parse(path, text)
+    }
+
+    /// Reads the `text` of the file at `path`.
+    pub(super) fn parse(path: &Path, text: String) -> Result<Self, AnchorError> {
+        let fail = |what: String| AnchorError { path: path.to_owned(), line: None, what };
         let (mut zones, mut by_zone) = (Vec::<Anchor>::new(), NameMap::<usize>::default());
         for (index, line) in text.lines().enumerate() {
             let record = read_line(line)

@@ -25,6 +25,8 @@ use std::sync::Arc;
 
 pub use anchors::AnchorError;
 pub use validator::Validator;
+#[cfg(fuzzing)]
+pub use validator::validator_with_anchors;
 
 use crate::wire::{Answer, QName, Question};
 

@@ -385,3 +385,11 @@ fn worth(part: &Part, validated: &Message) -> Option<Security> {
     let ttl_seconds = judged.iter().map(|(_, ttl)| *ttl).min().unwrap_or(0);
     Some(if is_secure { Security::Secure { ttl_seconds } } else { Security::Insecure })
 }
+
+/// Returns a validator that trusts what the text of a trust anchor file says, for every name. For
+/// the fuzz target `dnssec`.
+#[cfg(fuzzing)]
+pub fn validator_with_anchors(text: &str) -> Result<Validator, AnchorError> {
+    let anchors = Anchors::parse(std::path::Path::new("anchors"), text.to_owned())?;
+    Ok(Validator::with(anchors, &DnssecConfig::default(), &[]))
+}

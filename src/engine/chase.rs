@@ -86,3 +86,17 @@ pub(super) fn join(
         _ => Failure::Garbled,
     })
 }
+
+/// Joins `first` and what `answer_to` returns for the name that `first` ends at, as a worker does.
+/// For the fuzz target `chain`.
+#[cfg(fuzzing)]
+pub fn chase_once(
+    zones: &Zones,
+    question: &Question,
+    first: &AnswerRef<'_>,
+    answer_to: impl FnOnce(&Question) -> Option<Answer>,
+) -> Option<Result<Answer, Malformed>> {
+    let next = Question { qname: next(zones, question, first)?, ..question.clone() };
+    let rest = answer_to(&next)?;
+    Some(join(question, first, &rest.borrowed()))
+}

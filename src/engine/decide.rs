@@ -250,3 +250,16 @@ fn rule_step(rule: &Rule) -> Step {
 fn state_of(target: &Target) -> UpstreamState {
     UpstreamState { report: target.upstream().report(), looping: target.is_looping() }
 }
+
+/// Writes an answer that an upstream has just given, for a client that waited for it. For the fuzz
+/// target `splice`.
+#[cfg(fuzzing)]
+pub fn answer_forwarded(
+    snapshot: &Snapshot,
+    asked: &Asked,
+    query: &Query<'_>,
+    answer: &AnswerRef<'_>,
+    out: &mut Vec<u8>,
+) -> Outcome {
+    answer_late(snapshot, asked, query, (answer, Age::NEW), out)
+}

@@ -32,6 +32,10 @@ mod worker;
 use std::net::IpAddr;
 use std::time::Instant;
 
+#[cfg(fuzzing)]
+pub use chase::chase_once;
+#[cfg(fuzzing)]
+pub use decide::answer_forwarded;
 pub use decide::decide;
 pub use expect::{Expectation, MAX_UNMET, query_message, question_message};
 pub use explain::{Ask, Conclusion, Explanation};

@@ -36,6 +36,8 @@ pub use loop_guard::{Echo, LoopGuard};
 pub use loops::{probe_all, probe_due};
 pub use own::{OwnAddresses, own_upstreams};
 pub use probes::probe_upstreams;
+#[cfg(fuzzing)]
+pub use resolv_conf::parse_resolv_conf;
 pub use resolv_conf::read as read_resolv_conf;
 pub use rules::{Rule, Rules};
 pub use target::Target;

@@ -42,6 +42,12 @@ fn nameserver(line: &str) -> Option<SocketAddr> {
     Some(SocketAddrV6::new(address, DNS_PORT, 0, scope).into())
 }
 
+/// Returns the servers that the text of a resolv.conf names. For the fuzz target `resolv_conf`.
+#[cfg(fuzzing)]
+pub fn parse_resolv_conf(text: &str) -> Vec<SocketAddr> {
+    parse(text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -179,6 +179,29 @@ pub(super) fn close_frame(out: &mut Vec<u8>, begin: usize) {
     }
 }
 
+/// Returns the messages of a stream that arrives in `pieces`, and the most octets that the buffer
+/// held. For the fuzz target `frames`.
+#[cfg(fuzzing)]
+pub fn read_frames<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<Vec<u8>>, usize) {
+    let (mut input, mut messages, mut most_octets) = (Input::new(), Vec::new(), 0);
+    for mut piece in pieces {
+        while !piece.is_empty() {
+            let space = input.space();
+            let count = space.len().min(piece.len());
+            space[..count].copy_from_slice(&piece[..count]);
+            input.filled(count);
+            piece = &piece[count..];
+            most_octets = most_octets.max(input.octets.len());
+            let before = messages.len();
+            while let Some(message) = input.next_message() {
+                messages.push(message.to_vec());
+            }
+            assert!(count > 0 || messages.len() > before, "no space, and no message");
+        }
+    }
+    (messages, most_octets)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

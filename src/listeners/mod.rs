@@ -37,6 +37,8 @@ use tokio::time::timeout_at;
 pub use answer::{Admission, Answer};
 pub use connections::Connections;
 use context::Context;
+#[cfg(fuzzing)]
+pub use frames::read_frames;
 pub use shutdown::{Shutdown, Stopper};
 pub use tally::Tally;
 

@@ -36,6 +36,8 @@ pub use descriptors::{DescriptorLimit, is_shortage, raise_descriptor_limit};
 pub use files::{FileError, FileKind, Links, open_file, read_file, read_input, read_up_to};
 pub use heap::give_back_free_memory;
 pub use inbox::{INBOX_SLOTS, Inbox};
+#[cfg(fuzzing)]
+pub use netlink::read_network_changes;
 pub use netlink::{NetworkChanges, NetworkWatch};
 pub use octets::ReplyPath;
 pub use outbox::{Outbox, Unsent};

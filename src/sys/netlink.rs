@@ -198,6 +198,12 @@ fn u32_at(octets: &[u8], at: usize) -> Option<u32> {
     octets.get(at..)?.first_chunk().copied().map(u32::from_ne_bytes)
 }
 
+/// Returns what the messages of one datagram are about. For the fuzz target `netlink`.
+#[cfg(fuzzing)]
+pub fn read_network_changes(datagram: &[u8]) -> NetworkChanges {
+    read(datagram)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

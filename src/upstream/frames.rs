@@ -228,6 +228,16 @@ async fn write(mut writer: impl AsyncWrite + Unpin, shared: &Shared) -> Ended {
     }
 }
 
+/// Sends `query` over `stream` and returns the octets of its reply, as [`Frames::ask`] does. For
+/// the fuzz target `frames`.
+#[cfg(fuzzing)]
+pub async fn ask_in_frames(
+    stream: tokio::io::DuplexStream,
+    query: &[u8],
+) -> Result<Vec<u8>, io::ErrorKind> {
+    Frames::new(stream).ask(query).await.map_err(|ended| ended.kind)
+}
+
 #[cfg(test)]
 mod tests {
     use tokio::io::{DuplexStream, duplex};

@@ -37,9 +37,13 @@ pub(crate) mod tests;
 
 pub use bootstrap::Bootstrap;
 pub use failure::{Flaw, TryError};
+#[cfg(fuzzing)]
+pub use frames::ask_in_frames;
 pub use health::{Alarm, Haste, MAX_TIMEOUT, MIN_TIMEOUT, Rtt};
 pub use link::Link;
 pub use once::{OnceError, Over, Patience, ask, ask_tcp, ask_udp};
+#[cfg(fuzzing)]
+pub use query::read_reply;
 pub use report::{LastError, Tally, UpstreamReport};
 pub use server::{InFlight, Upstream};
 pub use shares::{Holder, Seat, Shares};

@@ -168,6 +168,21 @@ pub(super) fn bare_answer(rcode: Rcode, question: &Question) -> Option<Answer> {
     Answer::parse(&message, question).ok()
 }
 
+/// Reads a message as [`read`] does. Returns whether only the server can have sent it, and the
+/// answer, if it is one. For the fuzz target `reply`.
+#[cfg(fuzzing)]
+pub fn read_reply(message: &[u8], question: &Question, has_edns: bool) -> (bool, Option<Answer>) {
+    let edns = if has_edns { Edns::With } else { Edns::Without };
+    let reading = read(message, question, edns);
+    let is_genuine = reading.is_genuine();
+    let answer = match reading {
+        Reading::Answer(answer) => Some(answer),
+        Reading::Bare(rcode) => bare_answer(rcode, question),
+        _ => None,
+    };
+    (is_genuine, answer)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
