@@ -4,9 +4,9 @@
 
 use libfuzzer_sys::fuzz_target;
 use privatelinkd::wire::{
-    Answer, HEADER_OCTETS, MAX_MESSAGE_OCTETS, Question, Rtype, canonical_rdata, flags, read_name,
-    u16_at, u32_at,
+    Answer, HEADER_OCTETS, MAX_MESSAGE_OCTETS, Rtype, canonical_rdata, flags, read_name, u32_at,
 };
+use privatelinkd_fuzz::question_of;
 
 /// Octets of one record's RDATA with its names written out: two names and what stands around them.
 const MAX_CANONICAL_OCTETS: usize = 65_535 + 2 * 255;
@@ -90,10 +90,3 @@ fuzz_target!(|message: &[u8]| {
     assert_eq!(judged.borrowed().records().count(), records.len());
     assert!(judged.borrowed().min_ttl().is_none_or(|ttl| ttl <= 60));
 });
-
-fn question_of(message: &[u8]) -> Option<Question> {
-    let (qname, end) = read_name(message, HEADER_OCTETS).ok()?;
-    let mut question = Question::plain(qname.to_name(), Rtype(u16_at(message, end)?));
-    question.qclass = u16_at(message, end + 2)?;
-    Some(question)
-}

@@ -1,0 +1,28 @@
+//! Any text as a resolv.conf: at most three servers, each on port 53, and written down again they
+//! are the same.
+#![no_main]
+
+use std::net::SocketAddr;
+
+use libfuzzer_sys::fuzz_target;
+use privatelinkd::forward::parse_resolv_conf;
+
+fuzz_target!(|text: &str| {
+    let servers = parse_resolv_conf(text);
+    assert!(servers.len() <= 3);
+    let named = text.lines().filter(|line| line.starts_with("nameserver")).count();
+    assert!(servers.len() <= named);
+    assert!(servers.iter().all(|server| server.port() == 53));
+
+    let line = |server: &SocketAddr| match server {
+        SocketAddr::V6(v6) if v6.scope_id() != 0 => {
+            format!("nameserver {}%{}\n", v6.ip(), v6.scope_id())
+        }
+        _ => format!("nameserver {} # comment\n", server.ip()),
+    };
+    let written: String = servers.iter().map(line).collect();
+    assert_eq!(parse_resolv_conf(&written), servers);
+
+    // Lines before do not change what later lines mean, unless they are servers themselves.
+    assert_eq!(parse_resolv_conf(&format!("options edns0\r\n{text}")), servers);
+});
