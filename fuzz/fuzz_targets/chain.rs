@@ -5,8 +5,9 @@
 //! on the same machine, so that neither sanitizers nor slow machines count. The clock is that of the
 //! thread, which stands still while others run; a dear input is measured again before it counts.
 //!
-//! The input: one octet that chooses what is repeated, two octets with how often, two octets with
-//! the first reply's length, the first reply, and the rest is the second reply.
+//! The input: for each of the two replies one octet with how many of its last octets are repeated and
+//! two with how often; two octets with the first reply's length, the first reply; the rest is the
+//! second reply.
 #![no_main]
 
 use std::hint::black_box;
@@ -37,17 +38,16 @@ const LEAST_MEASURED_OCTETS: usize = 4_096;
 const MEASUREMENTS: u32 = 12;
 
 fuzz_target!(|input: &[u8]| {
-    let Some((&repeated, mut rest)) = input.split_first() else { return };
-    let Some((&times, tail)) = rest.split_first_chunk() else { return };
-    rest = tail;
+    let Some((&[one, a, b, two, c, d], mut rest)) = input.split_first_chunk() else { return };
     let Some(first) = field(&mut rest) else { return };
-    let first = lengthened(first, repeated, u16::from_be_bytes(times));
+    let first = lengthened(first, one, u16::from_be_bytes([a, b]));
+    let rest = lengthened(rest, two, u16::from_be_bytes([c, d]));
     let Some(question) = question_of(&first) else { return };
     let Some(first) = parsed(&first, &question) else { return };
     // The second reply says what its question is; the chain says what it should be.
-    let Some(whole) = joined(&first, &question, rest) else { return };
+    let Some(whole) = joined(&first, &question, &rest) else { return };
     // A chain of chains: the joined answer may be the first of the next one.
-    let _ = joined(&whole, &question, rest);
+    let _ = joined(&whole, &question, &rest);
 });
 
 /// `first` with the reply behind it, if `first` leads on, and if both can become one answer.
