@@ -30,8 +30,10 @@ static YARDSTICK: LazyLock<Duration> = LazyLock::new(|| {
     assert!(Answer::parse(&message, &question).is_ok());
     least_time(25, || drop(black_box(Answer::parse(&message, &question))))
 });
-/// Reading a reply may take so many yardsticks: 0.9 ms in a release build, where 1 ms is the goal.
-const MOST_YARDSTICKS: u32 = 6;
+/// Reading a reply, or joining two, may take so many yardsticks. 1 ms in a release build is 6.7 of
+/// them. The address sanitizer makes names a third dearer than the yardstick's records: the dearest
+/// reply known takes 0.8 ms in a release build, 4.7 yardsticks, and 5.9 under the sanitizer.
+const MOST_YARDSTICKS: u32 = 9;
 /// Shorter messages cannot be dear: they are not measured.
 const LEAST_MEASURED_OCTETS: usize = 4_096;
 /// Measurements of an input before it counts as too dear.
