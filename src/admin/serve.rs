@@ -162,12 +162,8 @@ async fn connection(
 
 /// Serves one connection, as [`serve`] does for each. For the fuzz target `admin`.
 #[cfg(fuzzing)]
-pub async fn serve_connection(
-    stream: tokio::io::DuplexStream,
-    shared: Arc<Shared>,
-    address: SocketAddr,
-) {
-    connection(stream, routes::router(shared, address), Arc::default()).await;
+pub async fn serve_connection(stream: tokio::io::DuplexStream, shared: Arc<Shared>) {
+    connection(stream, routes::router(shared), Arc::default()).await;
 }
 
 #[cfg(test)]

@@ -95,7 +95,7 @@ pub fn chase_once(
     question: &Question,
     first: &AnswerRef<'_>,
     answer_to: impl FnOnce(&Question) -> Option<Answer>,
-) -> Option<Result<Answer, Malformed>> {
+) -> Option<Result<Answer, Failure>> {
     let next = Question { qname: next(zones, question, first)?, ..question.clone() };
     let rest = answer_to(&next)?;
     Some(join(question, first, &rest.borrowed()))

@@ -109,6 +109,13 @@ impl Account {
     }
 }
 
+/// The name that this host gives itself; `None` where the kernel does not say.
+pub fn host_name() -> Option<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    let name = name.trim();
+    (!name.is_empty()).then(|| name.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,11 +141,4 @@ mod tests {
         let us = Account::find(&effective_user().to_string()).unwrap();
         assert_eq!(us.assume(), Ok(()));
     }
-}
-
-/// The name that this host gives itself; `None` where the kernel does not say.
-pub fn host_name() -> Option<String> {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
-    let name = name.trim();
-    (!name.is_empty()).then(|| name.to_owned())
 }

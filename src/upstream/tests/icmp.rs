@@ -11,6 +11,7 @@ struct Forger {
 }
 
 impl Forger {
+    #[allow(clippy::print_stderr, reason = "says what was not tested")]
     fn new() -> Option<Self> {
         let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4)).ok();
         if socket.is_none() {
