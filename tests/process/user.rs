@@ -24,15 +24,15 @@ fn is_root(test: &str) -> bool {
     is_root
 }
 
-/// A line of proc_pid_status(5) of every thread.
+/// A line of proc_pid_status(5) of every thread that lives on; some end while this reads.
 fn lines(daemon: &Daemon, key: &str) -> Vec<String> {
     let tasks = std::fs::read_dir(format!("/proc/{}/task", daemon.pid())).expect("proc");
     tasks
-        .map(|task| {
+        .filter_map(|task| {
             let status = std::fs::read_to_string(task.expect("a thread").path().join("status"));
-            let status = status.expect("a thread's status");
+            let status = status.ok()?;
             let line = status.lines().find_map(|line| line.strip_prefix(key)).expect("the line");
-            line.split_whitespace().collect::<Vec<_>>().join(" ")
+            Some(line.split_whitespace().collect::<Vec<_>>().join(" "))
         })
         .collect()
 }
