@@ -86,7 +86,10 @@ class Upstream:
             await self.listen()
 
     def over_udp(self, asked):
+        """The reply, or None for a name that gets none."""
         mode = self.mode
+        if is_below(asked, message.SILENT_ZONE):
+            return None
         if mode == "garbage":
             return GARBAGE
         if mode in OVER_TCP:
@@ -104,6 +107,8 @@ class Upstream:
             at = message.HEADER.size + 1
             other = asked[:at] + bytes([asked[at] ^ 1]) + asked[at + 1:]
             return message.answer(other, address=LIE)
+        if is_below(asked, message.ENDLESS_ZONE):
+            return message.endless(asked)
         rcode = {"servfail": SERVFAIL, "refused": REFUSED}.get(mode, NOERROR)
         return message.answer(asked, rcode=rcode)
 
@@ -129,6 +134,8 @@ class Upstream:
     async def one_answer(self, asked, writer):
         """Gives whether the connection goes on."""
         mode = self.mode
+        if is_below(asked, message.SILENT_ZONE):
+            return True
         if mode == "tc-close":
             return False
         if mode == "tc-rst":
@@ -170,9 +177,14 @@ class Datagrams(asyncio.DatagramProtocol):
 
     def datagram_received(self, octets, asker):
         try:
-            self.transport.sendto(self.upstream.over_udp(octets), asker)
+            if reply := self.upstream.over_udp(octets):
+                self.transport.sendto(reply, asker)
         except (message.Malformed, struct.error):
             pass
+
+
+def is_below(asked, zone):
+    return message.question(asked)[0].endswith(f".{zone}")
 
 
 async def main():

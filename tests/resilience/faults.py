@@ -137,8 +137,8 @@ def drop_udp(world):
 
 
 # Bars that some faults have.
-NONE_LOST, UNNOTICED, ANSWERS_SEEN, RECOVERS, SAYS_SO, MARKED = (
-    "none lost", "unnoticed", "answers seen", "recovers", "says so", "marked"
+NONE_LOST, UNNOTICED, ANSWERS_SEEN, RECOVERS, SAYS_SO, MARKED, FEW_LOST = (
+    "none lost", "unnoticed", "answers seen", "recovers", "says so", "marked", "few lost"
 )
 # The second upstream is good, and nobody needs the first.
 LEFT_ONE = (NONE_LOST, UNNOTICED)
@@ -317,6 +317,33 @@ def all_lie():
     ]
 
 
+def attacks():
+    def attack(name):
+        return [Step(BEGINS, on(lambda world: world.attack(name)))]
+
+    return [
+        Fault(
+            "attack-silent",
+            "one client asks for 5,000 new names a second of a zone that no upstream answers",
+            attack("silent"), bars=(FEW_LOST,), is_quick=True,
+        ),
+        Fault(
+            "attack-endless",
+            "one client asks for 200 names a second whose CNAME leads to itself",
+            attack("endless"), bars=(NONE_LOST,), is_quick=True,
+        ),
+        Fault(
+            "attack-churn", "one client opens and closes TCP connections, one after the other",
+            attack("churn"), bars=(NONE_LOST,),
+        ),
+        Fault(
+            "attack-half",
+            "one client holds 2,000 TCP connections, each with one octet of a query",
+            attack("half"), bars=(NONE_LOST,),
+        ),
+    ]
+
+
 GROUPS = {
     "Upstreams that are silent": silence(),
     "Lines that are slow and lossy": bad_lines(),
@@ -324,5 +351,6 @@ GROUPS = {
     "TCP, TLS and HTTPS": transports(),
     "The first upstream lies, the second is good": first_lies(),
     "Every upstream lies": all_lie(),
+    "A hostile client": attacks(),
 }
 ALL = {fault.name: fault for group in GROUPS.values() for fault in group}

@@ -10,6 +10,8 @@ import struct
 import zlib
 
 ZONE = "names.example"
+# Zones of names that no upstream answers, and whose CNAME leads to itself.
+SILENT_ZONE, ENDLESS_ZONE = "silent.example", "endless.example"
 # RFC 2544's addresses: nobody's, and 131,072 of them.
 NETWORK = int(ipaddress.IPv4Address("198.18.0.0"))
 HOST_BITS = 17
@@ -20,7 +22,7 @@ HEADER = struct.Struct("!6H")
 QR, TC, RD, RA = 0x8000, 0x0200, 0x0100, 0x0080
 NOERROR, SERVFAIL, NXDOMAIN, REFUSED = 0, 2, 3, 5
 RCODES = {0: "NOERROR", 1: "FORMERR", 2: "SERVFAIL", 3: "NXDOMAIN", 4: "NOTIMP", 5: "REFUSED"}
-A, OPT, IN = 1, 41, 1
+A, CNAME, OPT, IN = 1, 5, 41, 1
 EXTENDED_ERROR = 15
 UDP_OCTETS = 1232
 OPT_RECORD = struct.pack("!BHHIH", 0, OPT, UDP_OCTETS, 0, 0)
@@ -132,6 +134,17 @@ def answer(asked, rcode=NOERROR, flags=0, address=None, more=b"", more_count=0, 
     )
     opt = OPT_RECORD if additional else b""
     return header + asked[HEADER.size:end] + records + more + opt
+
+
+def endless(asked):
+    """The answer to `asked` whose CNAME leads to itself."""
+    target = POINTER_TO_QUESTION
+    record = target + struct.pack("!HHIH", CNAME, IN, DEFAULT_TTL, len(target)) + target
+    bare = answer(asked, rcode=SERVFAIL)
+    _, _, end = question(asked)
+    own_identity, flags, _, _, _, additional = HEADER.unpack_from(bare)
+    header = HEADER.pack(own_identity, flags & ~SERVFAIL, 1, 1, 0, additional)
+    return header + bare[HEADER.size:end] + record + bare[end:]
 
 
 def padding(octets):

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import rivals
 from client import SILENCE
 from faults import (
-    AGED, ANSWERS_SEEN, BEGINS, ECHO, MARKED, NEW, NONE_LOST, NOTICED_SECONDS, PRIVATE, RECOVERS,
-    SAYS_SO, SEEN, UNNOTICED,
+    AGED, ANSWERS_SEEN, BEGINS, ECHO, FEW_LOST, MARKED, NEW, NONE_LOST, NOTICED_SECONDS, PRIVATE,
+    RECOVERS, SAYS_SO, SEEN, UNNOTICED,
 )
 
 # Until a cold server has its connections, the round trip is not the path's.
@@ -16,6 +16,8 @@ MOST_OVER_HEALTHY_MS = 100
 MOST_STALE_MS = 2000
 MOST_PRIVATE_MS = 5
 MOST_RECOVERY_SECONDS = 3
+# Of other clients' new names, while one client floods the server.
+MOST_LOST_SHARE = 0.01
 # RFC 8914 4.4: the answer is stale.
 STALE = 3
 # The budget of a query (`timeout`, 2 s) and what a busy machine adds.
@@ -124,6 +126,13 @@ def judged(fault, found, is_quick=False):
     if NONE_LOST in fault.bars:
         lost = of_all["failed"]
         results.append(Judged("no query lost", lost == 0, f"{lost} of {of_all['sent']}"))
+    if FEW_LOST in fault.bars:
+        new = found["new"]
+        met = new["failed"] <= new["sent"] * MOST_LOST_SHARE
+        results.append(Judged(
+            f"at most {MOST_LOST_SHARE:.0%} of others' new names fail", met,
+            f"{new['failed']} of {new['sent']}",
+        ))
     if UNNOTICED in fault.bars:
         limit = (found["healthy_ms"] or 0) + MOST_OVER_HEALTHY_MS
         results.append(Judged(

@@ -2,6 +2,7 @@
 
     run's own namespace             server<n>                                 far<n>
     asker 10.9x.0.1 ==veth== 10.9x.0.2 SERVED
+    attacker  …  .3
                              10.9x.1.2 ==TUN, carried by tunnel.py== 10.9x.1.1
                                                                      10.9x.2.1, 10.9x.3.1 upstreams
 
@@ -33,7 +34,7 @@ class World:
         self.processes = processes
         self.certificate = certificate  # path, key's path
         net = f"10.{FIRST_NET + number}"
-        self.asker, self.served = f"{net}.0.1", f"{net}.0.2"
+        self.asker, self.served, self.attacker = f"{net}.0.1", f"{net}.0.2", f"{net}.0.3"
         self.gateway, self.near, self.later = f"{net}.1.1", f"{net}.1.2", f"{net}.1.3"
         self.a, self.b = f"{net}.2.1", f"{net}.3.1"
         self.both = (self.a, self.b)
@@ -56,6 +57,7 @@ class World:
             f"{far} link set lo up",
             f"link add {ask} type veth peer name {asked} netns {self.server_space}",
             f"addr add {self.asker}/24 dev {ask}",
+            f"addr add {self.attacker}/24 dev {ask}",
             f"{server} addr add {self.served}/24 dev {asked}",
             f"link set {ask} up",
             f"{server} link set {asked} up",
@@ -92,6 +94,11 @@ class World:
             subprocess.run(["ip", "netns", "delete", space], check=False, timeout=10)
 
     # Faults
+
+    def attack(self, name):
+        """Starts a hostile client, which goes on until the trial's end."""
+        command = [sys.executable, HERE / "attacker.py", name, self.attacker, self.served]
+        self.processes.start("attacker", command, lambda: True)
 
     def line(self, delay_ms, addresses, loss=0.0, jitter_ms=0.0):
         """How the line to these is, one way."""
