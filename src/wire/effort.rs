@@ -18,6 +18,9 @@ pub(super) const MAX_STEPS: usize = MAX_MESSAGE_OCTETS;
 /// takes at most 255 steps.
 const CANNOT_EXCEED_OCTETS: usize = UDP_PAYLOAD_OCTETS as usize;
 
+/// Steps of the longest name: 127 labels, 126 pointers and the name itself. Readers go no further.
+const MAX_NAME_STEPS: usize = 254;
+
 /// Counts the steps of a message's records while they are walked, each record before its names are
 /// read.
 pub(super) struct Meter<'m> {
@@ -56,7 +59,7 @@ impl<'m> Meter<'m> {
 }
 
 /// The steps of the names in a record's RDATA; just more than `most` where there are more than that.
-/// A broken name is not counted: whatever reads it stops there.
+/// A broken name counts as the longest one: its record is dropped, but others may lead through it.
 fn rdata_steps(message: &[u8], record: &Record<'_>, most: usize) -> usize {
     let Some((fixed, names)) = compressed_names(record.rtype) else { return 0 };
     let (mut steps, mut at) = (0, record.rdata_at + fixed);
@@ -64,7 +67,8 @@ fn rdata_steps(message: &[u8], record: &Record<'_>, most: usize) -> usize {
         if at >= record.end() || steps > most {
             break;
         }
-        let Ok((name, end)) = walk(message, at, most - steps) else { break };
+        let most_here = (most - steps).min(MAX_NAME_STEPS);
+        let Ok((name, end)) = walk(message, at, most_here) else { return steps + MAX_NAME_STEPS };
         (steps, at) = (steps + name, end);
     }
     steps
@@ -169,6 +173,18 @@ mod tests {
         }
         // The additional section is not kept, and its names are not read.
         assert!(Answer::parse(&bomb(3, true), &question()).is_ok());
+    }
+
+    #[test]
+    fn names_that_lead_to_a_broken_one_are_counted() {
+        let (mut rungs, name) = ladder(12 + 14 + 11);
+        // No label has this length.
+        rungs[0] = 0x41;
+        let first: (&[u8], Rtype, &[u8]) = (&[0], Rtype::TXT, &rungs);
+        let others = [(&[0][..], Rtype::NS, &name[..]); 4_600];
+        let message = reply(1, &[&[first][..], &others].concat());
+        assert_eq!(count(&message), None);
+        assert_eq!(Answer::parse(&message, &question()), Err(AnswerError::Malformed));
     }
 
     #[test]
