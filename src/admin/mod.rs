@@ -20,7 +20,7 @@ pub use client::{ClientError, explain};
 pub use fields::{read_fields, write_fields};
 #[cfg(fuzzing)]
 pub use serve::serve_connection;
-pub use serve::{Bound, bind, serve};
+pub use serve::{Bound, MAX_CONNECTIONS, bind, serve};
 
 pub use crate::sys::BindError;
 

@@ -19,9 +19,9 @@ use crate::sys;
 
 /// Everything that is served.
 ///
-/// What tells which names clients use stands above `route_layer`: it is for requests whose Host is
-/// known (see [`host_is_known`]). Numbers alone, such as metrics or health, may stand below: a
-/// scraper asks for them by names that we do not know, and a web page learns nothing from them.
+/// Routes that show names of clients' queries stand above `route_layer`, which checks the Host
+/// header (see [`host_is_known`]). Routes with numbers alone, such as metrics or health, may stand
+/// below: a scraper may use any name for this host, and a web page learns no names from numbers.
 pub(super) fn router(shared: Arc<Shared>) -> Router {
     let own_name: Option<Arc<str>> = sys::host_name().map(Into::into);
     let check = move |request, next| refuse_foreign_hosts(own_name.clone(), request, next);

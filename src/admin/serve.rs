@@ -25,9 +25,9 @@ use super::routes;
 use crate::engine::Shared;
 use crate::sys::{self, BindError};
 
-/// Connections at once. People and a scraper or two ask here. For one more, the oldest whose request
-/// has not come whole is closed, or else the oldest of all: a new request never waits for others.
-const MAX_CONNECTIONS: usize = 64;
+/// Connections at once; a few people and scrapers ask here. For one more, the server closes the
+/// oldest one with an incomplete request, or else the oldest of all: a new request never waits.
+pub const MAX_CONNECTIONS: usize = 64;
 /// Connections that wait in the kernel. Over it the kernel drops a client's SYN, and the client
 /// waits a second for the next: so several times [`MAX_CONNECTIONS`], for a burst.
 const BACKLOG: i32 = 512;

@@ -1,11 +1,12 @@
-//! How many files the daemon may have open, and who gets them.
+//! The limit of open files, and its division between clients and upstreams.
 
 use std::collections::HashSet;
 
 use tracing::{debug, warn};
 
-use crate::config::{Config, UpstreamSource};
-use crate::listeners::Shared;
+use crate::admin;
+use crate::config::{Config, Scheme, UpstreamSource};
+use crate::listeners::{self, Shared};
 use crate::sys::{self, DescriptorLimit};
 use crate::upstream::Link;
 
@@ -18,8 +19,12 @@ const RUNTIME: u64 = 4;
 const LISTENERS: u64 = 2;
 /// Servers that a resolv.conf names at most (resolv.conf(5), MAXNS).
 const RESOLV_CONF_SERVERS: u64 = 3;
-/// Connections to `listen.admin`, its own limit, and the listener.
-const ADMIN: u64 = 17;
+/// Connections to `listen.admin` and its listener.
+const ADMIN: u64 = admin::MAX_CONNECTIONS as u64 + 1;
+/// Sockets of one worker to one server that is asked over UDP.
+const PLAIN_SERVER: u64 = Link::MOST_DESCRIPTORS as u64;
+/// Refused TCP clients of one worker that are still to get their answer.
+const OUTSIDERS: u64 = listeners::REFUSED_AT_ONCE as u64;
 /// Probes of endpoints that run at once.
 const PROBES: u64 = 128;
 
@@ -40,19 +45,23 @@ impl Needs {
         let (workers, addresses) = (workers as u64, addresses as u64);
         let sources: HashSet<_> =
             config.forwards.iter().flat_map(|forward| &forward.upstreams).collect();
-        let servers = sources.iter().map(|source| match source {
-            UpstreamSource::Server(_) => 1,
-            UpstreamSource::ResolvConf(_) => RESOLV_CONF_SERVERS,
+        let sockets = sources.iter().map(|source| match source {
+            UpstreamSource::Server(server) if server.scheme == Scheme::Plain => PLAIN_SERVER,
+            UpstreamSource::Server(_) => Link::MOST_CONNECTIONS as u64,
+            UpstreamSource::ResolvConf(_) => RESOLV_CONF_SERVERS * PLAIN_SERVER,
         });
-        let servers: u64 = servers.sum();
+        let sockets: u64 = sockets.sum();
         let mut endpoints = config.private_links.iter().flat_map(|link| &link.endpoints);
         let probes = if endpoints.any(|endpoint| endpoint.probe.is_some()) { PROBES } else { 0 };
         let admin = if config.listen.admin.is_some() { ADMIN } else { 0 };
         // The control thread asks upstreams too.
         let askers = workers + 1;
         Self {
-            fixed: PROCESS + workers * (RUNTIME + LISTENERS * addresses) + admin + probes,
-            upstreams: askers * servers * Link::MOST_DESCRIPTORS as u64,
+            fixed: PROCESS
+                + workers * (RUNTIME + OUTSIDERS + LISTENERS * addresses)
+                + admin
+                + probes,
+            upstreams: askers * sockets,
             clients: config.limits.tcp_connections as u64,
         }
     }
@@ -61,9 +70,9 @@ impl Needs {
         self.fixed + self.upstreams + self.clients
     }
 
-    /// Connections of clients that leave enough files for sockets to upstreams, when `limit` files
-    /// may be open. Where there are too few, upstreams keep half: a client without an answer is
-    /// served no better by a connection.
+    /// Returns how many client connections leave enough files for sockets to upstreams, if `limit`
+    /// files may be open. If there are too few files, upstreams keep half of them, because a
+    /// connection without an answer does not help a client.
     fn room_for_clients(self, limit: u64) -> u64 {
         let free = limit.saturating_sub(self.fixed);
         (free - self.upstreams.min(free.div_ceil(2))).max(1)
@@ -119,7 +128,7 @@ mod tests {
         config.forwards = Vec::new();
         config.limits.tcp_connections = 100;
         let bare = Needs::of(&config, 2, 3);
-        assert_eq!(bare, Needs { fixed: 16 + 2 * (4 + 2 * 3), upstreams: 0, clients: 100 });
+        assert_eq!(bare, Needs { fixed: 16 + 2 * (4 + 16 + 2 * 3), upstreams: 0, clients: 100 });
         config.forwards = vec![forward_all(), forward_all()];
         let servers = config.forwards[0].upstreams.len() as u64;
         let asks = Needs::of(&config, 2, 3);

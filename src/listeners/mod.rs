@@ -39,6 +39,7 @@ pub use connections::Connections;
 use context::Context;
 #[cfg(fuzzing)]
 pub use frames::read_frames;
+pub use outsiders::AT_ONCE as REFUSED_AT_ONCE;
 pub use shutdown::{Shutdown, Stopper};
 pub use tally::Tally;
 

@@ -1,7 +1,7 @@
 //! TCP connections of clients outside `[access]`: one query, one refusal, and no place in the table.
 //!
-//! So such clients displace no connection of a client that may ask. Few of them are answered at
-//! once, and each for a second at most; the rest are closed unheard.
+//! So such clients displace no connection of a client that may ask. A worker answers few of them at
+//! a time, each for one second at most, and closes the others at once.
 
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -19,7 +19,7 @@ use super::frames::{close_frame, open_frame};
 use crate::engine::{Transport, Verdict};
 
 /// Connections of one thread that wait for their query. A person who looks for a fault needs one.
-pub(super) const AT_ONCE: usize = 16;
+pub const AT_ONCE: usize = 16;
 /// From `accept` to the end.
 const WHOLE_TIME: Duration = Duration::from_secs(1);
 /// The longest query that is refused with an answer (RFC 1035 §4.2.1).

@@ -1,10 +1,10 @@
 //! Random case of the letters of a query's name (draft-vixie-dnsext-dns0x20-00).
 //!
-//! A reply over UDP must repeat the letters as they were sent, which a host off the path has to
-//! guess. Some servers, and some boxes on the path, fold the case. A datagram in another case is
-//! never taken for the reply: its query goes over TCP, or once more over UDP in lower case, under
-//! another id and port. A forger has to hit both queries then, so folding a forged reply gains
-//! nothing.
+//! A reply over UDP must repeat the letter case of the query, which a host off the path has to
+//! guess. Some servers, and some boxes on the path, fold the case. The worker never accepts a
+//! datagram in another case as the reply. It sends the query over TCP, and if that brings no quick
+//! answer also over UDP in lower case, with another id and port. Then a forger has to hit both
+//! queries, so a forged reply with folded case gains nothing.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,10 +13,10 @@ use tokio::time::Instant;
 
 use crate::wire::{HEADER_OCTETS, Header, Question, Records, Section};
 
-/// Queries in a row, each answered after a datagram in another case and none by one in its own, that
-/// show that the case is folded. A host off the path would have to hit each of them.
+/// Queries in a row that show that a server folds case: each met a datagram in another case, got
+/// its answer otherwise, and saw no reply in its own case. A forger would have to hit each of them.
 const IN_A_ROW: u32 = 4;
-/// How long a server is asked in lower case then. Afterwards a query looks again.
+/// How long queries to such a server then have lower case. Afterwards a query tries again.
 const LASTS: Duration = Duration::from_secs(600);
 
 /// Which letters of one query's name are upper case: bit n says it of the octets n, n + 64 and so on.
@@ -76,8 +76,8 @@ impl Case {
     }
 }
 
-/// Puts owners in the answer section that are `lower` in letters of whatever case into lower case.
-/// Nearly all servers write a pointer to the question there: then nothing is done.
+/// Puts owners in the answer section into lower case if they equal `lower` in any letter case. Does
+/// nothing for pointers to the question, which nearly all servers write.
 fn take_off_owners(message: &mut [u8], records_at: usize, lower: &[u8]) {
     if message.get(records_at).is_none_or(|octet| octet & 0xc0 == 0xc0) {
         return;
@@ -124,8 +124,9 @@ impl Folding {
         }
     }
 
-    /// A query met a datagram in another case, and was answered otherwise. `is_proof`: the answer
-    /// came over TCP, and in another case too. Returns whether it is known now and was not before.
+    /// Notes that a query met a datagram in another case and got its answer otherwise. `is_proof`:
+    /// the answer came over TCP in another case too. Returns whether folding is known now and was
+    /// not.
     pub(super) fn note_folded(&self, is_proof: bool, now: Instant) -> bool {
         let in_a_row = self.in_a_row.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         if !is_proof && in_a_row < IN_A_ROW {

@@ -72,8 +72,8 @@ pub(super) enum Evidence {
     Nothing,
 }
 
-/// The kind of an error of the system, where [`io::ErrorKind::OutOfMemory`] is every shortage of our
-/// own: std has no kind for descriptors that ran out. The log says so at most once a minute.
+/// Returns the kind of a system error. [`io::ErrorKind::OutOfMemory`] stands for every shortage of
+/// our own, because std has no kind for it. Logs a shortage at most once a minute.
 pub(super) fn kind_of(error: &io::Error) -> io::ErrorKind {
     if !sys::is_shortage(error) {
         return error.kind();

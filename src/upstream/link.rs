@@ -34,7 +34,9 @@ const CONNECTIONS: usize = 7;
 impl Link {
     /// The most descriptors that one link has open. After a change of the network an old link lives
     /// on beside the new one until its last query has ended.
-    pub const MOST_DESCRIPTORS: usize = pool::OPEN + CONNECTIONS;
+    pub const MOST_DESCRIPTORS: usize = pool::OPEN + Self::MOST_CONNECTIONS;
+    /// The same of a link that asks over connections alone.
+    pub const MOST_CONNECTIONS: usize = CONNECTIONS;
 
     /// Opens nothing yet. `buffer` is the worker's: see [`Self::receive_buffer`].
     pub fn new(upstream: Arc<Upstream>, buffer: ReceiveBuffer) -> Self {
@@ -71,9 +73,9 @@ impl Link {
         outcome
     }
 
-    /// Asks once, over a connection alone: TCP for a plain server. What the reply says is the
-    /// server's word, because other hosts cannot write into the connection. As [`Self::ask`]
-    /// otherwise; says nothing of the server's health.
+    /// Asks once, over a connection only: TCP for a plain server. Other hosts cannot write into the
+    /// connection, so the reply is the server's own. Otherwise like [`Self::ask`], but leaves the
+    /// server's health unchanged.
     pub async fn ask_connected(&self, question: &Question) -> Result<Answer, TryError> {
         self.ask_over_connection(question, Edns::With).await
     }
@@ -191,14 +193,14 @@ impl Link {
         self.upstream.note_sign_of_life();
         let whole = self.over_connection(question, edns).await;
         whole.map_err(|error| match error {
-            TryError::Busy => error,
+            TryError::Busy | TryError::OwnShortage => error,
             // The server has just replied, so the failure of its TCP is not an outage.
             _ => TryError::Unusable(flaw),
         })
     }
 
-    /// After a datagram in another case: over a connection, then also over UDP in lower case. What
-    /// answers shows whether the case is folded on the way.
+    /// Asks after a datagram in another case: over a connection, then also over UDP in lower case.
+    /// The answer shows whether the server, or a box on the path, folds the case.
     async fn ask_where_case_is_folded(
         &self,
         udp: &Udp,
@@ -230,10 +232,13 @@ impl Link {
                 self.upstream.note_folded(is_proof);
                 Ok(answer)
             }
-            // The server is not to blame: anybody can have sent the datagram.
+            // The server is not to blame: any host can have sent the datagram.
             Err(errors) => {
-                let said = errors.into_iter().find(|error| error.is_sign_of_life());
-                Err(said.unwrap_or(TryError::Mismatched))
+                let is_ours =
+                    |error: &TryError| matches!(error, TryError::Busy | TryError::OwnShortage);
+                let said = errors.iter().find(|error| error.is_sign_of_life());
+                let said = said.or_else(|| errors.iter().find(|error| is_ours(error)));
+                Err(said.copied().unwrap_or(TryError::Mismatched))
             }
         }
     }

@@ -1,17 +1,17 @@
 //! One worker's UDP sockets towards one server: many, each for few queries and a short time.
 //!
-//! A query takes a random place in the pool. So the next queries do not share its port, and a port
-//! that a host off the path has found out is worth a few queries at most, within [`LIFE`]. The odds
-//! and the cost are in docs/design/off-path.md.
+//! A query takes a random place in the pool, so that the next queries do not share its port. If a
+//! host off the path finds a port, it can attack only the few queries of that port, within
+//! [`LIFE`]. docs/design/off-path.md has the odds and the cost.
 //!
 //! Ports: the kernel draws one at random, uniformly from `ip_local_port_range` (28,232 ports unless
 //! widened, some 15 bits), which an observer of earlier ports cannot continue. It respects
 //! `ip_local_reserved_ports` and never takes a port that another service is about to bind. Drawing
 //! from 1024 up ourselves would add one bit and lose both.
 //!
-//! The place is drawn for whatever is sent in one call, up to 64 queries under load. They leave
-//! within the same tens of microseconds. A host off the path learns nothing from that: a forged reply must
-//! hit one question's id and port, and the port was drawn like any other.
+//! All queries of one system call take the same place, up to 64 queries under load. They leave
+//! within the same tens of microseconds. A host off the path learns nothing from that: a forged
+//! reply must hit the id and port of one question, and the kernel drew the port like any other.
 
 use std::cell::{Cell, RefCell};
 use std::io::ErrorKind;
@@ -33,8 +33,8 @@ const PLACES: usize = 32;
 /// for each query.
 const USES: u32 = 4;
 /// Age at which a socket takes no new queries: less time than a scan of all ports takes. A socket
-/// also keeps the source address that the routes gave it: where no news of a change comes
-/// (`forward::Epoch`), this is how long it goes unnoticed.
+/// also keeps the source address that the routes gave it. If the kernel reports no change of the
+/// network (`forward::Epoch`), queries use an outdated source address for this long at most.
 const LIFE: Duration = Duration::from_secs(2);
 /// Queries that wait on one socket: few enough that a free id is found at the first draw. With
 /// [`OPEN`] sockets that makes 17,000 a worker and server at least; Azure lets a VM have 200 pending.
@@ -71,7 +71,7 @@ impl Drop for Seat {
     fn drop(&mut self) {
         self.socket.waiters().leave(self.id);
         // Nothing came to this socket for as long as this query waited: the route, the NAT entry
-        // or the source address may be gone. The next query gets a new one.
+        // or the source address may be gone. The next query gets a new socket.
         if !self.is_answered
             && self.socket.waiters().genuine() == self.genuine_before
             && self.since.elapsed() >= SILENCE
@@ -93,8 +93,9 @@ impl Pool {
         }
     }
 
-    /// Draws an id on a random socket that has room; on the last one while queries wait there to be
-    /// sent together: a system call each would cost more than all the rest of a query.
+    /// Draws an id on a random socket that has room. While queries wait to leave together on the
+    /// last socket, draws the id there: one system call each would cost more than the rest of a
+    /// query.
     ///
     /// # Errors
     /// [`TryError::Busy`] if no socket has room, [`TryError::OwnShortage`] if in addition this process
@@ -129,17 +130,12 @@ impl Pool {
         Err(if may_open { TryError::Busy } else { TryError::OwnShortage })
     }
 
-    /// Puts a new socket where none is that should take new queries. Returns whether this process
-    /// may open sockets: if not, the old one goes on, and the server is not to blame.
+    /// Opens a new socket if the place has none that should take new queries. Returns `false` if
+    /// this process may open no sockets: then the old socket goes on, and the server is not to
+    /// blame.
     fn fill(&self, place: &mut Option<Rc<Socket>>, now: Instant) -> Result<bool, TryError> {
-        if let Some(socket) = place {
-            if !self.is_spent(socket, now) {
-                return Ok(true);
-            }
-            if socket.waiters().len() == 0 {
-                // It closes before the next one opens.
-                *place = None;
-            }
+        if place.as_ref().is_some_and(|socket| !self.is_spent(socket, now)) {
+            return Ok(true);
         }
         let socket =
             Socket::open(&self.upstream, &self.buffer, &self.open, Rc::clone(&self.spare), now);
@@ -162,7 +158,7 @@ impl Pool {
         let is_wanted = socket.is_retired()
             || socket.uses.get() >= USES
             || now.duration_since(socket.born) >= LIFE;
-        // With no waiter it closes at once, which frees what it takes.
+        // With no waiter it closes soon, which frees what it takes.
         is_wanted && (self.open.get() < OPEN || socket.waiters().len() == 0)
     }
 }
@@ -227,7 +223,7 @@ mod tests {
             assert_eq!((error, pool.open.get()), (TryError::Busy, OPEN));
             let spent = (OPEN - PLACES) * usize::try_from(USES).unwrap();
             assert_eq!(seats.len(), spent + PLACES * WAITING);
-            // What is spent closes with its last waiter, and the places get new sockets.
+            // A used-up socket closes with its last waiter, and its place gets a new one.
             drop(seats);
             assert_eq!(pool.open.get(), PLACES);
             let _seat = pool.seat().unwrap();

@@ -36,9 +36,11 @@ pub struct Tally {
     /// Datagrams that were dropped because they answer no query under way: no query waits for their
     /// id, they repeat another question, or they are no replies. Anybody can send such.
     pub mismatches: u64,
-    /// ICMP errors that came for queries over UDP. Anybody can send such.
+    /// ICMP errors that came for queries over UDP. Any host can send them.
+    #[serde(default)]
     pub icmp_errors: u64,
     /// Queries that met a datagram with their question in letters of another case.
+    #[serde(default)]
     pub other_case: u64,
     /// Queries sent over connections: TCP, TLS, HTTP, QUIC.
     pub tcp_queries: u64,

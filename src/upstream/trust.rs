@@ -46,7 +46,7 @@ static CRYPTO: LazyLock<Arc<CryptoProvider>> =
 const MAX_FILE_OCTETS: u64 = 16 << 20;
 /// How often the log says of one `ca-file` that it has become unusable.
 const SAID_EVERY: Duration = Duration::from_secs(60);
-/// The variable that names a file in place of the system's.
+/// The variable that names a file to use instead of the system's.
 const FILE_VARIABLE: &str = "SSL_CERT_FILE";
 
 /// What one upstream's `ca-file` held when it was last read. Shared by all workers.
@@ -142,8 +142,8 @@ impl Authorities {
         }
     }
 
-    /// A file that cannot be used while an earlier state of it is known is being written: the
-    /// earlier state counts on. If the file is there, the log says so.
+    /// Returns the authorities of `path`. If the file cannot be used now, returns those that were
+    /// read before, because some process may be writing it. Logs that if the file exists.
     fn of_file(&self, path: &Path) -> Result<Arc<WebPkiServerVerifier>, Unread> {
         let mut known = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let stamp = fs::metadata(path)
@@ -212,10 +212,13 @@ fn system() -> Result<Arc<WebPkiServerVerifier>, Unread> {
     if let Some(verifier) = &*known {
         return Ok(Arc::clone(verifier));
     }
-    // What reads them opens this one without a look, and would wait for a FIFO.
+    // rustls-native-certs opens this file without a check, and would wait for a FIFO.
     if let Some(file) = env::var_os(FILE_VARIABLE) {
         let opened = sys::open_file(Path::new(&file), Links::Follow);
-        opened.map_err(|error| format!("{FILE_VARIABLE}, {}: {error}", file.display()))?;
+        opened.map_err(|error| {
+            let why = Unread::from(error);
+            Unread { reason: format!("{FILE_VARIABLE}, {}: {}", file.display(), why.reason), ..why }
+        })?;
     }
     let read = rustls_native_certs::load_native_certs();
     // A part of the authorities must not stay in use because a file could not be opened just now.

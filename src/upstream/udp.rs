@@ -1,7 +1,8 @@
 //! Queries over UDP, on sockets of a pool ([`super::pool`]).
 //!
 //! What makes a reply hard to forge (RFC 5452 §9.2): the peer (the socket is connected), our port,
-//! a 16-bit id from a CSPRNG, the question, its letters' case ([`super::case`]). docs/design/off-path.md has the odds.
+//! a 16-bit id from a CSPRNG, the question, and its letter case ([`super::case`]).
+//! docs/design/off-path.md has the odds.
 //!
 //! Identical questions are one race (`forward::flights`), so clients cannot have as many queries
 //! opened as birthdays need. While a server is silent its race repeats the query, each time with an
@@ -13,10 +14,10 @@
 //! query listens on: a forger who guesses gains nothing by it. When the try's time is over, or after
 //! too many such datagrams, the query goes over TCP, which a host off the path cannot forge.
 //!
-//! An ICMP error is a hint, for a host off the path can send one to every port in turn. The query
-//! goes over TCP and still listens. Only if the server cannot be reached over TCP either, and says
-//! nothing for as long as its replies take, has the try failed. A host off the path cannot forge the
-//! end of a TCP handshake: it does not see the sequence number.
+//! An ICMP error is only a hint, because a host off the path can send one to every port in turn.
+//! The query goes over TCP and still listens. The try fails only if TCP cannot reach the server
+//! either and the server stays silent for as long as its replies take. A host off the path cannot
+//! forge the end of a TCP handshake, because it does not see the sequence number.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -122,7 +123,7 @@ impl Asked<'_> {
         Ok(None)
     }
 
-    /// As [`Self::hear_on`], until the time is over that the server's replies take. A server that
+    /// Waits as [`Self::hear_on`] does, but no longer than the server's replies take. A server that
     /// has never replied gets no time.
     ///
     /// # Errors

@@ -22,9 +22,9 @@ const SPARE_OCTETS: usize = UDP_PAYLOAD_OCTETS as usize;
 /// What a socket brought to a waiter.
 #[derive(PartialEq, Eq, Debug)]
 pub(super) enum Delivery {
-    /// A message with its id. Anybody can have sent it.
+    /// A message with its id. Any host can have sent it.
     Message(Vec<u8>),
-    /// An ICMP error came for the socket after the query had left. Anybody can have sent it.
+    /// An ICMP error came for the socket after the query had left. Any host can have sent it.
     IcmpError(io::ErrorKind),
     /// The kernel did not send the query.
     Unsent(io::ErrorKind),

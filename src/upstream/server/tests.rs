@@ -1,4 +1,4 @@
-//! What tries and replies make of a server's state.
+//! How tries and replies change a server's state.
 
 use std::io;
 
