@@ -65,7 +65,7 @@ pub enum RunError {
     /// The admin address cannot be listened on.
     #[error("listen.admin: {0}")]
     Admin(BindError),
-    /// The user that it should run as is not to be had.
+    /// The daemon cannot become the configured user.
     #[error(transparent)]
     User(#[from] sys::UserError),
     /// The system refused a thread, a timer or a signal handler.
@@ -150,7 +150,7 @@ struct Signals {
     terminate: Signal,
     interrupt: Signal,
     totals: Signal,
-    /// Means nothing here, and must not end the process.
+    /// Has no meaning; the daemon catches it so that it does not end the process.
     unused: Signal,
 }
 

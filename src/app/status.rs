@@ -5,7 +5,7 @@ use crate::engine::{Snapshot, printable};
 /// Characters of the reason for a refused reload: the line should fit a terminal or two.
 const REASON_CHARS: usize = 160;
 
-/// The line that was sent last, and what only the control thread knows of the next one.
+/// The last line that was sent, and the state that only the control thread knows.
 #[derive(Default)]
 pub(super) struct Status {
     /// Private-link zones of the configuration in force.

@@ -6,8 +6,8 @@ use tracing::{info, warn};
 
 use crate::sys::{self, Account, Links, UserError};
 
-/// Becomes `user`, a name or a number, once all sockets are bound. Says that the daemon stays root
-/// where it is and no user is given.
+/// Becomes `user`, a name or a number; call it after all sockets are bound. If root runs the daemon
+/// and no user is given, logs that the daemon stays root.
 ///
 /// # Errors
 /// There is no such user, or this process cannot become it.

@@ -213,7 +213,7 @@ impl Cache {
         kept.then_some(ttl_seconds)
     }
 
-    /// Forgets what is kept past its time for `question`, if `answer` says anything about the name.
+    /// Removes the expired entry for `question`, if `answer` says anything about the name.
     fn remove_expired(&self, question: &QuestionRef<'_>, answer: &Answer, now_ms: u64) {
         let is_final = matches!(answer.rcode(), Rcode::NOERROR | Rcode::NXDOMAIN | Rcode::YXDOMAIN);
         let Some(store) = self.store().filter(|_| is_final) else { return };

@@ -76,8 +76,8 @@ pub const STALE: TimeRange = TimeRange {
 /// Longest TTL of an upstream's answer: after a day a wrong one is gone, as with Unbound and Windows.
 /// Below a second nothing would be kept.
 pub const MAX_TTL: TimeRange = millis(86_400_000, 1_000, 86_400_000);
-/// Longest TTL of an upstream's denial: RFC 2308 §5 finds one to three hours good, so that a name
-/// that comes is seen within the hour.
+/// Highest TTL of an upstream's negative answer. RFC 2308 §5 suggests one to three hours; with one
+/// hour, clients see a new name within the hour.
 pub const MAX_NEGATIVE_TTL: TimeRange = millis(3_600_000, 1_000, 3_600_000);
 /// How long a failure is remembered: RFC 9520 §3.2 wants a second at least; above five a tunnel that
 /// is back would go unnoticed.

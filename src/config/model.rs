@@ -253,7 +253,7 @@ pub struct CacheConfig {
     pub stale: Duration,
     /// Longest TTL of upstreams' records, as clients see them and as they are kept.
     pub max_ttl: Duration,
-    /// The same for the authority section of a negative answer, whose SOA says how long it holds.
+    /// The same for the authority section of a negative answer, whose SOA limits its lifetime.
     pub max_negative_ttl: Duration,
     /// Whether what is asked for again shortly before its end is fetched anew.
     pub prefetch: bool,

@@ -82,7 +82,7 @@ pub(super) fn label(text: &str) -> Result<String, Problem> {
 /// What to write for a user.
 pub(super) const WANTED_USER: &str = "write a user's name such as \"privatelinkd\", or its number";
 
-/// A user of a host. Whether that host has it is known at the start.
+/// Reads a user. Only the start checks whether the host has that user.
 pub(super) fn user(text: &str) -> Result<String, Problem> {
     // A colon or a NUL can stand in no line of passwd(5).
     let is_possible = !text.is_empty()

@@ -70,9 +70,9 @@ pub(super) struct Probe {
     pub(super) zone: Name,
 }
 
-/// Sends all probes, and hears at `listen`, as far as that is free, which of them come back. A probe
-/// that comes back is sent again under another name, and is a loop if that comes back too: other
-/// servers on its way know the name, and may ask for it late or for reasons of their own.
+/// Sends all probes, and listens at the free addresses of `listen` for those that come back.
+/// Repeats a returned probe under another name. If that one comes back too, the upstream loops. One
+/// return proves nothing: other servers know the name, and may ask for it for reasons of their own.
 pub(super) fn listen_for(probes: Vec<Probe>, listen: &[SocketAddr]) -> Vec<Loop> {
     let sockets: Vec<_> =
         listen.iter().filter_map(|address| UdpSocket::bind(address).ok()).collect();
@@ -125,7 +125,7 @@ enum Turn {
     Second,
 }
 
-/// Sends the probe under a new name and returns its label. Nobody waits for the reply.
+/// Sends the probe under a new name and returns its label. Does not wait for the reply.
 fn send(probe: &Probe) -> Option<String> {
     let label = format!("{LABEL}{:016x}", rand::random::<u64>());
     let name = label.parse::<Name>().ok()?.under(&probe.zone).ok()?;

@@ -15,8 +15,8 @@ use crate::zones::Zones;
 /// more links than that is none ([`MAX_LINKS`]).
 pub(super) const MAX_HOPS: usize = MAX_LINKS;
 
-/// What an answer is whose chain does not end within the limit: its beginning alone would look like
-/// an answer without addresses, which clients believe.
+/// The failure for a chain that does not end within the limit. Clients would take its first links
+/// alone for an answer without addresses.
 pub(super) const ENDLESS: Failure = Failure::Unusable(Flaw::Endless);
 
 /// The name that must be asked next when `answer` stops at a CNAME: it holds neither what was asked

@@ -158,7 +158,7 @@ pub(super) fn fault(fault: Fault, message: &[u8], out: &mut Vec<u8>) -> bool {
     match fault {
         Fault::NotAQuery => return false,
         Fault::Malformed(header) => header_only(&header, Rcode::FORMERR, out),
-        // Who knows nothing of an opcode knows nothing of its flags (RFC 8906 §3.1.4).
+        // A server that does not know an opcode does not know its flags (RFC 8906 §3.1.4).
         Fault::Opcode(header) => {
             let word = flags::QR | header.flags & flags::OPCODE | Rcode::NOTIMP.0;
             MessageWriter::begin(out, 0, header.id, word);
@@ -197,8 +197,8 @@ fn with_opt(
     writer.set_counts([questions, 0, 0, opts]);
 }
 
-/// NOTAUTH for a signature with a key that we do not have. An error where that is larger than what
-/// came.
+/// Answers NOTAUTH to a signature with a key that we do not have. An error if the reply would be
+/// larger than the query.
 fn bad_key(
     header: &Header,
     message: &[u8],

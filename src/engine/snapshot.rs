@@ -18,7 +18,7 @@ use crate::zones::Zones;
 /// What the daemon knows, from one configuration.
 pub struct Snapshot {
     pub(super) clients: Arc<Clients>,
-    /// What clients get that may not ask.
+    /// What clients outside `[access]` get.
     pub refused: Refused,
     /// Site names, for people.
     pub(super) sites: Arc<[String]>,
@@ -40,7 +40,7 @@ pub struct Snapshot {
     pub failures: Arc<Failures<Remembered>>,
     /// For how long they are remembered.
     pub(super) failure_ttl: Duration,
-    /// What no TTL of an upstream's answer is above.
+    /// The highest TTLs of an upstream's answer.
     pub(super) ttl_limits: TtlLimits,
     /// Whether kept answers are fetched anew before their end.
     pub(super) prefetch: bool,

@@ -1,14 +1,14 @@
 //! The daemon never forwards to itself.
 //!
-//! At the start the addresses tell (`own`). At run time probes tell: a query for a name that nobody
-//! has, drawn at random, is sent to each upstream, below each zone of its rule and each
-//! private-link zone that the rule covers: upstreams mostly have a conditional forwarder to us for
-//! the latter alone. When a client's query carries that name, that upstream may send our queries
-//! back, over however many steps. In the meantime `Flights` keeps a loop from growing.
+//! At the start the daemon compares addresses (`own`). At run time the daemon sends probes: queries
+//! for a random name that does not exist. Each upstream gets one below each zone of its rule, and
+//! below each private-link zone that the rule covers, because upstreams mostly have a conditional
+//! forwarder to us for the latter alone. If a client's query has that name, that upstream may send
+//! our queries back, over any number of steps. Until then `Flights` keeps a loop from growing.
 //!
-//! All servers on a probe's way see its name: the upstream, the servers that it asks, and whoever
-//! reads along. Each of them can send the name to us, from its own address or, over UDP, from a
-//! forged one. So a return alone must not take an upstream away from its clients:
+//! All servers on a probe's way see its name: the upstream, the servers that it asks, and hosts
+//! that read the traffic. Each of them can send the name to us, from its own address or, over UDP,
+//! from a forged one. So a return alone must not take an upstream away from its clients:
 //!
 //! - A return counts while its probe waits (`loop_guard`), and from a client in `[access]` only:
 //!   a host that may not ask us cannot be part of a loop, because we refuse its queries.
@@ -156,7 +156,7 @@ enum Over {
     Usual,
     /// The same, but its return settles it.
     UntilReturn,
-    /// Over TCP, or over the connection that an encrypted upstream has.
+    /// Over a connection made for this probe: TCP if the upstream is a plain one.
     Connection,
 }
 

@@ -30,9 +30,9 @@ impl NamedFiles {
         self.known().get(path).map(|known| known.servers.clone()).unwrap_or_default()
     }
 
-    /// Takes over what `previous` read of the files of `sources`: a file that is absent or empty at
-    /// a reload is being written, as at any other time. A file that cannot be used is worth its
-    /// warning again.
+    /// Takes over the servers that `previous` read from the files of `sources`, because some
+    /// process may be writing a file during a reload. Warns once more about a file that cannot be
+    /// used.
     pub(super) fn remember<'a>(
         &self,
         previous: &Self,
@@ -87,8 +87,8 @@ impl NamedFiles {
 }
 
 impl Known {
-    /// Says once that the file cannot be used. One that has named servers and is absent now is
-    /// being written: nothing is said of that.
+    /// Logs once that the file cannot be used. Logs nothing about an absent file that has named
+    /// servers before, because some process may be writing it.
     fn say(&mut self, path: &Path, error: &FileError, is_new: bool) {
         let is_absent =
             matches!(error, FileError::Unreadable(why) if why.kind() == io::ErrorKind::NotFound);

@@ -408,7 +408,7 @@ impl Rules {
         Arc::new(target)
     }
 
-    /// What says that queries for `zone` come back from `server`, whatever rule found that out.
+    /// The evidence that `server` sends queries for `zone` back, from any rule.
     fn loop_of(&self, zone: &Name, server: &UpstreamServer) -> Option<Evidence> {
         let rule = self.find(&QName::from(zone))?;
         let targets = rule.targets();

@@ -95,9 +95,9 @@ pub(super) enum Evidence {
     Proven,
 }
 
-/// Tells which of a rule's servers may be asked for names of `mark`: those that do not loop. Where
-/// all loop, those may be asked whose loops are not proven: without proof the last server of a zone
-/// is never taken away.
+/// Returns which of a rule's servers may be asked for names of `mark`: those that do not loop. If
+/// all loop, returns those whose loops are not proven, so that a zone never loses its last server
+/// without proof.
 pub(super) fn may_be_asked(
     targets: &[Arc<Target>],
     mark: Mark,

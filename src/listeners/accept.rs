@@ -38,7 +38,7 @@ pub(super) async fn serve<A: Answer>(listener: Rc<TcpListener>, context: Rc<Cont
             Ok((stream, peer)) => {
                 accepted += 1;
                 if open(stream, peer, &context) {
-                    // What gave way closes now, before the next one takes a descriptor.
+                    // If it is on this thread, it closes before the next one takes a descriptor.
                     accepted = 0;
                     yield_now().await;
                 }

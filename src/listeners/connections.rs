@@ -52,7 +52,7 @@ const LOOKS: usize = 32;
 const MIN_ROOM: usize = 64;
 /// So many connections are a flood whose memory is worth returning: with 64 KiB each, 4 MiB.
 const FLOOD: usize = 64;
-/// A flood has ebbed away when no more than one in so many connections is left.
+/// A flood is over if at most one in so many connections is left.
 const EBB: usize = 4;
 
 #[derive(Default, Debug)]
@@ -72,7 +72,7 @@ struct Table {
 struct Entry {
     place: Arc<Place>,
     /// Its key in `by_activity`: what `active_micros` was when the table last looked. A query does
-    /// not lock the table, so the key may be too low; [`Table::displace`] then corrects it.
+    /// not lock the table, so the key may be out of date; [`Table::displace`] then corrects it.
     key: u64,
 }
 
@@ -152,7 +152,7 @@ impl Connections {
         }
         let mut displaced = 0;
         let now_micros = self.micros(now);
-        // More than one only after a reload that lowered the bound.
+        // More than one only after a reload that lowered the bound or left less room.
         let most = limits.tcp_connections.min(self.0.room.load(Ordering::Relaxed)).max(1);
         while table.places.len() >= most && table.displace(now_micros) {
             displaced += 1;

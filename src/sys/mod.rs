@@ -1,5 +1,6 @@
 //! The kernel's socket calls: opening sockets, batches of datagrams, the host's addresses and what
-//! changes them; files that must not make us wait; how many may be open; how long the machine slept; who we are.
+//! changes them; reads of files that never wait; the limit of open files; the length of a sleep of
+//! the machine; the user of this process.
 //!
 //! Owns every `unsafe` of the program and what Linux alone offers (`recvmmsg`, `IP_PKTINFO`,
 //! `SO_REUSEPORT` groups). Knows octets and addresses; refuses to know what a message says.

@@ -1,4 +1,4 @@
-//! Who we are to the kernel, and becoming another user.
+//! The user of this process, and the change to another user.
 
 use std::ffi::CString;
 
@@ -89,7 +89,8 @@ impl Account {
     /// process is the user's already.
     ///
     /// # Errors
-    /// This process is not root's, or the system refuses; it must end then, since a part may be done.
+    /// This process is not root's, or the system refuses. Then the process must end, because it may
+    /// have changed in part.
     pub fn assume(&self) -> Result<(), UserError> {
         let (us, user) = (effective_user(), self.uid());
         if us == user {

@@ -7,7 +7,7 @@ use super::message::{Malformed, Record, Section, read_name};
 use super::name::{MAX_NAME_OCTETS, Name, QName};
 use super::question::{AnswerError, Question};
 
-/// The names that the question leads to.
+/// The names that the question leads to, and the links between them.
 pub(super) struct Chain {
     /// The question's name first.
     pub(super) names: Vec<QName>,
@@ -53,8 +53,8 @@ impl Chain {
         Self { names, links: Vec::new(), overflows: false }
     }
 
-    /// Follows the question through `records`, which are sound ones. Looks at the first 17 CNAMEs
-    /// and DNAMEs only, so that a reply full of them is not walked for every link.
+    /// Follows the question through `records`, which are valid. Looks only at the first 17 CNAMEs
+    /// and DNAMEs, so that a reply full of them does not cost one walk for each link.
     pub(super) fn follow<'r, 'm: 'r>(
         message: &[u8],
         question: &Question,

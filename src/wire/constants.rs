@@ -6,8 +6,8 @@ use std::fmt;
 pub const HEADER_OCTETS: usize = 12;
 /// Largest message: the length field of TCP has 16 bits (RFC 1035 §4.2.2).
 pub const MAX_MESSAGE_OCTETS: usize = 65_535;
-/// CNAMEs that one answer may hold; resolvers give up between 8 and 17. What stands behind a longer
-/// chain cannot be vouched for.
+/// CNAMEs that one answer may hold; resolvers give up between 8 and 17. The daemon does not follow
+/// a longer chain.
 pub const MAX_LINKS: usize = 16;
 /// The UDP size we offer and never exceed: 1,280 (IPv6 minimum MTU) less the IPv6 and UDP headers,
 /// so that nothing is fragmented (DNS flag day 2020, RFC 9715 §3).

@@ -16,10 +16,9 @@ struct Print {
     owner_at: usize,
 }
 
-/// Collects records of one message, and finds those that it has seen before. They count as equal
-/// when two hashes agree whose keys no sender knows, so that the cost is that of reading the names
-/// and of a sort. Names in other letters are other names here: a duplicate that differs in them is
-/// kept, and does no harm.
+/// Collects records of one message, and finds duplicates. Two records are equal if two hashes agree
+/// whose keys no sender knows, so the cost is one reading of the names and one sort. Names in
+/// another letter case are other names here: such a duplicate stays and does no harm.
 pub(super) struct Duplicates<'m> {
     message: &'m [u8],
     state: RandomState,

@@ -1,4 +1,4 @@
-//! Whether a record of a reply may be kept at all: its class, its type, and the form of its RDATA.
+//! Checks whether a record of a reply is valid: its class, its type, and the form of its RDATA.
 
 use super::constants::Rtype;
 use super::message::{Record, compressed_names, each_label};
@@ -41,8 +41,8 @@ fn is_strings(rdata: &[u8]) -> bool {
     !rdata.is_empty()
 }
 
-/// Whether the RDATA consists of some fixed octets, so many names, and what its type has behind
-/// them.
+/// Whether the RDATA has some fixed octets, then so many names, then the octets that its type has
+/// behind them.
 fn has_names(message: &[u8], record: &Record<'_>, (fixed, names): (usize, usize)) -> bool {
     let mut at = record.rdata_at + fixed;
     for _ in 0..names {

@@ -1,14 +1,14 @@
-//! The order of an answer section: along the chain, each set of records together, and its signatures
-//! behind it. Stub resolvers read the section once and from the front, so that glibc finds nothing
-//! behind a CNAME that stands last.
+//! The order of an answer section: along the chain, each RRset together, and its signatures behind
+//! it. Stub resolvers read the section once from the front: if a CNAME stands behind the records of
+//! its target, glibc finds no data.
 
 use super::chain::{Chain, Owner};
 use super::constants::Rtype;
 use super::message::Record;
 use super::u16_at;
 
-/// Sets of records at one name that are told apart before the section counts as unordered: a reply
-/// to ANY may hold more, and is sorted then.
+/// RRsets at one name that the check tells apart. A section with more of them, such as a reply to
+/// ANY, counts as unordered and is sorted.
 const MAX_KNOWN_SETS: usize = 8;
 
 /// Where a record belongs: records in order have keys in order.

@@ -60,7 +60,7 @@ pub enum Fault {
         /// Where the question section ends, so that it can be echoed.
         question_end: usize,
     },
-    /// A TSIG: we share no key with anybody, so it gets NOTAUTH with BADKEY (RFC 8945 §5.2.1).
+    /// A TSIG: we share no key with any client, so it gets NOTAUTH with BADKEY (RFC 8945 §5.2.1).
     Signed {
         /// The header.
         header: Header,

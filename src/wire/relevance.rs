@@ -20,8 +20,8 @@ const POINTER_TO_QUESTION: u16 = 0xc00c;
 pub(super) enum Relevant {
     /// All of it, as nearly always; the CNAMEs from the question on, in chain order.
     Whole(Vec<LinkPlace>),
-    /// Not all, or in another order: the reply without its strangers, unsound records, duplicates
-    /// and its additional records but OPT, names uncompressed but for the question's.
+    /// Not all, or in another order: the reply without irrelevant, invalid, duplicate and
+    /// additional records (except OPT). Only names equal to the question's are compressed.
     Part(Vec<u8>),
 }
 
@@ -198,7 +198,7 @@ impl<'a> Reply<'a> {
         Ok(Sorted { kept, is_whole, links })
     }
 
-    /// Fails where the reply was an answer only by records that are none.
+    /// Fails if only invalid records made the reply an answer.
     fn is_some_answer(
         &self,
         chain: &Chain,
@@ -213,12 +213,12 @@ impl<'a> Reply<'a> {
         if lost && is_noerror && !has_answers { Err(AnswerError::Malformed) } else { Ok(()) }
     }
 
-    /// Whether a sound record answers the question: data of a name on the chain; a DNAME above one,
-    /// with its signature; in the authority section what tells of zones, and proofs. `owner` is its
-    /// owner in the answer section.
+    /// Whether a valid record belongs to the answer: data of a name on the chain, a DNAME above
+    /// such a name with its signature, or a zone's record or proof in the authority section.
+    /// `owner` is the record's owner in the answer section.
     fn is_answer(&self, chain: &Chain, owner: Owner, record: &Record<'_>) -> bool {
         if record.section == Section::Additional {
-            // Left out by everybody who keeps an answer.
+            // Every caller that keeps the answer drops this section.
             return true;
         }
         if self.question.leaves_out(record.rtype, record.section) {

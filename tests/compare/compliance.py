@@ -1,4 +1,4 @@
-"""What ISC's genreport and RFC 8906 §8 ask of a server, as one list.
+"""The checks of ISC's genreport and of RFC 8906 §8, as one list.
 
 Each check sends one message and names what is wrong with the reply, in genreport's words. The names
 of checks are genreport's; `section` is that of RFC 8906, where it has the check.
@@ -126,7 +126,7 @@ LIST = [
 
 @dataclass
 class Result:
-    """What one server did: check -> what is wrong, an empty list where nothing is."""
+    """The faults of one server: check -> list of faults, empty if the server passed the check."""
 
     faults: dict = field(default_factory=dict)
 

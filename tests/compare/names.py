@@ -129,7 +129,7 @@ def name(dice):
 
 
 def mixed_case(text, dice):
-    """A tenth of the names with letters of both cases: answers and caches must not mind."""
+    """Mixes the letter case of a tenth of the names, which must not change any answer."""
     if dice.random() >= 0.1:
         return text
     return "".join(letter.upper() if dice.random() < 0.5 else letter for letter in text)

@@ -1,4 +1,4 @@
-"""What the replies come to: counts, the lines of differences, the page."""
+"""Turns replies into counts, lines of differences, and the page."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -58,7 +58,7 @@ def difference(right, got):
 
 
 def faults(results):
-    """What privatelinkd does wrong, one line each."""
+    """The faults of privatelinkd, one line each."""
     found = [
         f"{subject}: {name}: {', '.join(wrong)}"
         for subject, result in results.compliance.items() if subject.startswith(contenders.OURS)

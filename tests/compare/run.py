@@ -99,7 +99,7 @@ def parse():
 
 
 def prepare(arguments):
-    """Installs what lacks, and goes on with the interpreter that has dnspython."""
+    """Installs missing packages, and continues with the interpreter that has dnspython."""
     import contenders
 
     wanted = contenders.UPSTREAMS[:2] if arguments.quick else [
@@ -171,7 +171,7 @@ def started(processes, folder, number, under_test, upstream):
 
 
 def compliance(pool, at):
-    """Zone and server -> what the lists found; privatelinkd's own zone is asked of it alone."""
+    """Zone and server -> faults. Only privatelinkd is asked about its own private zone."""
     import compliance
     import names
     import contenders

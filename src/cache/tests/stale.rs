@@ -158,7 +158,7 @@ fn a_newer_answer_that_cannot_be_kept_removes_the_older_one() {
         for question in [&question, &other] {
             assert!(cache.insert(question, &reply(question, 0, &[A]), false, now).is_some());
         }
-        // While it holds it is as good as any.
+        // An entry that has not expired stays.
         assert_eq!(cache.insert(&question, &newer, false, now), None);
         assert_eq!(cache.len(), 2);
         let now = now + Duration::from_secs(400);

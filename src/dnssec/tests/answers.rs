@@ -218,7 +218,7 @@ fn nothing_unsigned_stands_beside_what_is_signed() {
     };
     let forged = || RData::A(A::new(192, 0, 2, 66));
     let here = "over.signed.test";
-    // Data beside a CNAME is dropped before (RFC 2181 §10.1), so that nobody reads it.
+    // Data beside a CNAME is dropped earlier (RFC 2181 §10.1), so validation never sees it.
     assert_eq!(judged(here, here, forged()), SECURE);
     assert_eq!(judged("www.signed.test", "www.signed.test", forged()), Err(Ede::DnssecBogus));
     let text = RData::Unknown { code: RecordType::from(99), rdata: NULL::with(vec![0]) };

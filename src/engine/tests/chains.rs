@@ -66,7 +66,7 @@ fn a_chain_in_parts_ends_within_16_links_or_is_a_failure() {
                 } else {
                     assert_eq!(first, "SERVFAIL ra: ", "{step} {last}");
                 }
-                // Kept, or remembered: nobody is asked again.
+                // The cache or the remembered failure answers: no upstream is asked again.
                 assert_eq!(ask(&world, "n0.example", 0).await, first);
                 assert_eq!(world.heard(Rtype::A), heard, "{step} {last}");
                 assert!(heard <= 17, "{heard}");

@@ -335,7 +335,7 @@ fn clients_outside_access_hold_no_place() {
         until(|| count() == outsiders::AT_ONCE + 1).await;
         let mut over = connect_from(&server, REFUSED).await;
         assert!(over.is_closed().await, "over the bound");
-        // The first query is refused, which the fake does by an echo; a second is not heard.
+        // The fake refuses the first query by an echo; the server reads no second one.
         let mut first = refused.swap_remove(0);
         first.send(&[b"e1"]).await;
         assert_eq!(first.receive().await, b"e1");
