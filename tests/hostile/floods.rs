@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use super::daemon::{Daemon, PRIVATE, PRIVATE_ADDRESS, config, query, receive};
+use super::process::until;
 use super::upstream;
 
 const DATAGRAMS: usize = 30_000;
@@ -68,6 +69,13 @@ fn noise_over_udp_and_tcp_changes_nothing() {
         // What does not fit into the daemon's buffer is lost, as it is on a network.
         let _lost = socket.send(&dice.packet());
     }
+    // A question right behind the noise may find the daemon's buffer full.
+    let asking = daemon.udp();
+    asking.set_read_timeout(Some(Duration::from_millis(200))).expect("a time-out");
+    until("the noise is worked off", || {
+        asking.send(&query(3, PRIVATE)).expect("sent");
+        receive(&asking)
+    });
     daemon.assert_well();
     for _ in 0..CONNECTIONS {
         let mut stream = daemon.connect(Ipv4Addr::LOCALHOST);
