@@ -64,7 +64,7 @@ UNBOUND_CONF = """
 server:
   interface: {address}
   port: {port}
-  access-control: 0.0.0.0/0 allow_snoop
+  access-control: 127.0.0.0/8 allow_snoop
   chroot: ""
   username: ""
   pidfile: ""
