@@ -86,17 +86,22 @@ pub(crate) async fn udp_server(
     address
 }
 
+/// A listener and a socket on one port.
+async fn tcp_and_udp() -> (TcpListener, UdpSocket) {
+    loop {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        // Another test may hold the same number for UDP.
+        if let Ok(socket) = UdpSocket::bind(listener.local_addr().unwrap()).await {
+            return (listener, socket);
+        }
+    }
+}
+
 /// A server on one port: UDP says TC, TCP does what `serve` does with each connection.
 async fn tc_server<F: Future<Output = io::Result<()>>>(
     mut serve: impl FnMut(TcpStream, usize) -> F + 'static,
 ) -> SocketAddr {
-    let (listener, socket) = loop {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        // Another test may hold the same number for UDP.
-        if let Ok(socket) = UdpSocket::bind(listener.local_addr().unwrap()).await {
-            break (listener, socket);
-        }
-    };
+    let (listener, socket) = tcp_and_udp().await;
     let address = listener.local_addr().unwrap();
     spawn_local(async move {
         let mut buffer = [0; 4096];

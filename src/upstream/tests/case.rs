@@ -12,12 +12,7 @@ fn folded(message: &[u8]) -> Vec<u8> {
 
 /// A server over TCP and UDP, and what it makes of a reply on each.
 async fn server(over_tcp: fn(&[u8]) -> Vec<u8>, over_udp: fn(&[u8]) -> Vec<u8>) -> SocketAddr {
-    let (listener, socket) = loop {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        if let Ok(socket) = UdpSocket::bind(listener.local_addr().unwrap()).await {
-            break (listener, socket);
-        }
-    };
+    let (listener, socket) = tcp_and_udp().await;
     let address = listener.local_addr().unwrap();
     spawn_local(async move {
         let mut buffer = [0; 512];

@@ -86,12 +86,7 @@ async fn the_genuine_reply_is_waited_for_past_several_and_for_a_while() {
 
 /// A server whose datagrams are what `says` makes of a query, and whose TCP gives the answer.
 async fn server_with_tcp(says: fn(&[u8]) -> Vec<Vec<u8>>) -> SocketAddr {
-    let (listener, socket) = loop {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        if let Ok(socket) = UdpSocket::bind(listener.local_addr().unwrap()).await {
-            break (listener, socket);
-        }
-    };
+    let (listener, socket) = tcp_and_udp().await;
     let address = listener.local_addr().unwrap();
     spawn_local(async move {
         let mut buffer = [0; 512];
