@@ -43,7 +43,7 @@ pub(super) fn relevant(
     match reply.first_sight()? {
         FirstSight::Plain => return Ok(Relevant::Whole(Vec::new())),
         FirstSight::Doubled(doubled) => {
-            return Ok(Relevant::Part(reply.without(question, &doubled)?));
+            return Ok(Relevant::Part(reply.without(&doubled)?));
         }
         FirstSight::Mixed => {}
     }
@@ -129,9 +129,9 @@ impl<'a> Reply<'a> {
     }
 
     /// The reply without its duplicates and additional records, where nothing else is wrong with it.
-    fn without(&self, question: &Question, doubled: &[usize]) -> Result<Vec<u8>, AnswerError> {
+    fn without(&self, doubled: &[usize]) -> Result<Vec<u8>, AnswerError> {
         let records: Vec<_> = self.records().collect::<Result<_, _>>()?;
-        let chain = Chain::of(question);
+        let chain = Chain::of(self.question);
         let kept = records.iter().enumerate().map(|(index, record)| {
             let in_answer = record.section == Section::Answer;
             (index, in_answer.then(|| Key::of_made_cname(0)))
