@@ -178,7 +178,7 @@ impl Suspicion<'_> {
         }
     }
 
-    /// One query that nobody else sends. `None` if it cannot be sent now.
+    /// A query for a random name, so that only this daemon sends it. `None` if it cannot be sent now.
     async fn probe(&self, forwarder: &Forwarder, guard: &LoopGuard, over: Over) -> Option<Outcome> {
         let under_way = guard.begin(self.zone, self.timeout)?;
         let question = Question {

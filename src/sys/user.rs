@@ -36,15 +36,15 @@ pub enum UserError {
     /// Only root can become another user.
     #[error("started as user {us}, who cannot become {user}; start as root, or leave the user out")]
     NotRoot {
-        /// Who we are.
+        /// The user that runs this process.
         us: u32,
-        /// Who we should be, by number.
+        /// The user that was asked for, by number.
         user: u32,
     },
     /// A call of the system failed.
     #[error("cannot become user {user}: {step}: {why}")]
     Refused {
-        /// Who we should be, by number.
+        /// The user that was asked for, by number.
         user: u32,
         /// The call.
         step: &'static str,

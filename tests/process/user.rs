@@ -11,7 +11,7 @@ use super::process::{self, until};
 use super::temporary::{File, Folder};
 use super::upstream;
 
-/// The number of `nobody` where these tests run, as of a user that the host does not have.
+/// The number of the user `nobody`. It also stands for a user without an entry on the host.
 const USER: u32 = 65_534;
 
 /// Says why where this process is not root's.

@@ -74,7 +74,7 @@ async fn forged_errors_neither_fail_queries_nor_blame_the_server() {
 #[tokio::test]
 async fn after_an_error_tcp_brings_the_answer() {
     local(async {
-        // Nobody listens on the port over UDP.
+        // The port is closed over UDP.
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let link = link(listener.local_addr().unwrap());
         spawn_local(async move {
