@@ -9,6 +9,7 @@ examples:
   run.py --quick                                  a first impression within 3 minutes
   run.py --works private,cached --servers echo,privatelinkd,NSD --rounds 5
   run.py --privatelinkd other/privatelinkd --json /tmp/figures.json
+  run.py --works miss --other-build old/privatelinkd   what a change costs beside the old build
   run.py --works memory --record                  that work's figures into docs/, the rest stays
   run.py --merge /tmp/figures.json --draw         docs/ again from stored figures, nothing measured
 """
@@ -103,7 +104,7 @@ def prepared(arguments):
 
 def known_servers(arguments):
     hickory = arguments.hickory_folder / "bin/hickory-dns" if arguments.hickory else None
-    return servers.all_of(arguments.privatelinkd, hickory)
+    return servers.all_of(arguments.privatelinkd, hickory, arguments.other_build)
 
 
 def chosen(name, wanted):
@@ -127,15 +128,21 @@ def parse():
     add("--merge", type=Path, metavar="FILE", action="append", default=[],
         help="with --draw: take the works of this --json file in")
     add("--privatelinkd", type=Path, metavar="PATH", help="the daemon (default: built here)")
+    add("--other-build", type=Path, metavar="PATH",
+        help="another privatelinkd, measured in the same run")
     add("--no-install", action="store_true", help="install no package")
     add("--hickory", action="store_true", help="hickory-dns too, built by cargo install")
     arguments = parser.parse_args()
     if arguments.merge and not arguments.draw:
         parser.error("--merge goes with --draw")
+    if arguments.other_build and arguments.record:
+        parser.error("--record is about one build")
+    if arguments.other_build:
+        arguments.other_build = arguments.other_build.resolve()
     arguments.works = arguments.works or (QUICK_WORKS if arguments.quick else list(works.ALL))
     arguments.servers = arguments.servers or (QUICK_SERVERS if arguments.quick else [])
     known_or_error(parser, "--works", arguments.works, works.ALL)
-    names = [one.name.lower() for one in servers.all_of("", hickory="-")]
+    names = [one.name.lower() for one in servers.all_of("", hickory="-", other_build="-")]
     known_or_error(parser, "--servers", arguments.servers, names)
     arguments.rounds = arguments.rounds or (QUICK_ROUNDS if arguments.quick else ROUNDS)
     arguments.seconds = arguments.seconds or (QUICK_SECONDS if arguments.quick else SECONDS)

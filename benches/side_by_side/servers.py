@@ -22,6 +22,8 @@ PRIVATE_ONLY = frozenset({"private"})
 ONE_FOR_ONE = frozenset({"private", "cached"})
 
 OURS, ECHO = "privatelinkd", "echo"
+# Another build of the daemon, for what a change costs.
+OTHER_BUILD = "privatelinkd, other build"
 PLAIN_ECHO, TWO_WORKERS = "plain echo", "privatelinkd, 2 workers"
 DNSDIST_PLAIN = "dnsdist, unbatched"
 
@@ -102,10 +104,11 @@ LISTED = {"private": "addresses listed: it follows no CNAME to a wildcard"}
 BARE = {"private": "A alone: it cannot keep the label in a CNAME"}
 
 
-def all_of(binary, hickory=None):
-    """Every server that the run knows, in the order of its rounds.
+def all_of(binary, hickory=None, other_build=None):
+    """Returns every server that the run knows, in the order of its rounds.
 
-    `hickory` is the program of hickory-dns, or None to leave it out.
+    `hickory` is the program of hickory-dns and `other_build` another privatelinkd; None leaves one
+    out.
     """
     ours = (binary, "--version")
     known = [
@@ -148,6 +151,11 @@ def all_of(binary, hickory=None):
             version=("dnsmasq", "-v"), notes=BARE, has_chain=False,
         ),
     ]
+    if other_build:
+        known.append(Server(
+            OTHER_BUILD, str(other_build), privatelinkd(other_build),
+            version=(other_build, "--version"),
+        ))
     if hickory:
         known.append(Server(
             "hickory-dns", str(hickory), lambda place: peers.hickory(place, hickory),
