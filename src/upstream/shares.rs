@@ -17,11 +17,13 @@
 //! before other clients do.
 
 use std::cmp::Reverse;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 
 use foldhash::quality::RandomState;
+use slab::Slab;
 
 use crate::addresses::HostBlock;
 
@@ -49,7 +51,8 @@ impl Holder {
     }
 }
 
-/// Seats that are taken now, by holder. Enter and leave cost O(log n).
+/// Seats that are taken now, by holder. Enter and leave cost O(1) while less than half of the seats
+/// are taken, and O(log n) above.
 #[derive(Default, Debug)]
 pub struct Shares(Mutex<Board>);
 
@@ -57,31 +60,44 @@ pub struct Shares(Mutex<Board>);
 struct Board {
     /// Seeded: clients must not choose where they collide. Holders without a seat have no entry.
     accounts: HashMap<Holder, Account, RandomState>,
-    /// All seats: those of one account together, the oldest of them first.
-    seats: BTreeMap<(u64, u64), Arc<Mutex<Slot>>>,
-    /// The accounts by weight. Among equal ones, the oldest account comes last.
-    by_weight: BTreeMap<(usize, Reverse<u64>), Holder>,
+    /// All seats. Those of one account are a list, from the oldest to the newest.
+    seats: Slab<Taken>,
+    /// Exists from the first seat above half of the limit on, until less than a quarter is taken:
+    /// no question loses its seat below half, so the order does not matter there.
+    ranking: Option<Ranking>,
+    /// Half of the limit that the last question came with.
+    half: usize,
     /// Grows with every account and every seat.
     next_number: u64,
 }
+
+/// The accounts by weight. Among equal ones, the oldest account comes last.
+type Ranking = BTreeMap<(usize, Reverse<u64>), Holder>;
 
 #[derive(Clone, Copy, Debug)]
 struct Account {
     number: u64,
     seats: usize,
+    oldest: usize,
+    newest: usize,
 }
 
 impl Account {
-    fn place(self, holder: Holder) -> (usize, Reverse<u64>) {
+    fn rank(self, holder: Holder) -> (usize, Reverse<u64>) {
         (self.seats.saturating_mul(holder.weight()), Reverse(self.number))
     }
 }
 
-/// What the holder of a seat looks at.
-#[derive(Default, Debug)]
-struct Slot {
-    is_lost: bool,
+/// A seat that is taken.
+#[derive(Debug)]
+struct Taken {
+    /// Tells the seat from a later one at the same index.
+    number: u64,
+    /// The task that waits there.
     waker: Option<Waker>,
+    /// The neighbours in the account's list.
+    older: Option<usize>,
+    newer: Option<usize>,
 }
 
 /// A seat; dropping it gives it back.
@@ -89,8 +105,14 @@ struct Slot {
 pub struct Seat<'a> {
     shares: &'a Shares,
     holder: Holder,
-    place: (u64, u64),
-    slot: Arc<Mutex<Slot>>,
+    place: Place,
+}
+
+/// Where a seat stands in [`Board::seats`].
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    index: usize,
+    number: u64,
 }
 
 /// A panic in between leaves no half-done state: each section only moves values.
@@ -102,21 +124,13 @@ impl Shares {
     /// Takes a seat for `holder`. If the rule says so, another seat is lost to it, and the task
     /// that waits there wakes.
     pub fn enter(&self, limit: usize, holder: Holder) -> Seat<'_> {
-        let slot = Arc::default();
         let (place, lost) = {
             let mut board = lock(&self.0);
             let lost = if board.must_give_way(limit, holder) { board.take_oldest() } else { None };
-            (board.sit(holder, Arc::clone(&slot)), lost)
+            (board.sit(holder), lost)
         };
-        if let Some(lost) = lost {
-            let waker = {
-                let mut lost = lock(&lost);
-                lost.is_lost = true;
-                lost.waker.take()
-            };
-            waker.into_iter().for_each(Waker::wake);
-        }
-        Seat { shares: self, holder, place, slot }
+        lost.into_iter().for_each(Waker::wake);
+        Seat { shares: self, holder, place }
     }
 
     /// Returns how many seats are taken.
@@ -126,53 +140,105 @@ impl Shares {
 }
 
 impl Board {
-    /// Whether a new seat for `holder` costs another one.
-    fn must_give_way(&self, limit: usize, holder: Holder) -> bool {
-        let (taken, half) = (self.seats.len(), limit / 2);
-        if taken < half {
+    /// Returns whether a new seat for `holder` costs another one.
+    fn must_give_way(&mut self, limit: usize, holder: Holder) -> bool {
+        self.half = limit / 2;
+        let taken = self.seats.len();
+        if taken < self.half {
             return false;
         }
-        let Some(((weight, _), largest)) = self.by_weight.last_key_value() else { return false };
+        let ranking = self.ranking.get_or_insert_with(|| {
+            self.accounts.iter().map(|(holder, account)| (account.rank(*holder), *holder)).collect()
+        });
+        let Some(((weight, _), largest)) = ranking.last_key_value() else { return false };
         // No client needs many seats for a zone that is silent, with or without competitors.
         let has_competitor = largest.is_silent || largest.client != holder.client;
-        taken >= limit || (*weight > half && has_competitor)
+        taken >= limit || (*weight > self.half && has_competitor)
     }
 
-    /// Takes the oldest seat from the largest holder.
-    fn take_oldest(&mut self) -> Option<Arc<Mutex<Slot>>> {
-        let ((_, Reverse(number)), holder) = self.by_weight.last_key_value()?;
-        let (holder, first) = (*holder, (*number, 0));
-        let place = *self.seats.range(first..).next()?.0;
-        self.leave(holder, place)
+    /// Takes the oldest seat from the largest holder. Returns the task that waits there.
+    fn take_oldest(&mut self) -> Option<Waker> {
+        let holder = *self.ranking.as_ref()?.last_key_value()?.1;
+        let index = self.accounts.get(&holder)?.oldest;
+        let number = self.seats.get(index)?.number;
+        self.leave(holder, Place { index, number })
     }
 
-    fn sit(&mut self, holder: Holder, slot: Arc<Mutex<Slot>>) -> (u64, u64) {
-        let number = self.next_number;
-        // One for the account, if it is new, and one for the seat.
+    fn sit(&mut self, holder: Holder) -> Place {
+        // One number for the account, if it is new, and one for the seat.
+        let (account_number, number) = (self.next_number, self.next_number + 1);
         self.next_number += 2;
-        let account = self.accounts.entry(holder).or_insert(Account { number, seats: 0 });
-        if account.seats > 0 {
-            self.by_weight.remove(&account.place(holder));
+        let index = self.seats.insert(Taken { number, waker: None, older: None, newer: None });
+        match self.accounts.entry(holder) {
+            Entry::Vacant(vacant) => {
+                let account =
+                    Account { number: account_number, seats: 1, oldest: index, newest: index };
+                vacant.insert(account);
+                rank(&mut self.ranking, holder, None, Some(account));
+            }
+            Entry::Occupied(mut occupied) => {
+                let account = occupied.get_mut();
+                let before = *account;
+                account.seats += 1;
+                account.newest = index;
+                link(&mut self.seats, Some(before.newest), Some(index));
+                rank(&mut self.ranking, holder, Some(before), Some(*account));
+            }
         }
-        account.seats += 1;
-        self.by_weight.insert(account.place(holder), holder);
-        let place = (account.number, number + 1);
-        self.seats.insert(place, slot);
-        place
+        Place { index, number }
     }
 
-    /// Frees a seat, unless it is lost already.
-    fn leave(&mut self, holder: Holder, place: (u64, u64)) -> Option<Arc<Mutex<Slot>>> {
-        let slot = self.seats.remove(&place)?;
-        let account = self.accounts.get_mut(&holder)?;
-        self.by_weight.remove(&account.place(holder));
+    /// Returns the seat at `place`, unless it is lost.
+    fn taken(&mut self, place: Place) -> Option<&mut Taken> {
+        self.seats.get_mut(place.index).filter(|taken| taken.number == place.number)
+    }
+
+    /// Frees a seat, unless it is lost already. Returns the task that waits there.
+    fn leave(&mut self, holder: Holder, place: Place) -> Option<Waker> {
+        self.taken(place)?;
+        let taken = self.seats.try_remove(place.index)?;
+        let Entry::Occupied(mut occupied) = self.accounts.entry(holder) else { return None };
+        let account = occupied.get_mut();
+        let before = *account;
         account.seats -= 1;
-        if account.seats == 0 {
-            self.accounts.remove(&holder);
-        } else {
-            self.by_weight.insert(account.place(holder), holder);
+        link(&mut self.seats, taken.older, taken.newer);
+        match (taken.older, taken.newer) {
+            (None, None) => drop(occupied.remove()),
+            (None, Some(newer)) => account.oldest = newer,
+            (Some(older), None) => account.newest = older,
+            (Some(_), Some(_)) => {}
         }
-        Some(slot)
+        if self.seats.len() < self.half / 2 {
+            self.ranking = None;
+        }
+        rank(&mut self.ranking, holder, Some(before), self.accounts.get(&holder).copied());
+        taken.waker
+    }
+}
+
+/// Makes two seats neighbours in the list of their account. `None` is the list's end.
+fn link(seats: &mut Slab<Taken>, older: Option<usize>, newer: Option<usize>) {
+    if let Some(taken) = older.and_then(|index| seats.get_mut(index)) {
+        taken.newer = newer;
+    }
+    if let Some(taken) = newer.and_then(|index| seats.get_mut(index)) {
+        taken.older = older;
+    }
+}
+
+/// Moves an account in the ranking, if there is one. `None` is an account without a seat.
+fn rank(
+    ranking: &mut Option<Ranking>,
+    holder: Holder,
+    before: Option<Account>,
+    after: Option<Account>,
+) {
+    let Some(ranking) = ranking else { return };
+    if let Some(account) = before {
+        ranking.remove(&account.rank(holder));
+    }
+    if let Some(account) = after {
+        ranking.insert(account.rank(holder), holder);
     }
 }
 
@@ -180,12 +246,13 @@ impl Seat<'_> {
     /// Returns whether the seat is lost to another question. If not, the task of `context` wakes
     /// when that happens.
     pub fn poll_lost(&self, context: &Context<'_>) -> bool {
-        let mut slot = lock(&self.slot);
-        match &mut slot.waker {
+        let mut board = lock(&self.shares.0);
+        let Some(taken) = board.taken(self.place) else { return true };
+        match &mut taken.waker {
             Some(waker) => waker.clone_from(context.waker()),
             none => *none = Some(context.waker().clone()),
         }
-        slot.is_lost
+        false
     }
 }
 
@@ -313,7 +380,34 @@ mod tests {
         }
         drop(seats);
         let board = lock(&shares.0);
-        let left = (board.accounts.len(), board.seats.len(), board.by_weight.len());
-        assert_eq!(left, (0, 0, 0));
+        let left = (board.accounts.len(), board.seats.len(), board.ranking.is_some());
+        assert_eq!(left, (0, 0, false));
+    }
+
+    #[test]
+    fn the_ranking_begins_with_half_of_the_seats_and_ends_below_a_quarter() {
+        let shares = Shares::default();
+        let is_ranked = |shares: &Shares| lock(&shares.0).ranking.is_some();
+        let mut seats = enter(&shares, holder(1), LIMIT / 2);
+        assert!(!is_ranked(&shares));
+        seats.extend(enter(&shares, holder(2), 1));
+        assert!(is_ranked(&shares));
+        let ranks: Vec<_> =
+            lock(&shares.0).ranking.iter().flatten().map(|(rank, _)| rank.0).collect();
+        assert_eq!(ranks, [1, LIMIT / 2]);
+        seats.truncate(LIMIT / 4);
+        assert!(is_ranked(&shares));
+        seats.truncate(LIMIT / 4 - 1);
+        assert!(!is_ranked(&shares));
+    }
+
+    #[test]
+    fn a_lost_seat_does_not_free_the_one_that_took_its_place() {
+        let shares = Shares::default();
+        let mut flood = enter(&shares, holder(1), LIMIT);
+        // This one takes the place of the oldest.
+        let newest = enter(&shares, holder(1), 1);
+        drop(flood.remove(0));
+        assert_eq!((shares.taken(), count_lost(&newest)), (LIMIT, 0));
     }
 }
