@@ -26,6 +26,7 @@ mod inbox;
 mod netlink;
 mod octets;
 mod outbox;
+mod reconnect;
 mod udp;
 mod user;
 
@@ -42,5 +43,6 @@ pub use netlink::read_network_changes;
 pub use netlink::{NetworkChanges, NetworkWatch};
 pub use octets::ReplyPath;
 pub use outbox::{Outbox, Unsent};
+pub use reconnect::{draw_port, free_port};
 pub use udp::{Sent, UdpSocket};
 pub use user::{Account, UserError, effective_user, host_name};

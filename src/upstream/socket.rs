@@ -22,13 +22,17 @@ use tokio::time::Instant;
 use super::failure::kind_of;
 use super::server::{Upstream, count};
 use super::waiters::{SpareBuffers, Waiters};
-use crate::sys::{INBOX_SLOTS, Inbox, Outbox, Unsent};
+use crate::sys::{INBOX_SLOTS, Inbox, Outbox, Unsent, draw_port, free_port};
 use crate::wire::u16_at;
 
 /// Wait for a send buffer to drain: some 200 KB at any line rate take no longer.
 const SEND_BUFFER_FULL: Duration = Duration::from_millis(1);
 /// Receive calls before others get the thread.
 const RECEIVES_A_TURN: usize = 2;
+
+/// Receive calls that empty the queue of a port that was freed. Nothing more arrives there, and the
+/// kernel's usual buffer holds fewer datagrams than this many calls take.
+const RECEIVES_TO_EMPTY: usize = 64;
 
 /// Queries that usually wait on one socket at once: as many as it takes.
 const USUAL: usize = 8;
@@ -50,8 +54,9 @@ pub type ReceiveBuffer = Rc<RefCell<Inbox>>;
 pub(super) struct Socket {
     wire: Rc<Wire>,
     driver: AbortHandle,
-    pub(super) born: Instant,
-    /// Queries so far.
+    /// When the port was drawn.
+    pub(super) born: Cell<Instant>,
+    /// Queries from this port so far.
     pub(super) uses: Cell<u32>,
     /// Of the pool: sockets that are open.
     open: Rc<Cell<usize>>,
@@ -105,11 +110,40 @@ impl Socket {
         let driver = tokio::task::spawn_local(drive(Rc::clone(&wire), Rc::clone(inbox)));
         open.set(open.get() + 1);
         let (driver, uses) = (driver.abort_handle(), Cell::new(0));
-        Ok(Self { wire, driver, born: now, uses, open: Rc::clone(open) })
+        Ok(Self { wire, driver, born: Cell::new(now), uses, open: Rc::clone(open) })
+    }
+
+    /// Whether [`Self::renew`] may give the socket another port: no query uses the old one, and
+    /// nothing went wrong there.
+    pub(super) fn is_renewable(&self) -> bool {
+        self.waiters().len() == 0 && self.wire.outbox.borrow().is_empty() && !self.is_retired()
+    }
+
+    /// Gives the socket another port, for a quarter of what it costs to open another socket. Drops
+    /// what came to the old port: it could be forged replies to queries that come.
+    ///
+    /// # Errors
+    /// Those of opening a socket. The socket must not be used after an error.
+    pub(super) fn renew(&self, inbox: &ReceiveBuffer, now: Instant) -> io::Result<()> {
+        let socket = self.wire.io.get_ref();
+        let peer = self.wire.upstream.server().address();
+        self.retire();
+        free_port(socket)?;
+        self.wire.empty(inbox)?;
+        draw_port(socket, peer.ok_or(io::ErrorKind::AddrNotAvailable)?)?;
+        self.wire.retired.set(false);
+        self.born.set(now);
+        self.uses.set(0);
+        Ok(())
     }
 
     pub(super) fn waiters(&self) -> &Waiters {
         &self.wire.waiters
+    }
+
+    #[cfg(test)]
+    pub(super) fn port(&self) -> u16 {
+        self.wire.io.get_ref().local_addr().map_or(0, |address| address.port())
     }
 
     /// Takes no new queries.
@@ -282,6 +316,20 @@ impl Wire {
             return true;
         }
         false
+    }
+
+    /// Drops what has come. An error if that does not end.
+    fn empty(&self, inbox: &ReceiveBuffer) -> io::Result<()> {
+        let mut inbox = inbox.borrow_mut();
+        for _ in 0..RECEIVES_TO_EMPTY {
+            match inbox.receive(self.io.get_ref()) {
+                Ok(_) => inbox.messages().for_each(|_| count(&self.upstream.counters.mismatches)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                // An ICMP error of the old port: reading it has cleared it.
+                Err(_) => {}
+            }
+        }
+        Err(io::ErrorKind::Other.into())
     }
 
     fn deliver(&self, message: &[u8]) {
