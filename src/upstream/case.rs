@@ -19,6 +19,9 @@ const IN_A_ROW: u32 = 4;
 /// How long queries to such a server then have lower case. Afterwards a query tries again.
 const LASTS: Duration = Duration::from_secs(600);
 
+/// Octets that are handled at once.
+const WORD: usize = size_of::<u64>();
+
 /// Which letters of one query's name are upper case: bit n says it of the octets n, n + 64 and so on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Case(u64);
@@ -39,8 +42,13 @@ impl Case {
 
     /// Puts the letters of `name`, in wire form and lower case, into this case.
     pub(super) fn apply(self, name: &mut [u8]) {
-        for (at, octet) in name.iter_mut().enumerate() {
-            *octet = self.letter(at, *octet);
+        let (words, rest) = name.as_chunks_mut();
+        let whole = words.len() * WORD;
+        for (at, word) in words.iter_mut().enumerate() {
+            *word = self.word(at * WORD, *word);
+        }
+        for (at, octet) in rest.iter_mut().enumerate() {
+            *octet = self.letter(whole + at, *octet);
         }
     }
 
@@ -49,10 +57,37 @@ impl Case {
         lower ^ (u8::from(is_upper) << 5)
     }
 
+    /// The same as [`Self::letter`] for eight octets from `at` on, a multiple of eight, at once.
+    fn word(self, at: usize, lower: [u8; WORD]) -> [u8; WORD] {
+        const ONES: u64 = 0x0101_0101_0101_0101;
+        const HIGH: u64 = 0x8080_8080_8080_8080;
+        let octets = u64::from_le_bytes(lower);
+        let low_bits = octets & !HIGH;
+        // The high bit of each octet says: it is `a` or above, it is above `z`.
+        let from_a = low_bits + ONES * u64::from(0x80 - b'a');
+        let above_z = low_bits + ONES * u64::from(0x7f - b'z');
+        let letters = from_a & !above_z & !octets & HIGH;
+        // Bit n of this case goes to octet n, where adding 0x7f moves it to the high bit.
+        let drawn = (self.0 >> (at % 64) & 0xff) * ONES & 0x8040_2010_0804_0201;
+        let upper = (drawn + !HIGH | drawn) & letters;
+        (octets ^ upper >> 2).to_le_bytes()
+    }
+
+    /// Whether `name` is the name `lower` as it was sent in this case.
+    fn is_kept_in(self, name: &[u8], lower: &[u8]) -> bool {
+        let (words, rest) = name.as_chunks();
+        let (lower_words, lower_rest) = lower.as_chunks();
+        let whole = words.len() * WORD;
+        let mut pairs = words.iter().zip(lower_words).enumerate();
+        let mut last = rest.iter().zip(lower_rest).enumerate();
+        name.len() == lower.len()
+            && pairs.all(|(at, (word, lower))| *word == self.word(at * WORD, *lower))
+            && last.all(|(at, (octet, lower))| *octet == self.letter(whole + at, *lower))
+    }
+
     /// How `name` repeats the name `lower` that was sent in this case.
     pub(super) fn compare(self, name: &[u8], lower: &[u8]) -> Repeats {
-        let sent = lower.iter().enumerate().map(|(at, octet)| self.letter(at, *octet));
-        if name.len() == lower.len() && name.iter().copied().eq(sent) {
+        if self.is_kept_in(name, lower) {
             Repeats::Exactly
         } else if name.eq_ignore_ascii_case(lower) {
             Repeats::InOtherCase
@@ -197,5 +232,28 @@ mod tests {
         assert!(folding.is_known(now + LASTS - Duration::from_millis(1)));
         assert!(!folding.is_known(now + LASTS), "it is looked at again");
         assert!(folding.note_folded(true, now + LASTS), "TCP proves it");
+    }
+
+    #[test]
+    fn eight_octets_at_once_are_as_one_by_one() {
+        // A fixed sequence with no pattern (a multiplicative generator).
+        let mut state = 1_u64;
+        for round in 0..20_000 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695);
+            let case = Case(state.rotate_left(round % 64));
+            let lower = (state >> 3 ^ state << 29).to_le_bytes();
+            for at in [0, 8, 56, 64, 248] {
+                let singly: Vec<_> = lower
+                    .iter()
+                    .enumerate()
+                    .map(|(i, octet)| case.letter(at + i, *octet))
+                    .collect();
+                assert_eq!(case.word(at, lower).as_slice(), singly, "{lower:?} {case:?} {at}");
+            }
+        }
+        let all = Case(u64::MAX);
+        for octet in 0..=u8::MAX {
+            assert_eq!(all.word(0, [octet; WORD]), [all.letter(0, octet); WORD], "{octet}");
+        }
     }
 }
