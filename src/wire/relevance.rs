@@ -100,6 +100,7 @@ impl<'a> Reply<'a> {
     fn first_sight(&self) -> Result<FirstSight, Malformed> {
         let mut meter = Meter::new(self.message);
         let mut duplicates = Duplicates::new(self.message);
+        let may_have_duplicates = self.header.answers > 1 || self.header.authorities > 1;
         let mut last: Option<Rtype> = None;
         for (index, record) in self.records().enumerate() {
             let record = record?;
@@ -122,7 +123,9 @@ impl<'a> Reply<'a> {
             if !is_kept {
                 return Ok(FirstSight::Mixed);
             }
-            duplicates.note(index, &record);
+            if may_have_duplicates {
+                duplicates.note(index, &record);
+            }
         }
         let found = duplicates.find();
         Ok(if found.is_empty() { FirstSight::Plain } else { FirstSight::Doubled(found) })
