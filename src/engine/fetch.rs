@@ -1,6 +1,7 @@
 //! How an answer is had that is not kept, or not any more: once for all who ask for it, behind a stale
 //! one where there is one, ahead of its end where it is popular.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -175,7 +176,8 @@ impl Worker {
         question: &Question,
     ) -> Result<Arc<Answer>, Failure> {
         let ask = || self.ask_and_keep(snapshot, rule, client, question);
-        snapshot.flights.run(client, question, ask).await
+        // `pin!` makes a future where it stays: awaited directly, its kilobytes are copied twice.
+        pin!(snapshot.flights.run(client, question, ask)).await
     }
 
     /// Asks upstreams, and keeps what they say: an answer, or that there is none.
@@ -192,7 +194,7 @@ impl Worker {
         let is_root_ns = question.qname.is_root() && question.qtype == Rtype::NS;
         let budget = if is_root_ns { ROOT_NS_BUDGET } else { Duration::MAX }.min(rule.timeout());
         let paths = self.paths(rule);
-        match self.ask_upstreams(snapshot, rule, client, question, budget).await {
+        match pin!(self.ask_upstreams(snapshot, rule, client, question, budget)).await {
             Ok((answer, leads_to_us)) => {
                 snapshot.failures.forget(&question.borrowed());
                 snapshot.cache.insert(question, &answer, leads_to_us, Instant::now());
@@ -253,7 +255,7 @@ impl Worker {
         budget: Duration,
     ) -> Result<(Arc<Answer>, bool), Failure> {
         let deadline = tokio::time::Instant::now() + budget;
-        let asked = self.ask_as_ruled(snapshot, rule, client, question, deadline).await;
+        let asked = pin!(self.ask_as_ruled(snapshot, rule, client, question, deadline)).await;
         // What an upstream says of its end is thrown away now: under another configuration it
         // would be an answer that nobody has looked at.
         let way = |answer: &AnswerRef<'_>| {
@@ -292,7 +294,7 @@ impl Worker {
         question: &Question,
         deadline: tokio::time::Instant,
     ) -> Result<Answer, Failure> {
-        let mut whole = self.forwarder.ask(rule, client, question, deadline).await?;
+        let mut whole = pin!(self.forwarder.ask(rule, client, question, deadline)).await?;
         for _ in 0..=chase::MAX_HOPS {
             let Some(qname) = chase::next(&snapshot.zones, question, &whole.borrowed()) else {
                 return Ok(whole);
@@ -300,7 +302,8 @@ impl Worker {
             // Where nobody can be asked, the chain's beginning is all there is.
             let Some(rule) = snapshot.rules.find(&(&qname).into()) else { return Ok(whole) };
             let next = Question { qname, ..question.clone() };
-            let rest = match self.forwarder.ask(rule, client, &next, deadline).await {
+            // In a box, since nearly no question comes here.
+            let rest = match Box::pin(self.forwarder.ask(rule, client, &next, deadline)).await {
                 Ok(rest) => {
                     // Its own rule may be stricter than the first one's.
                     self.admit(snapshot, rule, &next, &rest.borrowed())?;

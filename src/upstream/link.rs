@@ -95,7 +95,9 @@ impl Link {
 
     /// `None`: the server does not understand EDNS.
     async fn exchange(&self, question: &Question, edns: Edns) -> Result<Option<Answer>, TryError> {
-        let Some(udp) = &self.udp else { return self.over_connection(question, edns).await };
+        let Some(udp) = &self.udp else {
+            return Box::pin(self.over_connection(question, edns)).await;
+        };
         let is_folded = self.upstream.folding.is_known(Instant::now());
         self.over_udp(udp, question, edns, (!is_folded).then(Case::draw)).await
     }
