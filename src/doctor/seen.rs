@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::addresses::{Class, reaches};
 use crate::wire::{
-    Answer, AnswerRef, Ede, HEADER_OCTETS, Header, Name, Question, Rcode, Records, Rtype, Section,
-    flags, skip_name, u16_at, u32_at,
+    Answer, AnswerRef, Ede, HEADER_OCTETS, Header, Name, OPTION_EDE, Question, Rcode, Records,
+    Rtype, Section, flags, skip_name, u16_at, u32_at,
 };
 
 /// The DO bit among OPT's extended flags (RFC 3225 §3).
@@ -226,9 +226,6 @@ fn with_opt(mut seen: Seen, message: &[u8], header: &Header) -> Seen {
     }
     seen
 }
-
-/// The option code of extended errors (RFC 8914 §2).
-const OPTION_EDE: u16 = 15;
 
 #[cfg(test)]
 mod tests {

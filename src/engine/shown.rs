@@ -6,10 +6,7 @@ use hickory_proto::rr::rdata::opt::EdnsOption;
 use hickory_proto::serialize::binary::DecodeError;
 use serde::{Deserialize, Serialize};
 
-use crate::wire::{Ede, Rcode, u16_at};
-
-/// The option code of extended errors (RFC 8914).
-const OPTION_EDE: u16 = 15;
+use crate::wire::{Ede, OPTION_EDE, Rcode, u16_at};
 
 /// A reply, for people and for JSON.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -3,9 +3,9 @@
 use super::constants::{HEADER_OCTETS, Rcode, Rtype, flags};
 use super::message::{Header, Malformed, Record, Records, Section, read_name, read_question};
 use super::name::QName;
+use super::options::{EdnsOptions, OPTION_EDE};
 use super::question::{AnswerError, Question};
 use super::relevance::{LinkPlace, Relevant, relevant};
-use super::writer::OPTION_EDE;
 use super::{u16_at, u32_at};
 
 /// Octets of extended errors kept from one reply: a few codes with a sentence each.
@@ -435,16 +435,14 @@ fn clamp_soa_ttl(message: &mut [u8], header: &Header, at: usize) {
 }
 
 /// Appends the extended errors among `options` to `out`.
-fn read_ede(mut options: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
+fn read_ede(options: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
     let most = out.len() + MAX_EDE_OCTETS;
-    while !options.is_empty() {
-        let code = u16_at(options, 0).ok_or(Malformed)?;
-        let octets = usize::from(u16_at(options, 2).ok_or(Malformed)?);
-        let option = options.get(..4 + octets).ok_or(Malformed)?;
-        if code == OPTION_EDE && octets >= 2 && out.len() + option.len() <= most {
-            out.extend_from_slice(option);
+    for option in EdnsOptions::new(options) {
+        let option = option?;
+        let is_ede = option.code == OPTION_EDE && option.data.len() >= 2;
+        if is_ede && out.len() + option.octets.len() <= most {
+            out.extend_from_slice(option.octets);
         }
-        options = options.get(4 + octets..).unwrap_or(&[]);
     }
     Ok(())
 }

@@ -16,6 +16,7 @@ mod form;
 mod message;
 mod name;
 mod name_map;
+mod options;
 mod order;
 mod query;
 mod question;
@@ -34,6 +35,7 @@ pub use message::{
 };
 pub use name::{MAX_LABEL_OCTETS, MAX_NAME_OCTETS, Name, NameError, QName};
 pub use name_map::NameMap;
+pub use options::{OPTION_COOKIE, OPTION_EDE, OPTION_HEAD_OCTETS, OPTION_PADDING, cookie_of};
 pub use query::{Edns, Fault, Query};
 pub use question::{AnswerError, Question, QuestionRef};
 pub use rewrite::{RecordCopier, TtlLimits};

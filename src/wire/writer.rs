@@ -2,14 +2,13 @@
 
 use super::constants::{Ede, HEADER_OCTETS, Rcode, Rtype, UDP_PAYLOAD_OCTETS};
 use super::message::Malformed;
+use super::options::OPTION_EDE;
 use super::question::Question;
 
 /// Octets of an OPT record without options.
 const OPT_OCTETS: usize = 11;
 /// Type, class, TTL and RDLENGTH of a record (RFC 1035 §4.1.3).
 const FIXED_OCTETS: usize = 10;
-/// Option code of an extended DNS error (RFC 8914 §2).
-pub(super) const OPTION_EDE: u16 = 15;
 
 /// What was to be written goes over the message's size limit; nothing of it was written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
