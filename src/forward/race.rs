@@ -21,7 +21,7 @@ use super::course::Course;
 use super::failure::Failure;
 use super::target::{Mark, Target, may_be_asked};
 use crate::upstream::{InFlight, MAX_TIMEOUT, MIN_TIMEOUT, TryError, Upstream};
-use crate::wire::{Answer, Question, Rcode};
+use crate::wire::{Answer, Question};
 
 /// Tries beyond the first at each server. With 30 % of the datagrams lost each way, nine tries in
 /// all leave 0.2 % of the questions without a reply.
@@ -403,7 +403,7 @@ where
         let failure = match outcome {
             Ok(answer) => {
                 upstream.note_answer(answer.rcode(), begun, now);
-                if is_final(answer.rcode()) {
+                if answer.rcode().is_answer() {
                     if !self.tries.is_empty() || number != 0 {
                         self.note_overdue(now);
                     }
@@ -482,10 +482,4 @@ where
             _ => Failure::TimedOut,
         }
     }
-}
-
-/// Replies that end the search: the name exists or does not. YXDOMAIN is what a DNAME makes of a
-/// name that grows too long (RFC 6672 §2.2): an answer too.
-fn is_final(rcode: Rcode) -> bool {
-    matches!(rcode, Rcode::NOERROR | Rcode::NXDOMAIN | Rcode::YXDOMAIN)
 }

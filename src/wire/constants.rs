@@ -60,6 +60,14 @@ impl Rcode {
     pub const NOTAUTH: Self = Self(9);
     /// The EDNS version is not known here (RFC 6891 §6.1.3).
     pub const BADVERS: Self = Self(16);
+    /// The query has no server cookie, or not the server's own (RFC 7873 §8).
+    pub const BADCOOKIE: Self = Self(23);
+
+    /// Whether a reply with this code says whether the name exists. YXDOMAIN is what a DNAME makes of
+    /// a name that grows too long (RFC 6672 §2.2).
+    pub fn is_answer(self) -> bool {
+        matches!(self, Self::NOERROR | Self::NXDOMAIN | Self::YXDOMAIN)
+    }
 }
 
 impl fmt::Display for Rcode {
@@ -74,6 +82,7 @@ impl fmt::Display for Rcode {
             6 => f.write_str("YXDOMAIN"),
             9 => f.write_str("NOTAUTH"),
             16 => f.write_str("BADVERS"),
+            23 => f.write_str("BADCOOKIE"),
             code => write!(f, "RCODE{code}"),
         }
     }
