@@ -10,7 +10,7 @@ use super::{ConfigArg, TypedWrongly, complain, reachable};
 use crate::admin::{self, ClientError};
 use crate::app;
 use crate::engine::{Ask, Conclusion, DownAddress, Explanation, Step, UpstreamState};
-use crate::upstream::UpstreamReport;
+use crate::upstream::{Cookies, UpstreamReport};
 use crate::wire::Rtype;
 use crate::zones::Preference;
 
@@ -236,7 +236,8 @@ fn down_in_words(down: &DownAddress) -> String {
 
 fn upstream_in_words(upstream: &UpstreamState, live: bool) -> String {
     let UpstreamState { report, looping } = upstream;
-    let UpstreamReport { address, down, since_seconds, rtt_us, in_flight, last_error, .. } = report;
+    let UpstreamReport { address, down, since_seconds, rtt_us, cookies, .. } = report;
+    let UpstreamReport { in_flight, last_error, .. } = report;
     if *looping {
         return format!(
             "{address} (looping: it sends our queries back, and is not asked if another can be)"
@@ -255,7 +256,11 @@ fn upstream_in_words(upstream: &UpstreamState, live: bool) -> String {
         |rtt_us| format!("a reply takes {}.{} ms", rtt_us / 1_000, rtt_us % 1_000 / 100),
     );
     let error = error.map_or(String::new(), |(text, age)| format!(", {age} s ago: {text}"));
-    format!("{address} (up, {rtt}, {in_flight} in flight{error})")
+    let cookies = match cookies {
+        Cookies::No => String::new(),
+        Cookies::Yes | Cookies::Off => format!("cookies: {cookies}, "),
+    };
+    format!("{address} (up, {rtt}, {cookies}{in_flight} in flight{error})")
 }
 
 #[cfg(test)]
@@ -290,6 +295,7 @@ mod tests {
             since_seconds: 42,
             rtt_us: Some(21_480),
             rtt_variation_us: Some(3_000),
+            cookies: Cookies::No,
             in_flight: 3,
             last_error: None,
             counts: Tally::default(),
@@ -301,6 +307,9 @@ mod tests {
         assert_eq!(words(&report, false, false), "192.0.2.1:53");
         let up = "192.0.2.1:53 (up, a reply takes 21.4 ms, 3 in flight)";
         assert_eq!(words(&report, false, true), up);
+        let proven = UpstreamReport { cookies: Cookies::Yes, ..report.clone() };
+        let up = "192.0.2.1:53 (up, a reply takes 21.4 ms, cookies: yes, 3 in flight)";
+        assert_eq!(words(&proven, false, true), up);
         let new = UpstreamReport { rtt_us: None, last_error: failed, ..report };
         let up = "192.0.2.1:53 (up, not measured yet, 3 in flight, 7 s ago: replied SERVFAIL)";
         assert_eq!(words(&new, false, true), up);

@@ -104,6 +104,7 @@ impl Failure {
             Self::Unusable(Flaw::Endless) => "upstream's CNAME chain is a loop or too long",
             Self::Unusable(Flaw::Malformed) => "upstream's reply has malformed records",
             Self::Unusable(Flaw::OtherQuestion) => "upstream replied to another question",
+            Self::Unusable(Flaw::BadCookie) => "upstream rejects its own cookie",
             Self::Unusable(Flaw::RestMissing) => "upstream's reply is truncated, also over TCP",
             Self::Untrusted => "no upstream's certificate is trusted",
             Self::Looping => "forwarding loop",

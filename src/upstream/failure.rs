@@ -56,6 +56,9 @@ pub enum Flaw {
     /// It is truncated, and the server does not give the whole over TCP.
     #[error("it is truncated, and TCP does not bring the rest")]
     RestMissing,
+    /// The server rejects the cookie that it has given us, and queries without one, over TCP too.
+    #[error("the server rejects its own cookie (BADCOOKIE)")]
+    BadCookie,
 }
 
 /// What a failed try says about the health of its server.

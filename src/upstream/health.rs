@@ -188,6 +188,11 @@ impl Health {
         self.unanswered.load(Ordering::Relaxed) >= DOUBT_TRIES
     }
 
+    /// Whether the last try was silent.
+    pub(super) fn is_silent(&self) -> bool {
+        self.unanswered.load(Ordering::Relaxed) > 0
+    }
+
     pub(super) fn epoch(&self) -> u32 {
         self.epoch.load(Ordering::Relaxed)
     }

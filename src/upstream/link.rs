@@ -7,9 +7,10 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::case::{Case, Repeats};
+use super::cookie::{CookieOption, Found, Sent};
 use super::failure::{Evidence, Flaw, TryError};
 use super::pool;
-use super::query::{self, Edns, Reading};
+use super::query::{self, Edns, Opt, Reading, is_rejection};
 use super::race::first_of;
 use super::server::{Upstream, count};
 use super::socket::ReceiveBuffer;
@@ -63,7 +64,7 @@ impl Link {
     /// # Panics
     /// Outside a tokio `LocalSet`: sockets are read by tasks of the same thread.
     pub async fn ask(&self, question: &Question) -> Result<Answer, TryError> {
-        let outcome = self.ask_with_and_without_edns(question).await;
+        let outcome = self.ask_with_and_without_cookie(question).await;
         match &outcome {
             Ok(_) => self.upstream.note_reply(),
             Err(TryError::Unreachable(_)) => count(&self.upstream.counters.unreachable),
@@ -80,20 +81,54 @@ impl Link {
         self.ask_over_connection(question, Edns::With).await
     }
 
-    async fn ask_with_and_without_edns(&self, question: &Question) -> Result<Answer, TryError> {
-        if let Some(answer) = self.exchange(question, Edns::With).await? {
+    /// With a cookie, unless the server may be one that does not reply to such queries.
+    async fn ask_with_and_without_cookie(&self, question: &Question) -> Result<Answer, TryError> {
+        let Some(udp) = &self.udp else { return self.ask_with(question, Edns::With).await };
+        if self.upstream.cookies.is_off(Instant::now()) {
+            udp.jar().clear();
+            return self.ask_with(question, Edns::With).await;
+        }
+        // A server that has given a cookie is silent for another reason, unless it is down: a box on
+        // a new path may drop what has a cookie, and probes must find that out.
+        let speaks = udp.jar().is_proven()
+            || (self.upstream.cookies.is_proven() && !self.upstream.is_down());
+        if self.upstream.is_silent() && !speaks {
+            let answer = self.ask_with(question, Edns::With).await?;
+            self.upstream.note_answered_without_cookie();
             return Ok(answer);
         }
-        self.ask_without_edns(question).await
+        self.ask_with(question, Edns::WithCookie).await
     }
 
-    async fn ask_without_edns(&self, question: &Question) -> Result<Answer, TryError> {
-        // Not remembered: such servers are rare, and the next query may find it repaired.
-        count(&self.upstream.counters.without_edns);
-        self.exchange(question, Edns::Without).await?.ok_or(TryError::Garbled)
+    /// With `edns`, and with less where the server rejects it.
+    async fn ask_with(&self, question: &Question, edns: Edns) -> Result<Answer, TryError> {
+        if let Some(answer) = self.exchange(question, edns).await? {
+            return Ok(answer);
+        }
+        Box::pin(self.ask_with_less(question, edns)).await
     }
 
-    /// `None`: the server does not understand EDNS.
+    /// With less than `first`, which the server has rejected.
+    async fn ask_with_less(&self, question: &Question, first: Edns) -> Result<Answer, TryError> {
+        let mut rejected = first;
+        while let Some(edns) = rejected.less() {
+            if edns == Edns::Without {
+                // Not remembered: such servers are rare, and the next query may find it repaired.
+                count(&self.upstream.counters.without_edns);
+            }
+            if let Some(answer) = self.exchange(question, edns).await? {
+                // One that rejects every query of that name says nothing about cookies.
+                if first == Edns::WithCookie && answer.rcode().is_answer() {
+                    self.upstream.note_cookie_trouble(false);
+                }
+                return Ok(answer);
+            }
+            rejected = edns;
+        }
+        Err(TryError::Garbled)
+    }
+
+    /// `None`: the server rejects `edns`.
     async fn exchange(&self, question: &Question, edns: Edns) -> Result<Option<Answer>, TryError> {
         let Some(udp) = &self.udp else {
             return Box::pin(self.over_connection(question, edns)).await;
@@ -111,15 +146,26 @@ impl Link {
         case: Option<Case>,
     ) -> Result<Option<Answer>, TryError> {
         let mut asked = udp.ask(question, edns, case).await?;
+        let mut heard = asked.hear().await?;
         // All that is rare is on the heap, so that the future of every query is not as large.
-        match asked.hear().await? {
+        if matches!(heard, Heard::Reply(Reading::BadCookie)) && asked.has_new_cookie() {
+            self.upstream.note_sign_of_life();
+            // Once: the second time the reply leads to TCP (RFC 7873 §5.3).
+            (asked, heard) = Box::pin(async {
+                let mut again = udp.ask(question, edns, case).await?;
+                let heard = again.hear().await?;
+                Ok::<_, TryError>((again, heard))
+            })
+            .await?;
+        }
+        match heard {
             Heard::Reply(Reading::Answer(answer)) => Ok(Some(answer)),
             Heard::Reply(reading) => {
                 drop(asked);
                 Box::pin(self.settle(reading, question, edns)).await
             }
             Heard::MaybeNoEdns => {
-                let other = Box::pin(self.ask_without_edns(question));
+                let other = Box::pin(self.ask_with_less(question, edns));
                 Box::pin(self.hear_both(asked, other, question, edns)).await
             }
             Heard::Mismatches | Heard::IcmpError => {
@@ -128,6 +174,10 @@ impl Link {
             }
             Heard::OtherCase => {
                 let other = Box::pin(self.ask_where_case_is_folded(udp, question, edns));
+                Box::pin(self.hear_both(asked, other, question, edns)).await
+            }
+            Heard::OtherCookie => {
+                let other = Box::pin(self.ask_where_cookies_fail(udp, question, edns, case));
                 Box::pin(self.hear_both(asked, other, question, edns)).await
             }
             Heard::TooManyMismatches => {
@@ -183,14 +233,17 @@ impl Link {
         let flaw = match reading {
             Reading::Answer(answer) => return Ok(Some(answer)),
             Reading::NoEdns => return Ok(None),
+            Reading::BadCookie => Flaw::BadCookie,
             Reading::Truncated => Flaw::RestMissing,
             // Something on the path may have cut it.
             Reading::Unusable(Flaw::Malformed) => Flaw::Malformed,
             Reading::Unusable(flaw) => return Err(TryError::Unusable(flaw)),
             // Not genuine.
-            Reading::Bare(_) | Reading::OtherCase | Reading::OtherQuestion | Reading::NotAReply => {
-                return Err(TryError::Mismatched);
-            }
+            Reading::Bare(_)
+            | Reading::OtherCase
+            | Reading::OtherCookie
+            | Reading::OtherQuestion
+            | Reading::NotAReply => return Err(TryError::Mismatched),
         };
         self.upstream.note_sign_of_life();
         let whole = self.over_connection(question, edns).await;
@@ -209,62 +262,99 @@ impl Link {
         question: &Question,
         edns: Edns,
     ) -> Result<Answer, TryError> {
-        type Attempt<'a> = Pin<Box<dyn Future<Output = Result<(Answer, bool), TryError>> + 'a>>;
         let over_tcp: Attempt<'_> = Box::pin(async {
-            let case = Case::draw();
-            let mut message = self.stream.exchange_in(question, edns, case).await?;
+            let (case, cookie) = (Case::draw(), self.cookie_for_connection(edns));
+            let opt = opt(edns, &cookie);
+            let mut message = self.stream.exchange_in(question, opt, case).await?;
             let is_proof = case.take_off(&mut message, question) == Repeats::InOtherCase;
             match self.read_from_connection(&message, question, edns)? {
                 Some(answer) => Ok((answer, is_proof)),
-                None => Ok((self.ask_without_edns(question).await?, is_proof)),
+                None => Ok((self.ask_with_less(question, edns).await?, is_proof)),
             }
         });
         let in_lower_case: Attempt<'_> = Box::pin(async {
             let answer = match self.over_udp(udp, question, edns, None).await? {
                 Some(answer) => answer,
-                None => {
-                    let bare = self.over_udp(udp, question, Edns::Without, None).await?;
-                    bare.ok_or(TryError::Garbled)?
-                }
+                None => self.ask_with_less(question, edns).await?,
             };
             Ok((answer, false))
         });
-        match first_of([over_tcp, in_lower_case]).await {
-            Ok((answer, is_proof)) => {
-                self.upstream.note_folded(is_proof);
-                Ok(answer)
-            }
-            // The server is not to blame: any host can have sent the datagram.
-            Err(errors) => {
-                let is_ours =
-                    |error: &TryError| matches!(error, TryError::Busy | TryError::OwnShortage);
-                let said = errors.iter().find(|error| error.is_sign_of_life());
-                let said = said.or_else(|| errors.iter().find(|error| is_ours(error)));
-                Err(said.copied().unwrap_or(TryError::Mismatched))
-            }
-        }
+        let (answer, is_proof) = first_success([over_tcp, in_lower_case]).await?;
+        self.upstream.note_folded(is_proof);
+        Ok(answer)
     }
 
+    /// Asks after a datagram without the query's cookie: over a connection, then also over UDP
+    /// without a cookie, the name in letters of a new case if there was one. The answer shows
+    /// whether the server still repeats our cookie.
+    async fn ask_where_cookies_fail(
+        &self,
+        udp: &Udp,
+        question: &Question,
+        edns: Edns,
+        case: Option<Case>,
+    ) -> Result<Answer, TryError> {
+        let over_tcp: Attempt<'_> = Box::pin(async {
+            let cookie = self.cookie_for_connection(edns);
+            let message = self.stream.exchange(question, opt(edns, &cookie)).await?;
+            let is_ours =
+                |(sent, _): &(Sent, _)| matches!(sent.find(&message, question), Found::Ours(_));
+            let is_proof = !cookie.as_ref().is_some_and(is_ours);
+            match self.read_from_connection(&message, question, edns)? {
+                Some(answer) => Ok((answer, is_proof)),
+                None => Ok((self.ask_with_less(question, edns).await?, is_proof)),
+            }
+        });
+        let without: Attempt<'_> = Box::pin(async {
+            let case = case.map(|_| Case::draw());
+            let answer = match self.over_udp(udp, question, Edns::With, case).await? {
+                Some(answer) => answer,
+                None => self.ask_with_less(question, Edns::With).await?,
+            };
+            Ok((answer, false))
+        });
+        let (answer, is_proof) = first_success([over_tcp, without]).await?;
+        // An error may come from a box before the server, which leaves the options out.
+        if answer.rcode().is_answer() {
+            self.upstream.note_cookie_trouble(is_proof);
+        }
+        Ok(answer)
+    }
+
+    /// Over connections, with `edns` and with less where the server rejects it.
     async fn ask_over_connection(
         &self,
         question: &Question,
         edns: Edns,
     ) -> Result<Answer, TryError> {
-        if let Some(answer) = self.over_connection(question, edns).await? {
-            return Ok(answer);
+        let mut edns = edns;
+        loop {
+            if let Some(answer) = self.over_connection(question, edns).await? {
+                return Ok(answer);
+            }
+            edns = edns.less().ok_or(TryError::Garbled)?;
+            if edns == Edns::Without {
+                count(&self.upstream.counters.without_edns);
+            }
         }
-        count(&self.upstream.counters.without_edns);
-        self.over_connection(question, Edns::Without).await?.ok_or(TryError::Garbled)
     }
 
-    /// Over a connection, whose peer has sent whatever comes. `None`: it does not understand EDNS.
+    /// Over a connection, whose peer has sent whatever comes. `None`: it rejects `edns`.
     async fn over_connection(
         &self,
         question: &Question,
         edns: Edns,
     ) -> Result<Option<Answer>, TryError> {
-        let message = self.stream.exchange(question, edns).await?;
+        let cookie = self.cookie_for_connection(edns);
+        let message = self.stream.exchange(question, opt(edns, &cookie)).await?;
         self.read_from_connection(&message, question, edns)
+    }
+
+    /// The cookie that the server knows from datagrams. What a connection brings is kept for none: a
+    /// server that repeats cookies over TCP may not do so over UDP.
+    fn cookie_for_connection(&self, edns: Edns) -> Option<(Sent, CookieOption)> {
+        let udp = self.udp.as_ref().filter(|_| edns == Edns::WithCookie)?;
+        Some(udp.jar().take_for_connection())
     }
 
     fn read_from_connection(
@@ -274,18 +364,49 @@ impl Link {
         edns: Edns,
     ) -> Result<Option<Answer>, TryError> {
         match query::read(message, question, edns) {
+            Reading::Answer(answer) if edns == Edns::WithCookie && is_rejection(&answer) => {
+                Ok(None)
+            }
             Reading::Answer(answer) => Ok(Some(answer)),
             Reading::NoEdns => Ok(None),
-            Reading::Bare(Rcode::FORMERR | Rcode::NOTIMP) if edns == Edns::With => Ok(None),
+            Reading::BadCookie => {
+                count(&self.upstream.counters.bad_cookie);
+                match edns {
+                    Edns::WithCookie => Ok(None),
+                    Edns::With | Edns::Without => Err(TryError::Unusable(Flaw::BadCookie)),
+                }
+            }
+            Reading::Bare(Rcode::FORMERR | Rcode::NOTIMP) if edns.has_opt() => Ok(None),
             Reading::Bare(rcode) => {
                 query::bare_answer(rcode, question).map(Some).ok_or(TryError::Garbled)
             }
             Reading::Truncated => Err(TryError::Unusable(Flaw::RestMissing)),
             Reading::Unusable(flaw) => Err(TryError::Unusable(flaw)),
-            Reading::OtherCase | Reading::OtherQuestion => {
+            Reading::OtherCase | Reading::OtherCookie | Reading::OtherQuestion => {
                 Err(TryError::Unusable(Flaw::OtherQuestion))
             }
             Reading::NotAReply => Err(TryError::Garbled),
         }
     }
+}
+
+/// An attempt after a datagram that any host can have sent. Gives the answer, and whether it proves
+/// that the server has sent that datagram.
+type Attempt<'a> = Pin<Box<dyn Future<Output = Result<(Answer, bool), TryError>> + 'a>>;
+
+/// The first success of `attempts`, or the error that tells most.
+async fn first_success(attempts: [Attempt<'_>; 2]) -> Result<(Answer, bool), TryError> {
+    first_of(attempts).await.map_err(|errors| {
+        let is_ours = |error: &TryError| matches!(error, TryError::Busy | TryError::OwnShortage);
+        let said = errors.iter().find(|error| error.is_sign_of_life());
+        let said = said.or_else(|| errors.iter().find(|error| is_ours(error)));
+        // The server is not to blame: any host can have sent the datagram.
+        said.copied().unwrap_or(TryError::Mismatched)
+    })
+}
+
+/// The options of a query with `edns` over a connection.
+fn opt(edns: Edns, cookie: &Option<(Sent, CookieOption)>) -> Opt<'_> {
+    let options = cookie.as_ref().map_or(&[][..], |(_, option)| option.as_octets());
+    edns.has_opt().then_some(options)
 }

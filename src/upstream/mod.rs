@@ -12,6 +12,7 @@
 mod backoff;
 mod bootstrap;
 mod case;
+mod cookie;
 mod dial;
 mod failure;
 mod frames;
@@ -36,6 +37,9 @@ mod waiters;
 pub(crate) mod tests;
 
 pub use bootstrap::Bootstrap;
+pub use cookie::Cookies;
+#[cfg(fuzzing)]
+pub use cookie::read_cookie;
 pub use failure::{Flaw, TryError};
 #[cfg(fuzzing)]
 pub use frames::ask_in_frames;

@@ -3,25 +3,41 @@
 use super::case::{Case, Repeats};
 use super::failure::Flaw;
 use crate::wire::{
-    Answer, AnswerError, Full, HEADER_OCTETS, Header, MessageWriter, Question, Rcode,
-    UDP_PAYLOAD_OCTETS, flags,
+    Answer, AnswerError, Full, HEADER_OCTETS, Header, MessageWriter, OPTION_HEAD_OCTETS,
+    OPTION_PADDING, Question, Rcode, UDP_PAYLOAD_OCTETS, flags,
 };
 
-/// Option code of padding (RFC 7830 §3).
-const OPTION_PADDING: u16 = 12;
 /// Padded queries are a multiple of this (RFC 8467 §4.1), octets.
 const PADDING_BLOCK: usize = 128;
-/// Code and length of an option, octets.
-const OPTION_HEAD_OCTETS: usize = 4;
 /// QTYPE and QCLASS, octets.
 const QUESTION_TAIL_OCTETS: usize = 4;
 
-/// Whether a query carries an OPT record.
+/// Whether a query carries an OPT record, and a cookie in it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Edns {
+    WithCookie,
     With,
     Without,
 }
+
+impl Edns {
+    /// Whether there is an OPT record.
+    pub(super) fn has_opt(self) -> bool {
+        self != Self::Without
+    }
+
+    /// What to send to a server that rejects this; `None` if nothing is left to leave out.
+    pub(super) fn less(self) -> Option<Self> {
+        match self {
+            Self::WithCookie => Some(Self::With),
+            Self::With => Some(Self::Without),
+            Self::Without => None,
+        }
+    }
+}
+
+/// The options of a query's OPT record; `None` if it has no such record.
+pub(super) type Opt<'a> = Option<&'a [u8]>;
 
 /// What a message with a query's id is to us.
 #[derive(Debug)]
@@ -30,14 +46,19 @@ pub(super) enum Reading {
     Answer(Answer),
     /// It repeats the question and says that there is more.
     Truncated,
-    /// The server does not speak EDNS (RFC 6891 §6.2.2, §7).
+    /// The server rejects the query's EDNS (RFC 6891 §6.2.2, §7), or the cookie in it.
     NoEdns,
+    /// The server wants its cookie (RFC 7873 §5.3).
+    BadCookie,
     /// It repeats the question, but cannot be its answer.
     Unusable(Flaw),
     /// An error without a question: the id is all that ties it to the query.
     Bare(Rcode),
     /// A reply that repeats the question in letters of another case than the query's.
     OtherCase,
+    /// A reply with another cookie than the query's, or without the one that its server always
+    /// repeats.
+    OtherCookie,
     /// A reply that repeats another question, or none.
     OtherQuestion,
     /// Not a reply to a query at all.
@@ -49,31 +70,39 @@ impl Reading {
     /// host that is not on the path has to guess it together with the id and the port.
     pub(super) fn is_genuine(&self) -> bool {
         match self {
-            Self::Answer(_) | Self::Truncated | Self::NoEdns | Self::Unusable(_) => true,
-            Self::Bare(_) | Self::OtherCase | Self::OtherQuestion | Self::NotAReply => false,
+            Self::Answer(_)
+            | Self::Truncated
+            | Self::NoEdns
+            | Self::BadCookie
+            | Self::Unusable(_) => true,
+            Self::Bare(_)
+            | Self::OtherCase
+            | Self::OtherCookie
+            | Self::OtherQuestion
+            | Self::NotAReply => false,
         }
     }
 }
 
-/// Appends the query to `out`. None of the client's options go along: cookies and
-/// client subnets are between a client and us (RFC 7873 §5, RFC 7871 §11.1).
-pub(super) fn write(out: &mut Vec<u8>, id: u16, question: &Question, edns: Edns) {
-    write_with(out, id, question, edns, &[]);
-}
-
-/// As [`write`], the name in letters of `case`.
-pub(super) fn write_in(out: &mut Vec<u8>, id: u16, question: &Question, edns: Edns, case: Case) {
+/// Appends the query to `out`, its name in letters of `case`; `None`: lower case.
+pub(super) fn write_in(
+    out: &mut Vec<u8>,
+    id: u16,
+    question: &Question,
+    opt: Opt<'_>,
+    case: Option<Case>,
+) {
     let name_at = out.len() + HEADER_OCTETS;
-    write(out, id, question, edns);
+    write(out, id, question, opt);
     let octets = question.qname.as_wire().len();
-    if let Some(name) = out.get_mut(name_at..name_at + octets) {
+    if let (Some(case), Some(name)) = (case, out.get_mut(name_at..name_at + octets)) {
         case.apply(name);
     }
 }
 
 /// As [`write`], so long that who sees only the length learns next to nothing of the name (RFC 8467
 /// §4.1). Without EDNS there is no room for padding. The id is 0: the transport gives its own.
-pub(super) fn write_padded(out: &mut Vec<u8>, question: &Question, edns: Edns) {
+pub(super) fn write_padded(out: &mut Vec<u8>, question: &Question, has_opt: bool) {
     let octets = HEADER_OCTETS + question.qname.as_wire().len() + QUESTION_TAIL_OCTETS;
     let octets = octets + MessageWriter::opt_octets(None, &[]) + OPTION_HEAD_OCTETS;
     let padding = octets.next_multiple_of(PADDING_BLOCK) - octets;
@@ -82,10 +111,12 @@ pub(super) fn write_padded(out: &mut Vec<u8>, question: &Question, edns: Edns) {
     let (front, _) = option.split_at_mut(OPTION_HEAD_OCTETS);
     front.copy_from_slice(&head.to_be_bytes());
     let option = option.get(..OPTION_HEAD_OCTETS + padding).unwrap_or(&[]);
-    write_with(out, 0, question, edns, option);
+    write(out, 0, question, has_opt.then_some(option));
 }
 
-fn write_with(out: &mut Vec<u8>, id: u16, question: &Question, edns: Edns, options: &[u8]) {
+/// Appends the query to `out`. None of the client's options go along: cookies and
+/// client subnets are between a client and us (RFC 7873 §5, RFC 7871 §11.1).
+fn write(out: &mut Vec<u8>, id: u16, question: &Question, opt: Opt<'_>) {
     // AD in a query asks for AD in the reply (RFC 6840 §5.7).
     let mut bits = flags::RD | flags::AD;
     if question.checking_disabled {
@@ -96,10 +127,10 @@ fn write_with(out: &mut Vec<u8>, id: u16, question: &Question, edns: Edns, optio
     // A name has at most 255 octets: it always fits.
     let _written: Result<(), Full> = (|| {
         message.question(question)?;
-        if edns == Edns::With {
+        if let Some(options) = opt {
             message.opt(Rcode::NOERROR, question.dnssec_ok, None, options)?;
         }
-        message.set_counts([1, 0, 0, u16::from(edns == Edns::With)]);
+        message.set_counts([1, 0, 0, u16::from(opt.is_some())]);
         Ok(())
     })();
 }
@@ -135,11 +166,12 @@ pub(super) fn read(message: &[u8], question: &Question, edns: Edns) -> Reading {
         return Reading::Truncated;
     }
     let rcode = Rcode(header.flags & flags::RCODE);
-    let rejected = edns == Edns::With && matches!(rcode, Rcode::FORMERR | Rcode::NOTIMP);
+    let rejected = edns.has_opt() && matches!(rcode, Rcode::FORMERR | Rcode::NOTIMP);
     match Answer::parse(message, question) {
         Ok(answer) if rejected && !answer.borrowed().has_opt() => Reading::NoEdns,
         // We sent version 0, which everybody has: an OPT that confuses the server.
-        Ok(answer) if edns == Edns::With && answer.rcode() == Rcode::BADVERS => Reading::NoEdns,
+        Ok(answer) if edns.has_opt() && answer.rcode() == Rcode::BADVERS => Reading::NoEdns,
+        Ok(answer) if answer.rcode() == Rcode::BADCOOKIE => Reading::BadCookie,
         Ok(answer) => Reading::Answer(answer),
         Err(AnswerError::NotAReply) => Reading::NotAReply,
         Err(AnswerError::Endless) => Reading::Unusable(Flaw::Endless),
@@ -149,6 +181,11 @@ pub(super) fn read(message: &[u8], question: &Question, edns: Edns) -> Reading {
         Err(_) if is_bare(&header, rcode) => Reading::Bare(rcode),
         Err(AnswerError::Malformed | AnswerError::WrongQuestion) => Reading::OtherQuestion,
     }
+}
+
+/// Whether a server that speaks EDNS rejects a query so, because of an option or of anything else.
+pub(super) fn is_rejection(answer: &Answer) -> bool {
+    matches!(answer.rcode(), Rcode::FORMERR | Rcode::NOTIMP)
 }
 
 /// Whether a header is an error that holds nothing else, as some servers send it (RFC 6891 §7).
@@ -195,7 +232,7 @@ mod tests {
     #[test]
     fn the_query_has_rd_ad_and_an_opt_with_our_size() {
         let mut out = vec![1, 2, 3];
-        write(&mut out, 0xabcd, &question(), Edns::With);
+        write(&mut out, 0xabcd, &question(), Some(&[]));
         let out = &out[3..];
         let expected: &[u8] = b"\xab\xcd\x01\x20\0\x01\0\0\0\0\0\x01\
             \x03api\x07example\0\0\x1c\0\x01\
@@ -208,7 +245,7 @@ mod tests {
     fn cd_and_do_go_along() {
         let question = Question { dnssec_ok: true, checking_disabled: true, ..question() };
         let mut out = Vec::new();
-        write(&mut out, 1, &question, Edns::With);
+        write(&mut out, 1, &question, Some(&[]));
         assert_eq!(&out[2..4], b"\x01\x30");
         assert_eq!(out[out.len() - 4..out.len() - 2], [0x80, 0]);
     }
@@ -216,7 +253,7 @@ mod tests {
     #[test]
     fn without_edns_nothing_follows_the_question() {
         let mut out = Vec::new();
-        write(&mut out, 1, &question(), Edns::Without);
+        write(&mut out, 1, &question(), None);
         assert_eq!(out[10..12], [0, 0]);
         assert!(out.ends_with(b"\x07example\0\0\x1c\0\x01"));
     }
@@ -226,7 +263,7 @@ mod tests {
         for labels in 1..=120 {
             let question = Question::plain("a.".repeat(labels).parse().unwrap(), Rtype::A);
             let mut out = Vec::new();
-            write_padded(&mut out, &question, Edns::With);
+            write_padded(&mut out, &question, true);
             let octets = out.len();
             assert_eq!(octets % 128, 0, "{labels} labels: {octets}");
             assert!(Query::parse(&out).is_ok());
@@ -236,7 +273,7 @@ mod tests {
             assert_eq!(out[bare - 4..bare], [0, 12, 0, padding]);
             assert!(out[bare..].iter().all(|octet| *octet == 0));
             out.clear();
-            write_padded(&mut out, &question, Edns::Without);
+            write_padded(&mut out, &question, false);
             assert_eq!(out.len(), 12 + 2 * labels + 1 + 4);
         }
     }
@@ -259,7 +296,7 @@ mod tests {
     #[test]
     fn what_does_not_repeat_the_question_is_anybodys() {
         let mut query = Vec::new();
-        write(&mut query, 1, &question(), Edns::With);
+        write(&mut query, 1, &question(), Some(&[]));
         let end = query.len() - 11;
         let mut reply = query[..end].to_vec();
         reply[2..12].copy_from_slice(&[0x81, 0x80, 0, 1, 0, 0, 0, 0, 0, 0]);
@@ -288,7 +325,7 @@ mod tests {
     #[test]
     fn a_whole_question_with_broken_records_is_the_servers() {
         let mut query = Vec::new();
-        write(&mut query, 1, &question(), Edns::With);
+        write(&mut query, 1, &question(), Some(&[]));
         let end = query.len() - 11;
         let mut reply = query[..end].to_vec();
         reply[2..12].copy_from_slice(&[0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0]);

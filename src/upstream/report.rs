@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::cookie::Cookies;
+
 /// A reading of an upstream's counters, since the start. Displays as `label=value` words.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -42,6 +44,12 @@ pub struct Tally {
     /// Queries that met a datagram with their question in letters of another case.
     #[serde(default)]
     pub other_case: u64,
+    /// Queries that met a datagram without the cookie that it must have.
+    #[serde(default)]
+    pub other_cookie: u64,
+    /// Replies that asked for the server's cookie (BADCOOKIE).
+    #[serde(default)]
+    pub bad_cookie: u64,
     /// Queries sent over connections: TCP, TLS, HTTP, QUIC.
     pub tcp_queries: u64,
     /// Connections begun.
@@ -64,6 +72,9 @@ pub struct UpstreamReport {
     pub rtt_us: Option<u64>,
     /// Mean deviation of that, microseconds.
     pub rtt_variation_us: Option<u64>,
+    /// Whether queries over UDP have cookies.
+    #[serde(default)]
+    pub cookies: Cookies,
     /// Questions that wait for it.
     pub in_flight: u32,
     /// What last went wrong.
@@ -86,13 +97,15 @@ impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { queries, replies, timeouts, unreachable, servfail, refused, .. } = self;
         let Self { garbled, unusable, untrusted, busy, own_shortage, mismatches, .. } = self;
-        let Self { icmp_errors, other_case, tcp_queries, tcp_dials, without_edns, .. } = self;
+        let Self { icmp_errors, other_case, other_cookie, bad_cookie, .. } = self;
+        let Self { tcp_queries, tcp_dials, without_edns, .. } = self;
         write!(
             f,
             "queries={queries} replies={replies} timeouts={timeouts} unreachable={unreachable} \
              servfail={servfail} refused={refused} garbled={garbled} unusable={unusable} \
              untrusted={untrusted} busy={busy} own-shortage={own_shortage} \
              mismatches={mismatches} icmp-errors={icmp_errors} other-case={other_case} \
+             other-cookie={other_cookie} bad-cookie={bad_cookie} \
              tcp-queries={tcp_queries} tcp-dials={tcp_dials} without-edns={without_edns}"
         )
     }
@@ -106,7 +119,7 @@ impl fmt::Display for UpstreamReport {
             Some(rtt_us) => write!(f, "{}", Millis(rtt_us))?,
             None => f.write_str("-")?,
         }
-        write!(f, " in-flight={} {}", self.in_flight, self.counts)
+        write!(f, " cookies={} in-flight={} {}", self.cookies, self.in_flight, self.counts)
     }
 }
 
@@ -131,12 +144,14 @@ mod tests {
             since_seconds: 42,
             rtt_us: Some(21_480),
             rtt_variation_us: Some(3_000),
+            cookies: Cookies::Yes,
             in_flight: 3,
             last_error: None,
             counts: Tally { servfail: 7, ..Tally::default() },
         };
         let line = report.to_string();
-        assert!(line.starts_with("10.0.0.4:53 state=up since=42s rtt=21.4ms in-flight=3 queries="));
+        let front = "10.0.0.4:53 state=up since=42s rtt=21.4ms cookies=yes in-flight=3 queries=";
+        assert!(line.starts_with(front), "{line}");
         assert!(line.contains(" servfail=7 "), "{line}");
         let unknown = UpstreamReport { rtt_us: None, down: true, ..report };
         assert!(unknown.to_string().contains(" state=down since=42s rtt=- "), "{unknown}");

@@ -12,6 +12,7 @@ use tracing::{info, warn};
 
 use super::bootstrap::Bootstrap;
 use super::case::Folding;
+use super::cookie::Support;
 use super::failure::{Evidence, TryError};
 use super::health::{Alarm, Health, Rtt, Silence};
 use super::notices::Notices;
@@ -44,6 +45,7 @@ pub struct Upstream {
     shares: Shares,
     silent_zones: SilentZones,
     pub(super) folding: Folding,
+    pub(super) cookies: Support,
     pub(super) counters: Counters,
     /// Log lines that say that its certificate does not do.
     distrust_lines: Mutex<Allowance>,
@@ -58,6 +60,8 @@ pub(super) struct Counters {
     pub(super) mismatches: AtomicU64,
     pub(super) icmp_errors: AtomicU64,
     pub(super) other_case: AtomicU64,
+    pub(super) other_cookie: AtomicU64,
+    pub(super) bad_cookie: AtomicU64,
     pub(super) tcp_queries: AtomicU64,
     pub(super) tcp_dials: AtomicU64,
     pub(super) without_edns: AtomicU64,
@@ -138,6 +142,7 @@ impl Upstream {
             shares: Shares::default(),
             silent_zones: SilentZones::default(),
             folding: Folding::new(),
+            cookies: Support::new(),
             counters: Counters::default(),
             distrust_lines: Mutex::new(Allowance::new(1, DISTRUST_SAID_EVERY)),
         }
@@ -173,6 +178,11 @@ impl Upstream {
     /// answered since: nobody should wait for it alone.
     pub fn is_in_doubt(&self) -> bool {
         self.health.is_in_doubt()
+    }
+
+    /// Whether the last try stayed without reply.
+    pub(super) fn is_silent(&self) -> bool {
+        self.health.is_silent()
     }
 
     /// The measured time of clients' queries; `None`: none was answered since it is up.
@@ -241,6 +251,8 @@ impl Upstream {
             mismatches: read(&counters.mismatches),
             icmp_errors: read(&counters.icmp_errors),
             other_case: read(&counters.other_case),
+            other_cookie: read(&counters.other_cookie),
+            bad_cookie: read(&counters.bad_cookie),
             tcp_queries: read(&counters.tcp_queries),
             tcp_dials: read(&counters.tcp_dials),
             without_edns: read(&counters.without_edns),
@@ -259,6 +271,7 @@ impl Upstream {
             since_seconds: age(self.health.since()),
             rtt_us: rtt.map(|rtt| micros(rtt.smoothed)),
             rtt_variation_us: rtt.map(|rtt| micros(rtt.variation)),
+            cookies: self.cookies.report(now),
             in_flight: u32::try_from(self.shares.taken()).unwrap_or(u32::MAX),
             last_error: self
                 .health
@@ -375,6 +388,25 @@ impl Upstream {
                 self.server
             );
         }
+    }
+
+    /// Cookies did not work with a query; see [`Support::note_trouble`]. The log says at most once
+    /// in ten minutes that they are off.
+    pub(super) fn note_cookie_trouble(&self, is_proof: bool) {
+        if self.cookies.note_trouble(is_proof, Instant::now()) {
+            self.say_cookies_are_off("replies lack the cookie, or the server rejects it");
+        }
+    }
+
+    /// A query without a cookie was answered after silence; see [`Support::note_answered_without`].
+    pub(super) fn note_answered_without_cookie(&self) {
+        if self.cookies.note_answered_without(Instant::now()) {
+            self.say_cookies_are_off("queries with a cookie get no reply, others do");
+        }
+    }
+
+    fn say_cookies_are_off(&self, why: &str) {
+        info!("upstream {}: {why}; it is asked without cookies for ten minutes", self.server);
     }
 
     /// Keeps the reason of a failure for whoever looks.

@@ -7,7 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -54,6 +54,8 @@ pub type ReceiveBuffer = Rc<RefCell<Inbox>>;
 pub(super) struct Socket {
     wire: Rc<Wire>,
     driver: AbortHandle,
+    /// The address that its datagrams leave from, as the routes were when the port was drawn.
+    source: Cell<Option<IpAddr>>,
     /// When the port was drawn.
     pub(super) born: Cell<Instant>,
     /// Queries from this port so far.
@@ -110,7 +112,8 @@ impl Socket {
         let driver = tokio::task::spawn_local(drive(Rc::clone(&wire), Rc::clone(inbox)));
         open.set(open.get() + 1);
         let (driver, uses) = (driver.abort_handle(), Cell::new(0));
-        Ok(Self { wire, driver, born: Cell::new(now), uses, open: Rc::clone(open) })
+        let (source, born) = (Cell::new(source_of(wire.io.get_ref())), Cell::new(now));
+        Ok(Self { wire, driver, source, born, uses, open: Rc::clone(open) })
     }
 
     /// Whether [`Self::renew`] may give the socket another port: no query uses the old one, and
@@ -132,6 +135,7 @@ impl Socket {
         self.wire.empty(inbox)?;
         draw_port(socket, peer.ok_or(io::ErrorKind::AddrNotAvailable)?)?;
         self.wire.retired.set(false);
+        self.source.set(source_of(socket));
         self.born.set(now);
         self.uses.set(0);
         Ok(())
@@ -144,6 +148,10 @@ impl Socket {
     #[cfg(test)]
     pub(super) fn port(&self) -> u16 {
         self.wire.io.get_ref().local_addr().map_or(0, |address| address.port())
+    }
+
+    pub(super) fn source(&self) -> Option<IpAddr> {
+        self.source.get()
     }
 
     /// Takes no new queries.
@@ -346,6 +354,11 @@ impl Wire {
         ids.sort_unstable();
         self.waiters.note_icmp_error(kind, |id| ids.binary_search(&id).is_err());
     }
+}
+
+/// The address that datagrams of `socket` leave from.
+fn source_of(socket: &UdpSocket) -> Option<IpAddr> {
+    socket.local_addr().ok().map(|address| address.ip())
 }
 
 /// Registered for reading alone: tokio's own socket would also be woken whenever a datagram it sent

@@ -23,7 +23,7 @@ use super::backoff::Backoff;
 use super::case::Case;
 use super::dial::{Channel, Dialler, Fault};
 use super::failure::TryError;
-use super::query::{self, Edns};
+use super::query::{self, Opt};
 use super::server::{Upstream, count};
 use crate::config::Scheme;
 use crate::wire::Question;
@@ -159,30 +159,30 @@ impl Stream {
     }
 
     /// Sends the query and gives the octets of the reply: it belongs to the query, nothing else has
-    /// been checked.
+    /// been checked. Over encrypted transports, padding takes the place of the options of `opt`.
     pub(super) async fn exchange(
         &self,
         question: &Question,
-        edns: Edns,
+        opt: Opt<'_>,
     ) -> Result<Vec<u8>, TryError> {
         let mut query = Vec::new();
         if self.shared.scheme.is_encrypted() {
-            query::write_padded(&mut query, question, edns);
+            query::write_padded(&mut query, question, opt.is_some());
         } else {
-            query::write(&mut query, 0, question, edns);
+            query::write_in(&mut query, 0, question, opt, None);
         }
         self.send(query.into()).await
     }
 
-    /// As [`Self::exchange`], the name in letters of `case`.
+    /// As [`Self::exchange`] over TCP, the name in letters of `case`.
     pub(super) async fn exchange_in(
         &self,
         question: &Question,
-        edns: Edns,
+        opt: Opt<'_>,
         case: Case,
     ) -> Result<Vec<u8>, TryError> {
         let mut query = Vec::new();
-        query::write_in(&mut query, 0, question, edns, case);
+        query::write_in(&mut query, 0, question, opt, Some(case));
         self.send(query.into()).await
     }
 

@@ -1,8 +1,8 @@
 //! Queries over UDP, on sockets of a pool ([`super::pool`]).
 //!
 //! What makes a reply hard to forge (RFC 5452 §9.2): the peer (the socket is connected), our port,
-//! a 16-bit id from a CSPRNG, the question, and its letter case ([`super::case`]).
-//! docs/design/off-path.md has the odds.
+//! a 16-bit id from a CSPRNG, the question, its letter case ([`super::case`]), and the cookie, if
+//! the server speaks cookies ([`super::cookie`]). docs/design/off-path.md has the odds.
 //!
 //! Identical questions are one race (`forward::flights`), so clients cannot have as many queries
 //! opened as birthdays need. While a server is silent its race repeats the query, each time with an
@@ -26,7 +26,8 @@ use std::time::Duration;
 use tokio::time::timeout_at;
 
 use super::case::Case;
-use super::failure::TryError;
+use super::cookie::{CookieOption, Found, Jar, Sent};
+use super::failure::{Flaw, TryError};
 use super::pool::{Pool, Seat};
 use super::query::{self, Edns, Reading};
 use super::server::{Upstream, count};
@@ -43,26 +44,31 @@ const MISMATCHES: u32 = 8;
 /// How long a query that met such datagrams listens before it goes over TCP, at a server that
 /// has no measured time yet: longer than a resolver nearby takes for a name that it has to look up.
 const UNMEASURED: Duration = Duration::from_millis(250);
+
 /// One worker's way to ask one server over UDP.
 pub(super) struct Udp {
     upstream: Arc<Upstream>,
     pool: Pool,
+    jar: Jar,
 }
 
 /// A query that has left; dropping it ends the waiting for its reply.
 pub(super) struct Asked<'a> {
     seat: Seat,
     upstream: &'a Upstream,
+    jar: &'a Jar,
     question: &'a Question,
     edns: Edns,
     /// `None`: lower case, and the reply may have any.
     case: Option<Case>,
+    /// `None`: it has no cookie, and the reply may have any.
+    cookie: Option<Sent>,
     /// Datagrams with its id that were dropped.
     mismatches: u32,
     /// Whether an ICMP error came for it.
     is_doubted: bool,
-    /// Whether a datagram in another case came for it.
-    met_other_case: bool,
+    /// Whether a datagram in another case, or without its cookie, came for it.
+    met_other_form: bool,
 }
 
 /// What came for a query.
@@ -79,6 +85,8 @@ pub(super) enum Heard {
     IcmpError,
     /// A datagram came that repeats the question in another case, which anybody can have sent.
     OtherCase,
+    /// A datagram came without the cookie that it must have, which anybody can have sent.
+    OtherCookie,
 }
 
 /// One thing that came for a query.
@@ -146,17 +154,58 @@ impl Asked<'_> {
         self.is_doubted
     }
 
+    /// Whether the server has given us other cookies than the query has.
+    pub(super) fn has_new_cookie(&self) -> bool {
+        self.cookie.is_some_and(|sent| self.jar.has_other_than(sent))
+    }
+
     /// The next thing that came for the query, read.
     async fn next(&self) -> Result<Next, TryError> {
         let waiters = self.seat.socket.waiters();
         match poll_fn(|context| waiters.poll(self.seat.id, context)).await {
             Delivery::Message(mut message) => {
                 let reading = query::read_in(&mut message, self.question, self.edns, self.case);
+                let reading = self.hold_against_cookie(reading, &message);
                 waiters.give_back(message);
                 Ok(Next::Message(reading))
             }
             Delivery::IcmpError(_) => Ok(Next::IcmpError),
             Delivery::Unsent(kind) => Err(TryError::of_kind(kind)),
+        }
+    }
+
+    /// Returns what `message` is by its cookie, after everything else about it was read. Keeps the
+    /// server cookie of a genuine reply.
+    fn hold_against_cookie(&self, reading: Reading, message: &[u8]) -> Reading {
+        let Some(sent) = self.cookie else { return reading };
+        let is_rejection = match &reading {
+            Reading::Answer(answer) => query::is_rejection(answer),
+            Reading::NoEdns | Reading::BadCookie | Reading::Unusable(_) => false,
+            // Without a question it has no records either.
+            Reading::Bare(Rcode::FORMERR | Rcode::NOTIMP) if sent.is_expected => {
+                return Reading::OtherCookie;
+            }
+            // What is cut may lack the option, and goes over TCP in any case.
+            Reading::Truncated => return reading,
+            Reading::Bare(_)
+            | Reading::OtherCase
+            | Reading::OtherCookie
+            | Reading::OtherQuestion
+            | Reading::NotAReply => return reading,
+        };
+        match sent.find(message, self.question) {
+            Found::Ours(server) => {
+                if !server.is_empty() && !sent.is_expected {
+                    self.upstream.cookies.note_proven();
+                }
+                self.jar.keep(sent, server);
+                reading
+            }
+            // Its records cannot be read, so it goes over TCP as well.
+            Found::None if matches!(reading, Reading::Unusable(Flaw::Malformed)) => reading,
+            Found::None if !sent.is_expected && is_rejection => Reading::NoEdns,
+            Found::None if !sent.is_expected => reading,
+            Found::None | Found::Other => Reading::OtherCookie,
         }
     }
 
@@ -170,20 +219,31 @@ impl Asked<'_> {
         if reading.is_genuine() {
             self.seat.is_answered = true;
             self.seat.socket.waiters().note_genuine();
+            if matches!(reading, Reading::BadCookie) {
+                count(&self.upstream.counters.bad_cookie);
+            }
             if self.case.is_some() {
                 self.upstream.folding.note_kept();
+            }
+            if self.cookie.is_some() && !matches!(reading, Reading::NoEdns | Reading::BadCookie) {
+                self.upstream.cookies.note_taken();
             }
             return Some(Heard::Reply(reading));
         }
         self.mismatches += 1;
         match reading {
-            Reading::OtherCase if !self.met_other_case => {
-                self.met_other_case = true;
+            Reading::OtherCase if !self.met_other_form => {
+                self.met_other_form = true;
                 count(&self.upstream.counters.other_case);
                 Some(Heard::OtherCase)
             }
+            Reading::OtherCookie if !self.met_other_form => {
+                self.met_other_form = true;
+                count(&self.upstream.counters.other_cookie);
+                Some(Heard::OtherCookie)
+            }
             Reading::Bare(Rcode::FORMERR | Rcode::NOTIMP)
-                if self.edns == Edns::With && self.mismatches == 1 =>
+                if self.edns.has_opt() && self.mismatches == 1 =>
             {
                 Some(Heard::MaybeNoEdns)
             }
@@ -197,7 +257,12 @@ impl Asked<'_> {
 
 impl Udp {
     pub(super) fn new(upstream: Arc<Upstream>, buffer: ReceiveBuffer) -> Self {
-        Self { pool: Pool::new(Arc::clone(&upstream), buffer), upstream }
+        Self { pool: Pool::new(Arc::clone(&upstream), buffer), jar: Jar::default(), upstream }
+    }
+
+    /// The cookies of this worker and server.
+    pub(super) fn jar(&self) -> &Jar {
+        &self.jar
     }
 
     /// Sends the query, its name in letters of `case`.
@@ -208,21 +273,28 @@ impl Udp {
         case: Option<Case>,
     ) -> Result<Asked<'a>, TryError> {
         let seat = self.pool.seat()?;
-        let write = |out: &mut Vec<u8>| match case {
-            Some(case) => query::write_in(out, seat.id, question, edns, case),
-            None => query::write(out, seat.id, question, edns),
+        let (cookie, option) = match edns {
+            Edns::WithCookie => {
+                self.upstream.cookies.note_sent();
+                Some(self.jar.take_for_datagram(seat.socket.source())).unzip()
+            }
+            Edns::With | Edns::Without => (None, None),
         };
-        seat.socket.post(write).await;
+        let options = option.as_ref().map_or(&[][..], CookieOption::as_octets);
+        let opt = edns.has_opt().then_some(options);
+        seat.socket.post(|out| query::write_in(out, seat.id, question, opt, case)).await;
         count(&self.upstream.counters.queries);
         Ok(Asked {
             seat,
             upstream: &self.upstream,
+            jar: &self.jar,
             question,
             edns,
             case,
+            cookie,
             mismatches: 0,
             is_doubted: false,
-            met_other_case: false,
+            met_other_form: false,
         })
     }
 }

@@ -39,7 +39,7 @@ fn foreign(query: &[u8]) -> Vec<Vec<u8>> {
 
 fn kinds() -> usize {
     let mut query = Vec::new();
-    super::super::query::write(&mut query, 1, &question(), super::super::query::Edns::With);
+    super::super::query::write_in(&mut query, 1, &question(), Some(&[]), None);
     foreign(&query).len()
 }
 

@@ -1,0 +1,679 @@
+//! Servers that speak cookies, that speak none, that break them, and forgers.
+
+use super::*;
+use crate::upstream::Cookies;
+use crate::wire::{Header, cookie_of};
+
+/// The server cookie of servers that have one.
+const SERVER: &[u8] = b"16 octets of it.";
+/// FORMERR and BADCOOKIE as the low bits of the header have them.
+const FORMERR: u16 = 1;
+const BADCOOKIE: u16 = 7;
+
+/// The data of the COOKIE option of `query`.
+fn cookie(query: &[u8]) -> Option<&[u8]> {
+    cookie_of(query, &Header::read(query).unwrap(), question_end(query))
+}
+
+fn client(query: &[u8]) -> Option<&[u8]> {
+    cookie(query).map(|cookie| &cookie[..8])
+}
+
+/// A COOKIE option with such data.
+fn option(data: &[u8]) -> Vec<u8> {
+    [&[0, 10], &u16::try_from(data.len()).unwrap().to_be_bytes(), data].concat()
+}
+
+/// `reply` with an OPT record that has such options; `rcode`: the upper bits of the rcode.
+fn with_opt(mut reply: Vec<u8>, rcode: u8, options: &[u8]) -> Vec<u8> {
+    reply[11] = 1;
+    reply.extend_from_slice(&[0, 0, 41, 4, 208, rcode, 0, 0, 0]);
+    reply.extend_from_slice(&u16::try_from(options.len()).unwrap().to_be_bytes());
+    reply.extend_from_slice(options);
+    reply
+}
+
+/// The reply of a server that speaks cookies and has this one.
+fn speaks_with(query: &[u8], answers: u16, server: &[u8]) -> Vec<u8> {
+    let cookie = client(query).map(|client| option(&[client, server].concat()));
+    with_opt(reply(query, 0, answers), 0, &cookie.unwrap_or_default())
+}
+
+fn speaks(query: &[u8], answers: u16) -> Vec<u8> {
+    speaks_with(query, answers, SERVER)
+}
+
+/// A reply with an OPT record and without a cookie.
+fn is_dumb(query: &[u8], answers: u16) -> Vec<u8> {
+    with_opt(reply(query, 0, answers), 0, &[])
+}
+
+/// BADCOOKIE, with the cookie that the server wants.
+fn bad_cookie(query: &[u8], server: &[u8]) -> Vec<u8> {
+    let cookie = client(query).map(|client| option(&[client, server].concat()));
+    with_opt(reply(query, BADCOOKIE, 0), 1, &cookie.unwrap_or_default())
+}
+
+/// A server over TCP and UDP: what it says on each.
+async fn server(
+    mut over_tcp: impl FnMut(&[u8]) -> Vec<u8> + 'static,
+    mut over_udp: impl FnMut(&[u8]) -> Vec<Vec<u8>> + 'static,
+) -> SocketAddr {
+    let (listener, socket) = tcp_and_udp().await;
+    let address = listener.local_addr().unwrap();
+    spawn_local(async move {
+        let mut buffer = [0; 512];
+        loop {
+            let (octets, peer) = socket.recv_from(&mut buffer).await.unwrap();
+            for datagram in over_udp(&buffer[..octets]) {
+                socket.send_to(&datagram, peer).await.unwrap();
+            }
+        }
+    });
+    spawn_local(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            while let Ok(query) = read_query(&mut stream).await {
+                write_reply(&mut stream, &over_tcp(&query)).await.unwrap();
+            }
+        }
+    });
+    address
+}
+
+fn cookies(link: &Link) -> Cookies {
+    link.upstream().report().cookies
+}
+
+/// Asks so often that what a server does with cookies is known, and wants an answer each time.
+async fn ask_often(link: &Link, often: usize) {
+    for number in 0..often {
+        let outcome = link.ask(&question()).await;
+        let answer = outcome.unwrap_or_else(|error| panic!("{number}: {error}"));
+        assert_eq!(answer.rcode(), Rcode::NOERROR, "{number}");
+        assert!(answer.borrowed().has_opt(), "{number}: EDNS is kept");
+    }
+}
+
+/// A server's ways that a test changes, and what it has seen.
+type Shared<T> = Rc<RefCell<T>>;
+
+#[tokio::test]
+async fn a_server_gets_its_cookie_back_and_answers_keep_none() {
+    local(async {
+        let seen: Shared<Vec<Vec<u8>>> = Rc::default();
+        let into = Rc::clone(&seen);
+        let server = udp_server(move |query| {
+            let mut seen = into.borrow_mut();
+            seen.push(cookie(query).expect("a cookie").to_vec());
+            // A new one each time.
+            vec![speaks_with(query, 1, &[u8::try_from(seen.len()).unwrap(); 32])]
+        })
+        .await;
+        let link = link(server);
+        for _ in 0..20 {
+            let answer = link.ask(&question()).await.unwrap();
+            let ours = seen.borrow()[0][..8].to_vec();
+            assert!(!answer.octets().windows(8).any(|octets| octets == ours));
+            assert!(!answer.octets().windows(4).any(|octets| octets == [0, 10, 0, 40]));
+            assert_eq!(answer.ede_options(), b"");
+        }
+        let seen = seen.borrow();
+        assert_eq!(seen[0].len(), 8, "only ours at first");
+        for (number, cookie) in seen.iter().enumerate().skip(1) {
+            assert_eq!(cookie[..8], seen[0][..8]);
+            assert_eq!(cookie[8..], [u8::try_from(number).unwrap(); 32]);
+        }
+        let tally = link.upstream().tally();
+        assert_eq!((tally.queries, tally.mismatches, tally.other_cookie), (20, 0, 0));
+        assert_eq!(cookies(&link), Cookies::Yes);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn another_link_and_another_server_get_another_client_cookie() {
+    local(async {
+        let seen: Shared<Vec<Vec<u8>>> = Rc::default();
+        let mut servers = Vec::new();
+        for _ in 0..2 {
+            let into = Rc::clone(&seen);
+            let server = udp_server(move |query| {
+                into.borrow_mut().push(cookie(query).expect("a cookie").to_vec());
+                vec![speaks(query, 1)]
+            });
+            servers.push(server.await);
+        }
+        // The next epoch of a server has a link of its own: see `forward::Forwarder`.
+        for server in servers {
+            let upstream = Arc::new(Upstream::new(UpstreamServer::plain(server)));
+            for _ in 0..2 {
+                let link = Link::new(Arc::clone(&upstream), Link::receive_buffer());
+                link.ask(&question()).await.unwrap();
+            }
+        }
+        let seen = &mut *seen.borrow_mut();
+        assert!(seen.iter().all(|cookie| cookie.len() == 8), "no server cookie goes along");
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), 4);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_without_cookies_costs_nothing_more() {
+    local(async {
+        let server = server(|_| unreachable!(), |query| vec![is_dumb(query, 1)]).await;
+        let link = link(server);
+        ask_often(&link, 50).await;
+        let tally = link.upstream().tally();
+        assert_eq!((tally.queries, tally.replies, tally.mismatches), (50, 50, 0));
+        assert_eq!(cookies(&link), Cookies::No);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_echo_of_the_option_proves_nothing() {
+    local(async {
+        let is_echo = Rc::new(RefCell::new(true));
+        let echoes = Rc::clone(&is_echo);
+        let server = udp_server(move |query| {
+            let cookie = cookie(query).expect("a cookie");
+            assert_eq!(cookie.len(), 8);
+            let options = if *echoes.borrow() { option(cookie) } else { Vec::new() };
+            vec![with_opt(reply(query, 0, 1), 0, &options)]
+        })
+        .await;
+        let link = link(server);
+        ask_often(&link, 5).await;
+        is_echo.replace(false);
+        ask_often(&link, 5).await;
+        let tally = link.upstream().tally();
+        assert_eq!((tally.queries, tally.other_cookie, tally.mismatches), (10, 0, 0));
+        assert_eq!(cookies(&link), Cookies::No);
+    })
+    .await;
+}
+
+/// Replies of a forger who knows id, port, name and letters of a query, but not its cookie.
+fn forged(query: &[u8]) -> Vec<Vec<u8>> {
+    let ours = client(query).unwrap_or(&[0; 8]);
+    let mut other = ours.to_vec();
+    other[7] ^= 1;
+    let with = |data: &[u8]| with_opt(reply(query, 0, 3), 0, &option(data));
+    vec![
+        reply(query, 0, 3),
+        is_dumb(query, 3),
+        with(&other),
+        with(&[&other, SERVER].concat()),
+        with(&[]),
+        with(&ours[..7]),
+        with(&[ours, &SERVER[..7]].concat()),
+        with(&[ours, &[7; 33]].concat()),
+        with_opt(reply(query, 0, 3), 0, &[option(&other), option(ours)].concat()),
+        // Errors that would have us ask with less, over TCP, or not at all.
+        reply(query, FORMERR, 0),
+        with_opt(reply(query, FORMERR, 0), 0, &[]),
+        [&query[..2], &[0x81, 0x81], &[0; 8]].concat(),
+        with_opt(reply(query, BADCOOKIE, 0), 1, &option(&[&other, SERVER].concat())),
+        with_opt(reply(query, BADCOOKIE, 0), 1, &[]),
+        reply(query, 5, 0),
+        reply(query, 3, 0),
+    ]
+}
+
+fn kinds() -> usize {
+    let mut query = Vec::new();
+    super::super::query::write_in(&mut query, 1, &question(), Some(&[]), None);
+    forged(&query).len()
+}
+
+#[tokio::test]
+async fn forged_replies_without_the_cookie_are_neither_taken_nor_believed() {
+    for kind in 0..kinds() {
+        local(async move {
+            let mut is_first = true;
+            let server = server(
+                |query| speaks(query, 1),
+                move |query| {
+                    let genuine = speaks(query, 1);
+                    if std::mem::take(&mut is_first) {
+                        return vec![genuine];
+                    }
+                    assert!(cookie(query).is_some_and(|cookie| cookie.len() == 24), "{kind}");
+                    vec![forged(query).remove(kind), genuine]
+                },
+            )
+            .await;
+            let link = link(server);
+            for number in 0..20 {
+                let answer = link.ask(&question()).await;
+                let answer = answer.unwrap_or_else(|error| panic!("{kind}, {number}: {error}"));
+                assert_eq!(answer.borrowed().header().answers, 1, "{kind}, {number}");
+            }
+            let tally = link.upstream().tally();
+            assert_eq!((tally.other_cookie, tally.without_edns), (19, 0), "{kind}");
+            assert_eq!(cookies(&link), Cookies::Yes, "{kind}");
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_forged_flood_without_the_cookie_is_waited_out_or_goes_over_tcp() {
+    local(async {
+        let mut is_first = true;
+        let server = server(
+            |query| speaks(query, 1),
+            move |query| match std::mem::take(&mut is_first) {
+                true => vec![speaks(query, 1)],
+                false => vec![is_dumb(query, 3); 9],
+            },
+        )
+        .await;
+        let link = link(server);
+        for number in 0..4 {
+            let answer = link.ask(&question()).await.unwrap();
+            assert_eq!(answer.borrowed().header().answers, 1, "{number}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_that_stops_speaking_cookies_is_known_after_one_query() {
+    local(async {
+        let has_stopped = Rc::new(RefCell::new(false));
+        let stopped = [Rc::clone(&has_stopped), Rc::clone(&has_stopped)];
+        let [over_tcp, over_udp] = stopped.map(|stopped| {
+            move |query: &[u8]| match *stopped.borrow() {
+                true => is_dumb(query, 1),
+                false => speaks(query, 1),
+            }
+        });
+        let server = server(over_tcp, move |query| vec![over_udp(query)]).await;
+        let link = link(server);
+        ask_often(&link, 5).await;
+        assert_eq!((link.upstream().tally().queries, cookies(&link)), (5, Cookies::Yes));
+        has_stopped.replace(true);
+        ask_often(&link, 20).await;
+        let tally = link.upstream().tally();
+        assert_eq!((tally.other_cookie, tally.tcp_queries, tally.queries), (1, 1, 26));
+        assert_eq!(cookies(&link), Cookies::Off);
+        assert!(!link.upstream().is_in_doubt());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_that_stops_and_has_no_tcp_loses_no_query() {
+    local(async {
+        let (mut asked, without) = (0, Rc::new(RefCell::new(0)));
+        let counted = Rc::clone(&without);
+        let server = udp_server(move |query| {
+            asked += 1;
+            *counted.borrow_mut() += usize::from(cookie(query).is_none());
+            vec![if asked <= 5 { speaks(query, 1) } else { is_dumb(query, 1) }]
+        })
+        .await;
+        let link = link(server);
+        ask_often(&link, 50).await;
+        let tally = link.upstream().tally();
+        assert_eq!((tally.other_cookie, tally.replies, tally.unreachable), (4, 50, 0));
+        assert_eq!(*without.borrow(), 45, "one each to four queries, and then all");
+        assert_eq!(cookies(&link), Cookies::Off);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_box_that_strips_the_option_of_datagrams_is_known_after_four_queries() {
+    local(async {
+        let mut asked = 0;
+        let server = server(
+            |query| speaks(query, 1),
+            move |query| {
+                asked += 1;
+                vec![if asked <= 5 { speaks(query, 1) } else { is_dumb(query, 1) }]
+            },
+        )
+        .await;
+        let link = link(server);
+        ask_often(&link, 50).await;
+        let tally = link.upstream().tally();
+        assert_eq!((tally.other_cookie, tally.tcp_queries), (4, 4));
+        assert_eq!(cookies(&link), Cookies::Off);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn servers_of_one_address_that_speak_and_do_not_lose_no_query() {
+    // By turns over UDP; TCP meets one of either kind.
+    for tcp_speaks in [false, true] {
+        local(async move {
+            let mut asked = 0;
+            let server = server(
+                move |query| if tcp_speaks { speaks(query, 1) } else { is_dumb(query, 1) },
+                move |query| {
+                    asked += 1;
+                    vec![if asked % 2 == 1 { speaks(query, 1) } else { is_dumb(query, 1) }]
+                },
+            )
+            .await;
+            let link = link(server);
+            ask_often(&link, 50).await;
+            let tally = link.upstream().tally();
+            assert_eq!(tally.replies, 50);
+            match tcp_speaks {
+                false => assert_eq!((tally.other_cookie, tally.tcp_queries), (1, 1)),
+                true => assert_eq!(tally.other_cookie, tally.tcp_queries),
+            }
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_cache_that_gives_other_clients_cookies_loses_no_query() {
+    // Before any cookie is proven, as routers and balancers do that cache the option.
+    let cached = |query: &[u8]| with_opt(reply(query, 0, 1), 0, &option(b"someone'sserver's"));
+    for has_tcp in [true, false] {
+        local(async move {
+            let server = match has_tcp {
+                true => server(cached, move |query| vec![cached(query)]).await,
+                false => udp_server(move |query| vec![cached(query)]).await,
+            };
+            let link = link(server);
+            ask_often(&link, 50).await;
+            let tally = link.upstream().tally();
+            let troubles = if has_tcp { 1 } else { 4 };
+            assert_eq!((tally.other_cookie, tally.replies), (troubles, 50));
+            assert_eq!(cookies(&link), Cookies::Off);
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn cookies_of_a_wrong_length_lose_no_query() {
+    let octets = (0..8).chain(9..16).chain([41, 500]);
+    for octets in octets {
+        local(async move {
+            let odd = move |query: &[u8]| {
+                let mut data = client(query).unwrap_or(&[0; 8]).to_vec();
+                data.resize(octets, 7);
+                with_opt(reply(query, 0, 1), 0, &option(&data))
+            };
+            let link = link(server(odd, move |query| vec![odd(query)]).await);
+            ask_often(&link, 5).await;
+            let tally = link.upstream().tally();
+            assert_eq!((tally.other_cookie, tally.tcp_queries), (1, 1), "{octets}");
+            assert_eq!(cookies(&link), Cookies::Off);
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn badcookie_brings_the_cookie_and_the_query_is_asked_again_at_once() {
+    local(async {
+        // As `require-server-cookie` of BIND has it.
+        let server = server(
+            |_| unreachable!(),
+            |query| match cookie(query) {
+                Some(cookie) if cookie.len() == 8 => vec![bad_cookie(query, SERVER)],
+                _ => vec![speaks(query, 1)],
+            },
+        )
+        .await;
+        let link = link(server);
+        ask_often(&link, 10).await;
+        let tally = link.upstream().tally();
+        assert_eq!((tally.queries, tally.bad_cookie, tally.other_cookie), (11, 1, 0));
+        assert_eq!(cookies(&link), Cookies::Yes);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn queries_of_one_moment_are_all_asked_again_after_badcookie() {
+    local(async {
+        let server = server(
+            |_| unreachable!(),
+            |query| match cookie(query) {
+                Some(cookie) if cookie[8..] != *SERVER => vec![bad_cookie(query, SERVER)],
+                _ => vec![speaks(query, 1)],
+            },
+        )
+        .await;
+        let link = Rc::new(link(server));
+        let asks: Vec<_> = (0..20)
+            .map(|_| {
+                let link = Rc::clone(&link);
+                spawn_local(async move { link.ask(&question()).await.map(|answer| answer.rcode()) })
+            })
+            .collect();
+        for ask in asks {
+            assert_eq!(ask.await.unwrap(), Ok(Rcode::NOERROR));
+        }
+        assert_eq!(link.upstream().tally().queries, 40);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_second_badcookie_leads_to_tcp() {
+    for gives_cookie in [true, false] {
+        local(async move {
+            let mut number = 0;
+            let server = server(
+                |query| speaks(query, 2),
+                move |query| {
+                    number += 1;
+                    let server = if gives_cookie { &[number; 16][..] } else { &[] };
+                    vec![bad_cookie(query, server)]
+                },
+            )
+            .await;
+            let link = link(server);
+            let answer = link.ask(&question()).await.unwrap();
+            assert_eq!(answer.borrowed().header().answers, 2);
+            let tally = link.upstream().tally();
+            let over_udp = if gives_cookie { 2 } else { 1 };
+            assert_eq!((tally.bad_cookie, tally.tcp_queries), (over_udp, 1));
+            assert_eq!(tally.queries, over_udp + 1);
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn badcookie_for_ever_is_the_servers_failure_and_no_answer() {
+    local(async {
+        let mut number = 0;
+        let server = server(
+            |query| bad_cookie(query, &[255; 16]),
+            move |query| {
+                number += 1;
+                vec![bad_cookie(query, &[number; 16])]
+            },
+        )
+        .await;
+        let link = link(server);
+        let outcome = link.ask(&question()).await;
+        assert_eq!(outcome, Err(TryError::Unusable(Flaw::BadCookie)));
+        // With a cookie: twice over UDP, once over TCP. Without: once over each.
+        assert_eq!(link.upstream().tally().queries, 5);
+        for _ in 0..10 {
+            let outcome = link.ask(&question()).await;
+            assert_eq!(outcome, Err(TryError::Unusable(Flaw::BadCookie)));
+        }
+        assert!(!link.upstream().is_in_doubt(), "it replies");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_that_rejects_queries_with_cookies_keeps_its_edns() {
+    for kind in 0..4 {
+        local(async move {
+            let rejects = move |query: &[u8]| match (cookie(query), kind) {
+                (None, _) => is_dumb(query, 1),
+                (_, 0) => reply(query, FORMERR, 0),
+                (_, 1) => with_opt(reply(query, FORMERR, 0), 0, &[]),
+                (_, 2) => [&query[..2], &[0x81, 0x84], &[0; 8]].concat(),
+                // BADVERS.
+                (_, _) => with_opt(reply(query, 0, 0), 1, &[]),
+            };
+            let link = link(udp_server(move |query| vec![rejects(query)]).await);
+            ask_often(&link, 20).await;
+            let tally = link.upstream().tally();
+            assert_eq!((tally.queries, tally.without_edns), (24, 0), "{kind}");
+            assert_eq!(cookies(&link), Cookies::Off, "{kind}");
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_rejection_of_one_name_says_nothing_about_cookies() {
+    local(async {
+        let server = udp_server(|query| vec![with_opt(reply(query, FORMERR, 0), 0, &[])]).await;
+        let link = link(server);
+        for _ in 0..10 {
+            assert_eq!(link.ask(&question()).await.unwrap().rcode(), Rcode::FORMERR);
+        }
+        assert_eq!(cookies(&link), Cookies::No);
+    })
+    .await;
+}
+
+/// Asks `link` a question whose time is over before the server replies.
+async fn ask_in_vain(link: &Link) {
+    let begun = tokio::time::Instant::now();
+    let ask = timeout(Duration::from_millis(50), link.ask(&question())).await;
+    assert!(ask.is_err(), "{ask:?}");
+    link.upstream().note_unanswered(begun, tokio::time::Instant::now());
+}
+
+/// As the race of a question does.
+async fn ask_and_note(link: &Link) {
+    let begun = tokio::time::Instant::now();
+    let answer = link.ask(&question()).await.unwrap();
+    link.upstream().note_answer(answer.rcode(), begun, tokio::time::Instant::now());
+}
+
+#[tokio::test]
+async fn after_silence_a_query_has_no_cookie() {
+    local(async {
+        // A box on the path drops what has a cookie.
+        let server = udp_server(|query| match cookie(query) {
+            Some(_) => Vec::new(),
+            None => vec![is_dumb(query, 1)],
+        })
+        .await;
+        let link = link(server);
+        for number in 0..4 {
+            assert_eq!(cookies(&link), Cookies::No, "{number}");
+            ask_in_vain(&link).await;
+            ask_and_note(&link).await;
+        }
+        assert_eq!(cookies(&link), Cookies::Off);
+        ask_often(&link, 20).await;
+        assert_eq!(link.upstream().tally().queries, 28);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_that_speaks_cookies_gets_them_also_while_it_is_silent() {
+    local(async {
+        let seen: Shared<Vec<Option<usize>>> = Rc::default();
+        let (into, is_silent) = (Rc::clone(&seen), Rc::new(RefCell::new(false)));
+        let silent = Rc::clone(&is_silent);
+        let server = udp_server(move |query| {
+            into.borrow_mut().push(cookie(query).map(<[u8]>::len));
+            if *silent.borrow() { Vec::new() } else { vec![speaks(query, 1)] }
+        })
+        .await;
+        let first = link(server);
+        let others = || Link::new(Arc::clone(first.upstream()), Link::receive_buffer());
+        let second = others();
+        ask_and_note(&first).await;
+        is_silent.replace(true);
+        ask_in_vain(&first).await;
+        // Or a forger would only have to keep a server busy. Another worker knows it too.
+        ask_in_vain(&first).await;
+        ask_in_vain(&second).await;
+        assert_eq!(*seen.borrow(), [Some(8), Some(24), Some(24), Some(8)]);
+        // One that is down may be behind a new box.
+        while !first.upstream().is_down() {
+            ask_in_vain(&first).await;
+        }
+        is_silent.replace(false);
+        seen.borrow_mut().clear();
+        let third = others();
+        ask_and_note(&third).await;
+        ask_and_note(&third).await;
+        assert_eq!(*seen.borrow(), [None, Some(8)]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn servers_that_are_asked_over_connections_alone_get_no_cookie() {
+    local(async {
+        let address = tc_server(|mut stream, _| async move {
+            loop {
+                let query = read_query(&mut stream).await?;
+                assert_eq!(cookie(&query), None);
+                write_reply(&mut stream, &is_dumb(&query, 1)).await?;
+            }
+        })
+        .await;
+        ask_often(&tcp_link(address), 3).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_truncated_reply_without_the_cookie_goes_over_tcp_and_says_nothing() {
+    local(async {
+        let mut asked = 0;
+        let server = server(
+            |query| speaks(query, 2),
+            move |query| {
+                asked += 1;
+                vec![if asked == 1 { speaks(query, 1) } else { reply(query, 0x0200, 0) }]
+            },
+        )
+        .await;
+        let link = link(server);
+        ask_often(&link, 10).await;
+        let tally = link.upstream().tally();
+        assert_eq!((tally.tcp_queries, tally.other_cookie), (9, 0));
+        assert_eq!(cookies(&link), Cookies::Yes);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_that_folds_case_and_speaks_cookies_is_known_for_both() {
+    local(async {
+        let folds = |query: &[u8]| {
+            let mut said = speaks(query, 1);
+            said[12..question_end(query)].make_ascii_lowercase();
+            said
+        };
+        let link = link(server(folds, move |query| vec![folds(query)]).await);
+        ask_often(&link, 20).await;
+        let tally = link.upstream().tally();
+        // A case that happens to be lower shows nothing.
+        assert!((1..=3).contains(&tally.other_case), "{}", tally.other_case);
+        assert_eq!((tally.other_cookie, cookies(&link)), (0, Cookies::Yes));
+    })
+    .await;
+}
