@@ -2,6 +2,7 @@
 //! ends when what it waits for is there, or fails at its bound.
 
 mod connections;
+mod cookies;
 mod daemon;
 mod floods;
 mod load;

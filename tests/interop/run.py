@@ -5,7 +5,7 @@
 
 Installs what is missing from Debian's packages (as root), starts Knot as the public DNS, the daemon,
 then each asking resolver with what `snippet` prints for it, and runs the commands that it brings;
-then servers of TLS and HTTPS as the daemon's upstreams. One line a check, the last line counts. A
+then servers of TLS and HTTPS and of DNS cookies as the daemon's upstreams. One line a check, the last line counts. A
 package that cannot be had is a failure unless --skip names it.
 """
 
@@ -18,6 +18,7 @@ from pathlib import Path
 
 import asking
 import checks
+import cookies
 import doctoring
 import encrypted
 import machine
@@ -71,7 +72,7 @@ def parse():
         help=f"do without one of: {', '.join(PARTS)}",
     )
     parser.add_argument(
-        "--only", help="askers whose name begins so; others: daemon, encrypted, programs, coredns, doctor"
+        "--only", help="askers whose name begins so; others: daemon, encrypted, cookies, programs, coredns, doctor"
     )
     parser.add_argument("--seed", default="1", help="of the random names")
     parser.add_argument("--keep", action="store_true", help="keep logs and configurations")
@@ -93,6 +94,8 @@ def everything(tally, processes, binary, cache, work, arguments):
             one_asker(tally, processes, package, make, wanted, arguments.seed)
     if not wanted or wanted == "encrypted":
         encrypted.all_servers(tally, processes, binary, work, arguments.skip)
+    if not wanted or wanted == "cookies":
+        cookies.all_servers(tally, processes, binary, work, arguments.skip)
     if not wanted or wanted == "programs":
         text = snippet("resolv-conf", resolvers.DAEMON_53[0])
         machine.cover("/etc/resolv.conf", work, text)

@@ -58,8 +58,9 @@ ZONES = {
 }
 
 
-def knot_files(folder):
-    """Writes zones and configuration; gives the command."""
+def knot_files(folder, server=KNOT, modules="", module=""):
+    """Writes zones and configuration; gives the command. `module`: one of `modules`, for all zones."""
+    use = f"    global-module: {module}\n" if module else ""
     storage = folder / "knot"
     storage.mkdir(parents=True)
     zones = ""
@@ -75,11 +76,11 @@ def knot_files(folder):
         zones += f'  - domain: "{dotted}"\n    file: {name}.zone\n    dnssec-signing: {signing}\n'
     config = storage / "knot.conf"
     config.write_text(
-        f"server:\n    rundir: {storage}\n    listen: {KNOT[0]}@{KNOT[1]}\n"
+        f"server:\n    rundir: {storage}\n    listen: {server[0]}@{server[1]}\n"
         "    udp-workers: 1\n    tcp-workers: 1\n    background-workers: 1\n"
         "log:\n  - target: stderr\n    any: info\n"
-        f"database:\n    storage: {storage}\n"
-        f"template:\n  - id: default\n    storage: {storage}\n    zonefile-sync: -1\n"
+        f"database:\n    storage: {storage}\n{modules}"
+        f"template:\n  - id: default\n    storage: {storage}\n    zonefile-sync: -1\n{use}"
         f"    zonefile-load: difference-no-serial\n    journal-content: all\nzone:\n{zones}"
     )
     return ["/usr/sbin/knotd", "-c", config]
