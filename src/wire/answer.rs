@@ -120,7 +120,8 @@ impl Answer {
         for record in records.by_ref() {
             let record = record?;
             if record.rtype == Rtype::OPT {
-                if opt.is_some() || record.section != Section::Additional {
+                // Outside the additional section, `relevant` drops it.
+                if opt.is_some() {
                     return Err(AnswerError::Malformed);
                 }
                 opt = Some(record);
