@@ -232,6 +232,11 @@ impl Upstream {
         Some(InFlight { upstream: self, seat, name, begun, is_ended: false })
     }
 
+    /// Whether it has ever replied.
+    pub(super) fn has_replied(&self) -> bool {
+        self.counters.replies.load(Ordering::Relaxed) > 0
+    }
+
     /// The counters now.
     pub fn tally(&self) -> Tally {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);

@@ -139,7 +139,7 @@ impl Asked<'_> {
     pub(super) async fn hear_in_time(&mut self, late: TryError) -> Result<Reading, TryError> {
         let wait = match self.upstream.rtt() {
             Some(rtt) => rtt.timeout(),
-            None if self.upstream.tally().replies > 0 => UNMEASURED,
+            None if self.upstream.has_replied() => UNMEASURED,
             None => Duration::ZERO,
         };
         let until = self.seat.since + wait;
