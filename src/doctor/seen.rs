@@ -7,12 +7,10 @@ use std::time::Duration;
 
 use crate::addresses::{Class, reaches};
 use crate::wire::{
-    Answer, AnswerRef, Ede, HEADER_OCTETS, Header, Name, OPTION_EDE, Question, Rcode, Records,
-    Rtype, Section, flags, skip_name, u16_at, u32_at,
+    Answer, AnswerRef, DNSSEC_OK, Ede, HEADER_OCTETS, Header, Name, OPTION_EDE, Question, Rcode,
+    Records, Rtype, Section, flags, skip_name, u16_at, u32_at,
 };
 
-/// The DO bit among OPT's extended flags (RFC 3225 §3).
-const DNSSEC_OK: u32 = 0x8000;
 /// Where the expiration and the inception of a signature stand in its data (RFC 4034 §3.1).
 const SIGNATURE_TIMES: [usize; 2] = [8, 12];
 /// Extended errors and signatures that are looked at in one reply.

@@ -8,7 +8,8 @@ use super::snapshot::Snapshot;
 use super::{Asked, Outcome, Transport, Verdict, decide};
 use crate::config::Expect;
 use crate::wire::{
-    Header, MessageWriter, Name, QName, Question, Rcode, Records, Rtype, Section, flags,
+    CLASSIC_UDP_OCTETS, Header, MessageWriter, Name, QName, Question, Rcode, Records, Rtype,
+    Section, flags,
 };
 
 /// An `[[expect]]` that does not hold.
@@ -20,8 +21,6 @@ pub struct Expectation {
     pub what: String,
 }
 
-/// Octets of a query: a name, its type and class, an OPT record, with room to spare.
-const QUERY_OCTETS: usize = 512;
 /// Most expectations that one configuration is told about: nobody reads more, and a log takes them
 /// line by line.
 pub const MAX_UNMET: usize = 1_000;
@@ -126,8 +125,8 @@ pub fn query_message(id: u16, qname: &Name, qtype: Rtype, dnssec_ok: bool) -> Ve
 /// one.
 pub fn question_message(id: u16, question: &Question, edns: bool) -> Vec<u8> {
     let bits = if question.checking_disabled { flags::RD | flags::CD } else { flags::RD };
-    let mut message = Vec::with_capacity(QUERY_OCTETS);
-    let mut writer = MessageWriter::begin(&mut message, QUERY_OCTETS, id, bits);
+    let mut message = Vec::with_capacity(CLASSIC_UDP_OCTETS);
+    let mut writer = MessageWriter::begin(&mut message, CLASSIC_UDP_OCTETS, id, bits);
     let written = writer
         .raw(question.qname.as_wire())
         .and_then(|()| writer.raw(&question.qtype.0.to_be_bytes()))
@@ -136,7 +135,8 @@ pub fn question_message(id: u16, question: &Question, edns: bool) -> Vec<u8> {
             true => writer.opt(Rcode::NOERROR, question.dnssec_ok, None, &[]),
             false => Ok(()),
         });
-    debug_assert!(written.is_ok(), "a query always fits into 512 octets");
+    // A name has at most 255 octets.
+    debug_assert!(written.is_ok(), "a query always fits");
     writer.set_counts([1, 0, 0, u16::from(edns)]);
     message
 }

@@ -4,16 +4,9 @@ use super::Transport;
 use super::denial::Denial;
 use crate::forward::{Echo, Failure};
 use crate::wire::{
-    AnswerRef, CLASS_IN, Ede, Edns, Fault, Full, Header, MessageWriter, Query, Rcode, Rtype, Tsig,
-    UDP_PAYLOAD_OCTETS, flags, u32_at,
+    AnswerRef, CLASS_IN, CLASSIC_UDP_OCTETS, Ede, Edns, Fault, Full, Header, MessageWriter,
+    OPT_OCTETS, POINTER_TO_QUESTION, Query, Rcode, Rtype, Tsig, UDP_PAYLOAD_OCTETS, flags, u32_at,
 };
-
-/// Largest reply without EDNS (RFC 1035 §4.2.1).
-const CLASSIC_UDP_OCTETS: usize = 512;
-/// An OPT record without options.
-const OPT_OCTETS: usize = 11;
-/// A compression pointer to the question's name, which stands behind the header (RFC 1035 §4.1.4).
-const QUESTION_POINTER: [u8; 2] = [0xc0, 12];
 
 /// What every record of a stale answer says (RFC 8767 §4).
 const STALE_TTL_SECONDS: u32 = 30;
@@ -129,7 +122,7 @@ pub(super) fn echo(
 ) {
     let mut reply = Reply::begin(query, transport, out);
     // A question of at most 259 octets and a record of 29 fit into 512.
-    let fixed = reply.writer.record(QUESTION_POINTER, Rtype::TXT, CLASS_IN, 0, echo.len());
+    let fixed = reply.writer.record(POINTER_TO_QUESTION, Rtype::TXT, CLASS_IN, 0, echo.len());
     if fixed.is_ok() && reply.writer.raw(echo).is_ok() {
         reply.answers = 1;
     }

@@ -12,6 +12,17 @@ pub const MAX_LINKS: usize = 16;
 /// The UDP size we offer and never exceed: 1,280 (IPv6 minimum MTU) less the IPv6 and UDP headers,
 /// so that nothing is fragmented (DNS flag day 2020, RFC 9715 §3).
 pub const UDP_PAYLOAD_OCTETS: u16 = 1_232;
+/// The largest UDP message without EDNS, and the least that EDNS may offer (RFC 1035 §4.2.1, RFC 6891
+/// §6.2.3).
+pub const CLASSIC_UDP_OCTETS: usize = 512;
+/// Octets of an OPT record without options: root name, type, class, TTL and length of the RDATA (RFC
+/// 6891 §6.1.2).
+pub const OPT_OCTETS: usize = 11;
+/// The DO bit among an OPT record's extended flags (RFC 6891 §6.1.4).
+pub const DNSSEC_OK: u32 = 0x8000;
+/// A compression pointer to the octet behind the header, where the question's name stands (RFC 1035
+/// §4.1.4).
+pub const POINTER_TO_QUESTION: [u8; 2] = [0xc0, 12];
 /// Class Internet (RFC 1035 §3.2.4).
 pub const CLASS_IN: u16 = 1;
 

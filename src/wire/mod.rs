@@ -27,8 +27,8 @@ mod writer;
 
 pub use answer::{Answer, AnswerRef, Link};
 pub use constants::{
-    CLASS_IN, Ede, HEADER_OCTETS, MAX_LINKS, MAX_MESSAGE_OCTETS, Rcode, Rtype, UDP_PAYLOAD_OCTETS,
-    flags,
+    CLASS_IN, CLASSIC_UDP_OCTETS, DNSSEC_OK, Ede, HEADER_OCTETS, MAX_LINKS, MAX_MESSAGE_OCTETS,
+    OPT_OCTETS, POINTER_TO_QUESTION, Rcode, Rtype, UDP_PAYLOAD_OCTETS, flags,
 };
 pub use message::{
     Header, Malformed, Record, Records, Section, canonical_rdata, read_name, skip_name,

@@ -1,19 +1,12 @@
 //! A query as a client sent it.
 
-use super::constants::{HEADER_OCTETS, Rtype, flags};
+use super::constants::{CLASSIC_UDP_OCTETS, DNSSEC_OK, HEADER_OCTETS, OPT_OCTETS, Rtype, flags};
 use super::message::{Header, Malformed, Records, Section, read_name_into};
 use super::name::QName;
 use super::question::{Question, QuestionRef};
 use super::tsig::Tsig;
 use super::u16_at;
 use super::writer::MessageWriter;
-
-/// The largest message without EDNS (RFC 1035 §4.2.1).
-const CLASSIC_OCTETS: usize = 512;
-/// Octets of an OPT record without options (RFC 6891 §6.1.2).
-const OPT_OCTETS: usize = 11;
-/// The DO bit among an OPT record's extended flags (RFC 6891 §6.1.4).
-const DNSSEC_OK: u32 = 0x8000;
 
 /// What a query's OPT record says (RFC 6891 §6.1).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -141,11 +134,12 @@ impl<'a> Query<'a> {
     /// no answer depends on them. A message that is no query is copied up to 512 octets.
     pub fn without_options(message: &[u8]) -> Vec<u8> {
         let Ok(query) = Query::parse(message) else {
-            return message.get(..CLASSIC_OCTETS).unwrap_or(message).to_vec();
+            return message.get(..CLASSIC_UDP_OCTETS).unwrap_or(message).to_vec();
         };
         let mut kept = Vec::with_capacity(query.question_end + OPT_OCTETS);
         let flags = query.header.flags;
-        let mut writer = MessageWriter::begin(&mut kept, CLASSIC_OCTETS, query.header.id, flags);
+        let mut writer =
+            MessageWriter::begin(&mut kept, CLASSIC_UDP_OCTETS, query.header.id, flags);
         // Name, type and class have 259 octets at most, the OPT 11: both fit.
         let questions = u16::from(writer.raw(query.question()).is_ok());
         let opts = query.edns.map_or(0, |edns| {
@@ -298,7 +292,7 @@ mod tests {
         assert_eq!((after.edns, after.question()), (before.edns, before.question()));
         assert_eq!(after.to_question(), before.to_question());
         assert_eq!(Query::without_options(&kept), kept);
-        assert_eq!(Query::without_options(&[0xff; 60_000]).len(), CLASSIC_OCTETS);
+        assert_eq!(Query::without_options(&[0xff; 60_000]).len(), CLASSIC_UDP_OCTETS);
         assert_eq!(Query::without_options(&[]), b"");
     }
 

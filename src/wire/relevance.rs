@@ -2,7 +2,7 @@
 //! a public address of a protected name past us (RFC 2181 §5.4.1; RFC 5452 §6).
 
 use super::chain::{Chain, Lead, Owner};
-use super::constants::{MAX_MESSAGE_OCTETS, Rcode, Rtype, flags};
+use super::constants::{MAX_MESSAGE_OCTETS, POINTER_TO_QUESTION, Rcode, Rtype, flags};
 use super::duplicates::Duplicates;
 use super::effort::Meter;
 use super::form::is_sound;
@@ -12,9 +12,6 @@ use super::question::{AnswerError, Question};
 use super::rewrite::RecordCopier;
 use super::u16_at;
 use super::writer::{Full, MessageWriter};
-
-/// A compression pointer to the octet behind the header (RFC 1035 §4.1.4).
-const POINTER_TO_QUESTION: u16 = 0xc00c;
 
 /// What of a reply answers its question.
 pub(super) enum Relevant {
@@ -101,6 +98,7 @@ impl<'a> Reply<'a> {
         let mut meter = Meter::new(self.message);
         let mut duplicates = Duplicates::new(self.message);
         let may_have_duplicates = self.header.answers > 1 || self.header.authorities > 1;
+        let question = u16::from_be_bytes(POINTER_TO_QUESTION);
         let mut last: Option<Rtype> = None;
         for (index, record) in self.records().enumerate() {
             let record = record?;
@@ -112,7 +110,7 @@ impl<'a> Reply<'a> {
                         .is_none_or(|last| record.rtype == last || record.rtype == Rtype::RRSIG);
                     is_next
                         && record.rtype != Rtype::CNAME
-                        && u16_at(self.message, record.owner_at) == Some(POINTER_TO_QUESTION)
+                        && u16_at(self.message, record.owner_at) == Some(question)
                 }
                 Section::Authority => tells_of_zones(record.rtype),
                 Section::Additional => break,

@@ -1,14 +1,12 @@
 //! Records of one message written into another, and what that makes of an answer.
 
 use super::answer::{Answer, AnswerRef};
-use super::constants::{HEADER_OCTETS, MAX_MESSAGE_OCTETS, Rtype};
+use super::constants::{HEADER_OCTETS, MAX_MESSAGE_OCTETS, POINTER_TO_QUESTION, Rtype};
 use super::message::{Malformed, Record, Section, canonical_rdata, read_name};
 use super::name::QName;
 use super::question::Question;
 use super::writer::{Full, MessageWriter};
 
-/// A compression pointer to the octet behind the header (RFC 1035 §4.1.4).
-const POINTER_TO_QUESTION: [u8; 2] = [0xc0, 12];
 /// The last place that the 14 bits of a pointer can name (RFC 1035 §4.1.4).
 const MAX_POINTED_AT: usize = 0x3fff;
 

@@ -1,12 +1,12 @@
 //! Writing messages behind what a buffer already holds, inside a size limit.
 
-use super::constants::{Ede, HEADER_OCTETS, Rcode, Rtype, UDP_PAYLOAD_OCTETS};
+use super::constants::{
+    DNSSEC_OK, Ede, HEADER_OCTETS, OPT_OCTETS, Rcode, Rtype, UDP_PAYLOAD_OCTETS,
+};
 use super::message::Malformed;
 use super::options::OPTION_EDE;
 use super::question::Question;
 
-/// Octets of an OPT record without options.
-const OPT_OCTETS: usize = 11;
 /// Type, class, TTL and RDLENGTH of a record (RFC 1035 §4.1.3).
 const FIXED_OCTETS: usize = 10;
 
@@ -163,7 +163,7 @@ impl<'a> MessageWriter<'a> {
             return Err(Full);
         }
         let extended = u32::from(rcode.0 >> 4) << 24;
-        let dnssec_ok = if dnssec_ok { 0x8000 } else { 0 };
+        let dnssec_ok = if dnssec_ok { DNSSEC_OK } else { 0 };
         self.raw(&[0])?;
         self.fixed(Rtype::OPT, UDP_PAYLOAD_OCTETS, extended | dnssec_ok, octets - OPT_OCTETS)?;
         if let Some((code, text)) = ede {

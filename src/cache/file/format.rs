@@ -17,7 +17,8 @@ use super::{LoadProblem, Loaded, Moment, Saved, Tag};
 use crate::cache::entry::{Found, Standing};
 use crate::cache::{Aged, CHECKING_DISABLED, Cache, DNSSEC_OK, NEEDS_US};
 use crate::wire::{
-    Answer, AnswerRef, HEADER_OCTETS, MAX_MESSAGE_OCTETS, Question, Rtype, read_name, u16_at,
+    Answer, AnswerRef, HEADER_OCTETS, MAX_MESSAGE_OCTETS, OPT_OCTETS, Question, Rtype, read_name,
+    u16_at,
 };
 
 /// What every cache file begins with.
@@ -29,8 +30,6 @@ const FIELDS_OCTETS: usize = 8 + 4 + 32 + 8 + 8 + 8;
 const FILE_HEADER_OCTETS: usize = FIELDS_OCTETS + 32;
 /// Octets before a record's message.
 const RECORD_HEAD_OCTETS: usize = 8 + 1 + 4;
-/// Octets of an OPT record: root name, type, class, TTL and length of the RDATA (RFC 6891 §6.1.2).
-const OPT_OCTETS: usize = 11;
 /// Octets of the longest message: a whole one, and an OPT record with the extended errors that are
 /// kept (256).
 const MAX_RECORD_MESSAGE_OCTETS: usize = MAX_MESSAGE_OCTETS + OPT_OCTETS + 256;
