@@ -15,8 +15,8 @@ pub(super) fn change(user: Option<&str>, config: &Path) -> Result<(), UserError>
     let Some(user) = user else {
         if sys::effective_user() == 0 {
             info!(
-                "running as root; to give its rights up after the start, write user in [process] \
-                 or use --user (the packaged unit does not start as root)"
+                "running as root; set user in [process], or use --user, so that the daemon gives up \
+                 root's rights after the start (the packaged unit does not start as root)"
             );
         }
         return Ok(());
@@ -25,7 +25,7 @@ pub(super) fn change(user: Option<&str>, config: &Path) -> Result<(), UserError>
     account.assume()?;
     info!("running as user {user} (number {}), without capabilities", account.uid());
     if let Err(error) = sys::open_file(config, Links::Follow) {
-        warn!("{}: {error}; as user {user}, no reload can succeed", config.display());
+        warn!("{}: {error}; user {user} cannot read the file, so reloads fail", config.display());
     }
     Ok(())
 }

@@ -49,8 +49,8 @@ pub enum LoadError {
     },
     /// It is not a regular file, so reading it could wait for ever.
     #[error(
-        "{}: {kind}, and a configuration is a regular file or a symbolic link to one; write it \
-         into a file first (`check -` reads standard input)",
+        "{}: this is {kind}; a configuration must be a regular file or a symbolic link to one; write \
+         the text into a file first (`check -` reads standard input)",
         path.display()
     )]
     NotAFile {
@@ -71,8 +71,9 @@ pub enum LoadError {
     },
     /// It is UTF-16, which some programs of Windows write.
     #[error(
-        "{}: UTF-16 text, and a configuration is UTF-8; save it as UTF-8 in the editor, write it \
-         with Out-File -Encoding utf8 in PowerShell, or convert it: iconv -f UTF-16 -t UTF-8",
+        "{}: the file is UTF-16 text, but a configuration must be UTF-8; save the file as UTF-8 in \
+         the editor, write it with Out-File -Encoding utf8 in PowerShell, or convert it: iconv -f \
+         UTF-16 -t UTF-8",
         path.display()
     )]
     Utf16 {
@@ -81,8 +82,8 @@ pub enum LoadError {
     },
     /// It is not UTF-8, which TOML must be.
     #[error(
-        "{}:{line}: an octet that is no UTF-8 text; save the file as UTF-8 (an editor with an older \
-         character set, such as Windows-1252, writes é and “ in another way)",
+        "{}:{line}: the line has an octet that is not UTF-8 text; save the file as UTF-8 (an editor \
+         with an older character set, such as Windows-1252, writes é and “ as other octets)",
         path.display()
     )]
     NotUtf8 {

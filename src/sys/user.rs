@@ -19,14 +19,16 @@ pub struct Account {
     name: Option<CString>,
 }
 
-/// Why this process cannot be another user's.
+/// Why this process cannot become another user.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum UserError {
     /// The host has no such user.
-    #[error("this host has no user {0:?}; create it (useradd --system {0}), or write its number")]
+    #[error(
+        "this host has no user {0:?}; create the user (useradd --system {0}), or write a user number"
+    )]
     Unknown(String),
     /// The list of users cannot be read.
-    #[error("the user {user:?} cannot be looked up: {why}")]
+    #[error("cannot look up the user {user:?}: {why}")]
     Unread {
         /// As it was written.
         user: String,
@@ -34,7 +36,10 @@ pub enum UserError {
         why: Errno,
     },
     /// Only root can become another user.
-    #[error("started as user {us}, who cannot become {user}; start as root, or leave the user out")]
+    #[error(
+        "this process runs as user {us}, and only root can become user {user}; start it as root, or \
+         remove the user setting"
+    )]
     NotRoot {
         /// The user that runs this process.
         us: u32,

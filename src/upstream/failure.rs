@@ -21,13 +21,13 @@ pub enum TryError {
     #[error("unreachable: {0}")]
     Unreachable(io::ErrorKind),
     /// What came over a connection is not a DNS reply.
-    #[error("what came back is not a DNS reply")]
+    #[error("the server sent something that is not a DNS reply")]
     Garbled,
     /// The server replied to this very question, but not with something that can be its answer.
     #[error("the reply is unusable: {0}")]
     Unusable(Flaw),
     /// Only datagrams came that do not repeat the question: anybody can have sent them.
-    #[error("only datagrams came that do not answer the question")]
+    #[error("only datagrams that do not answer the question arrived")]
     Mismatched,
     /// Its certificate is not one that we trust, or there is nothing to check it by. The upstream's
     /// last error says why.
@@ -37,7 +37,7 @@ pub enum TryError {
     #[error("too many queries wait for this server")]
     Busy,
     /// This host has no descriptor or memory left for a socket. The server was not asked.
-    #[error("no file descriptor or memory is left here; raise the limit of open files")]
+    #[error("this host has no file descriptor or memory left; raise the limit of open files")]
     OwnShortage,
 }
 
@@ -54,7 +54,7 @@ pub enum Flaw {
     #[error("it repeats another question")]
     OtherQuestion,
     /// It is truncated, and the server does not give the whole over TCP.
-    #[error("it is truncated, and TCP does not bring the rest")]
+    #[error("it is truncated, and the server does not send the whole over TCP")]
     RestMissing,
     /// The server rejects the cookie that it has given us, and queries without one, over TCP too.
     #[error("the server rejects its own cookie (BADCOOKIE)")]

@@ -185,7 +185,7 @@ fn encodings_are_named_with_what_to_do() {
         one(&octets, "UTF-16 text", &["iconv -f UTF-16 -t UTF-8", "Out-File -Encoding utf8"]);
     }
     let latin: Vec<u8> = [LISTEN.as_bytes(), b"# caf\xe9\n"].concat();
-    one(&latin, "3: an octet that is no UTF-8 text", &["save the file as UTF-8"]);
+    one(&latin, "3: the line has an octet that is not UTF-8 text", &["save the file as UTF-8"]);
     one(format!("{LISTEN}\u{feff}{FORWARD}").as_bytes(), "3: error: U+FEFF stands here", &[]);
     one(format!("{LISTEN}{FORWARD}\0").as_bytes(), "6: error: a control character (U+0000)", &[]);
 }

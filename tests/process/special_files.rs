@@ -84,7 +84,8 @@ fn a_reload_refuses_a_configuration_that_became_a_fifo() {
     fifo(&path);
     daemon.signal("-HUP");
     daemon.wait_for_log("not reloaded: the configuration in force stays");
-    let said = format!("{}: {FIFO}, and a configuration is a regular file", path.display());
+    let said =
+        format!("{}: this is {FIFO}; a configuration must be a regular file", path.display());
     assert!(daemon.log().contains(&said), "{}", daemon.log());
     assert_answers_at_once(&daemon);
 }

@@ -118,7 +118,7 @@ fn a_user_that_cannot_be_is_an_error_and_root_is_said() {
         return;
     }
     let daemon = Daemon::start(&good());
-    daemon.wait_for_log("running as root; to give its rights up");
+    daemon.wait_for_log("running as root; set user in [process]");
     // Another user's daemon cannot become a third one.
     let place = Folder::new();
     place.write("config.toml", &good());
@@ -135,7 +135,7 @@ fn a_user_that_cannot_be_is_an_error_and_root_is_said() {
         .expect("setpriv runs");
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{stderr}");
-    assert!(stderr.contains("started as user 1234, who cannot become 65534"), "{stderr}");
+    assert!(stderr.contains("runs as user 1234, and only root can become user 65534"), "{stderr}");
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn a_file_that_the_user_cannot_read_is_said_at_the_start() {
     let file = File::new(&good());
     std::fs::set_permissions(file.path(), PermissionsExt::from_mode(0o600)).expect("ours");
     let mut daemon = Daemon::run(&mut run_as("nobody", file.path()));
-    daemon.wait_for_log("as user nobody, no reload can succeed");
+    daemon.wait_for_log("user nobody cannot read the file, so reloads fail");
     daemon.signal("-HUP");
     daemon.wait_for_log("not reloaded: the configuration in force stays");
     daemon.assert_well();

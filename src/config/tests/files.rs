@@ -189,7 +189,8 @@ fn special_files_are_refused_before_anything_waits() {
     ] {
         let error = load(path).expect_err("no regular file");
         assert!(matches!(error, LoadError::NotAFile { .. }), "{error}");
-        let expected = format!("{}: {kind}, and a configuration is a regular file", path.display());
+        let expected =
+            format!("{}: this is {kind}; a configuration must be a regular file", path.display());
         assert!(error.to_string().starts_with(&expected), "{error}");
     }
 }
