@@ -278,7 +278,7 @@ impl Support {
         }
     }
 
-    /// A reply over UDP to a query with a cookie was taken.
+    /// An answer over UDP to a query with a cookie was taken.
     pub(super) fn note_taken(&self) {
         if self.in_a_row.load(Ordering::Relaxed) != 0 {
             self.in_a_row.store(0, Ordering::Relaxed);

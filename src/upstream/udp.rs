@@ -225,7 +225,7 @@ impl Asked<'_> {
             if self.case.is_some() {
                 self.upstream.folding.note_kept();
             }
-            if self.cookie.is_some() && !matches!(reading, Reading::NoEdns | Reading::BadCookie) {
+            if self.cookie.is_some() && matches!(reading, Reading::Answer(_)) {
                 self.upstream.cookies.note_taken();
             }
             return Some(Heard::Reply(reading));

@@ -14,9 +14,9 @@ import resolvers
 import upstream
 from upstream import KNOT
 
-BIND_PORT, KNOT_PORT = 5491, 5492
+BIND_PORT, KNOT_PORT, DNSDIST_PORT = 5491, 5492, 5493
 # Where the daemons listen that forward to them.
-FIRST_PORT = 5493
+FIRST_PORT = 5494
 # Seconds for a line of the log.
 PATIENCE = 10
 
@@ -42,6 +42,18 @@ def knot(folder):
     home.mkdir(exist_ok=True)
     module = "mod-cookies:\n  - id: strict\n    badcookie-slip: 1\n"
     return upstream.knot_files(home, ("127.0.0.1", KNOT_PORT), module, "mod-cookies/strict")
+
+
+def dnsdist(folder):
+    """A cache before BIND that keeps the options of replies, as dnsdist has it unless told else."""
+    config = folder / "dnsdist-cookies.conf"
+    config.write_text(
+        f'setLocal("127.0.0.1:{DNSDIST_PORT}")\nsetACL({{"127.0.0.0/8"}})\n'
+        'setSecurityPollSuffix("")\n'
+        f'newServer({{address="127.0.0.1:{BIND_PORT}", healthCheckMode="up"}})\n'
+        'getPool(""):setCache(newPacketCache(1000))\n'
+    )
+    return ["/usr/bin/dnsdist", "--supervised", "--disable-syslog", "-C", config]
 
 
 class Daemon:
@@ -156,8 +168,29 @@ def before_knot(tally, processes, binary, work):
     processes.stop(key)
 
 
+def before_a_cache(tally, processes, binary, work):
+    key, name = "bind cookies", "www.example.test"
+    processes.start(
+        key, bind(work, "answer-cookie yes;"),
+        lambda: asking.ask(("127.0.0.1", BIND_PORT), name).addresses(),
+    )
+    server = ("127.0.0.1", DNSDIST_PORT)
+    processes.start("dnsdist cookies", dnsdist(work), lambda: asking.ask(server, name).addresses())
+    who = "daemon before dnsdist that caches cookies"
+    # The second one meets what the first one left in the cache.
+    for number in range(2):
+        daemon = Daemon(processes, binary, work, FIRST_PORT + 3 + number, DNSDIST_PORT)
+        ask_all(tally, who, daemon)
+        report = daemon.report()
+        processes.stop(daemon.key)
+    holds(tally, who, "finds out", report, cookies="off")
+    processes.stop("dnsdist cookies")
+    processes.stop(key)
+
+
 def all_servers(tally, processes, binary, work, skip):
-    for package, run in (("bind9", restarts_of_bind), ("knot", before_knot)):
+    servers = (("bind9", restarts_of_bind), ("knot", before_knot), ("dnsdist", before_a_cache))
+    for package, run in servers:
         if package in skip:
             continue
         try:
