@@ -608,11 +608,19 @@ async fn a_server_that_speaks_cookies_gets_them_also_while_it_is_silent() {
         // Or a forger would only have to keep a server busy. Another worker knows it too.
         ask_in_vain(&first).await;
         ask_in_vain(&second).await;
+        let all_came = async || {
+            let sent = usize::try_from(first.upstream().tally().queries).unwrap();
+            while seen.borrow().len() < sent {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        all_came().await;
         assert_eq!(*seen.borrow(), [Some(8), Some(24), Some(24), Some(8)]);
         // One that is down may be behind a new box.
         while !first.upstream().is_down() {
             ask_in_vain(&first).await;
         }
+        all_came().await;
         is_silent.replace(false);
         seen.borrow_mut().clear();
         let third = others();
