@@ -9,6 +9,7 @@
 //! allocated for the others before they are needed.
 
 use std::future::{Future, poll_fn};
+use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -415,6 +416,9 @@ where
                 upstream.note_failure(error, begun, now);
                 match error {
                     TryError::Unreachable(kind) => Failure::Unreachable(kind),
+                    TryError::Unprocessed => {
+                        Failure::Unreachable(io::ErrorKind::ConnectionAborted)
+                    }
                     TryError::Untrusted => Failure::Untrusted,
                     TryError::Garbled | TryError::Mismatched => Failure::Garbled,
                     TryError::Unusable(flaw) => Failure::Unusable(flaw),

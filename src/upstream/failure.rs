@@ -20,6 +20,12 @@ pub enum TryError {
     /// The kernel or the server's host refused or lost the way.
     #[error("unreachable: {0}")]
     Unreachable(io::ErrorKind),
+    /// The server has not worked on the query and takes it on another connection: it closed this
+    /// one in order (FIN, close_notify, GOAWAY, CONNECTION_CLOSE with NO_ERROR), or refused one
+    /// stream of it (REFUSED_STREAM). A [`super::stream::Stream`] asks again over another
+    /// connection. A try fails with this only after many connections have ended so.
+    #[error("the server closed one connection after the other before it replied")]
+    Unprocessed,
     /// What came over a connection is not a DNS reply.
     #[error("the server sent something that is not a DNS reply")]
     Garbled,
@@ -110,7 +116,7 @@ impl TryError {
     pub(super) fn evidence(self) -> Evidence {
         match self {
             Self::Unreachable(_) | Self::Untrusted => Evidence::Failing { tries: DOUBT_TRIES },
-            Self::Garbled => Evidence::Failing { tries: DOWN_TRIES },
+            Self::Garbled | Self::Unprocessed => Evidence::Failing { tries: DOWN_TRIES },
             // Clients choose the names that are asked, and strangers what a name's zone says. So
             // neither may decide whether a server is used for all other names.
             Self::Unusable(_) => Evidence::Alive,

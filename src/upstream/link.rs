@@ -67,7 +67,9 @@ impl Link {
         let outcome = self.ask_with_and_without_cookie(question).await;
         match &outcome {
             Ok(_) => self.upstream.note_reply(),
-            Err(TryError::Unreachable(_)) => count(&self.upstream.counters.unreachable),
+            Err(TryError::Unreachable(_) | TryError::Unprocessed) => {
+                count(&self.upstream.counters.unreachable);
+            }
             Err(error) if error.is_sign_of_life() => self.upstream.note_reply(),
             Err(_) => {}
         }

@@ -374,7 +374,7 @@ impl Upstream {
             TryError::Garbled => &counters.garbled,
             TryError::Unusable(_) => &counters.unusable,
             // Counted where they happen: probes of loops meet them too, and one query meets many.
-            TryError::Unreachable(_) | TryError::Mismatched => return,
+            TryError::Unreachable(_) | TryError::Unprocessed | TryError::Mismatched => return,
         });
     }
 
