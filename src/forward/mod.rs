@@ -14,6 +14,7 @@ mod epoch;
 mod failure;
 mod flights;
 mod forwarder;
+mod lanes;
 mod loop_guard;
 mod loops;
 mod named_files;

@@ -20,18 +20,18 @@ use tokio::time::Instant;
 use super::alarms::{Alarm, Alarms};
 use super::course::Course;
 use super::failure::Failure;
-use super::target::{Mark, Target, may_be_asked};
-use crate::upstream::{InFlight, MAX_TIMEOUT, MIN_TIMEOUT, TryError, Upstream};
+use super::lanes::Lanes;
+use super::target::{Mark, Target};
+use crate::upstream::{MAX_TIMEOUT, MIN_TIMEOUT, TryError, Upstream};
 use crate::wire::{Answer, Question};
 
-/// Tries beyond the first at each server. With 30 % of the datagrams lost each way, nine tries in
-/// all leave 0.2 % of the questions without a reply.
-const REPEATS: u32 = 8;
 /// By how much the wait grows with each of them, so that nine fit into two seconds beside a server
 /// nearby: 50 ms become 50, 70, 98, ... 527.
 const GROWTH: (u32, u32) = (7, 5);
 /// Between repeats while all servers are down: often enough to meet a return, and no flood.
 const DOWN_REPEAT: Duration = Duration::from_millis(250);
+/// How often a verdict that waits for a server looks whether that has gone down.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Who was silent for less, because the deadline was near, proves nothing.
 const HAD_TIME: Duration = Duration::from_millis(100);
 
@@ -66,19 +66,8 @@ pub(super) async fn ask<'a, A: Attempt>(
     let begin = |target: &'a Arc<Target>| attempt.attempt(target.upstream(), question);
     let mut first_try = pin!(begin(target));
     let mut race = Race::new(course, mark, first, target, begin);
-    let alarm = alarms.at(race.decision_after(target, begun));
+    let alarm = alarms.at(race.decision);
     poll_fn(|context| race.poll(first_try.as_mut(), &alarm, context)).await
-}
-
-/// A server in the race.
-struct Lane<'a> {
-    /// Its place in the rule.
-    at: usize,
-    target: &'a Arc<Target>,
-    /// It replied or failed: asking again would bring the same.
-    said: bool,
-    /// Among all that wait for it; none before it is asked.
-    seat: Option<InFlight<'a>>,
 }
 
 /// A try other than the first.
@@ -92,20 +81,13 @@ struct Running<Try> {
 
 struct Race<'a, Begin, Try> {
     course: Course<'a>,
-    mark: Mark,
     begin: Begin,
-    /// Who is asked first: lane 0.
-    first: Lane<'a>,
+    lanes: Lanes<'a>,
     runs_first: bool,
     first_overdue: bool,
-    /// The other lanes, in order, once they are needed.
-    others: Vec<Lane<'a>>,
-    is_laid_out: bool,
-    /// The lane whose turn is next.
-    next: usize,
-    /// Tries begun beyond the first at each server.
-    repeats: u32,
-    /// At most one for each server and [`REPEATS`].
+    /// When the next try begins.
+    decision: Instant,
+    /// At most one for each server and `lanes::REPEATS`.
     tries: Vec<Running<Try>>,
     /// Named for what it is when nothing better comes.
     worst: Option<Failure>,
@@ -130,22 +112,25 @@ where
         target: &'a Arc<Target>,
         begin: Begin,
     ) -> Self {
+        let mut lanes = Lanes::new(mark, at, target);
         let seat = course.enter(target.upstream(), course.begun);
         let is_asked = seat.is_some();
-        Self {
-            mark,
+        if let Some(first) = lanes.get_mut(0) {
+            (first.seat, first.said) = (seat, !is_asked);
+        }
+        let decision = course.begun;
+        let mut race = Self {
             begin,
-            first: Lane { at, target, said: !is_asked, seat },
+            lanes,
             runs_first: is_asked,
             first_overdue: false,
-            others: Vec::new(),
-            is_laid_out: false,
-            next: 1,
-            repeats: 0,
+            decision,
             tries: Vec::new(),
             worst: (!is_asked).then_some(Failure::Overloaded),
             course,
-        }
+        };
+        race.decision = race.decision_after(target, decision);
+        race
     }
 
     fn poll(
@@ -161,12 +146,14 @@ where
             match news {
                 News::Won(answer) => return Poll::Ready(Ok(answer)),
                 News::Failed => {
-                    self.lay_out();
-                    if self.is_over() {
-                        return Poll::Ready(Err(self.failure()));
+                    let now = Instant::now();
+                    self.lanes.lay_out(&self.course);
+                    if self.lanes.is_over(now, self.course.deadline) {
+                        return Poll::Ready(Err(self.over(now)));
                     }
                     // Another try may just have begun: its server need not hear us twice for this.
-                    if self.is_running() && !self.has_unasked() {
+                    if self.is_running() && !self.lanes.has_unasked() {
+                        alarm.set(self.next_look(now));
                         continue;
                     }
                 }
@@ -179,77 +166,47 @@ where
                     if now >= self.course.deadline {
                         return Poll::Ready(Err(self.out_of_time(now)));
                     }
-                    self.lay_out();
+                    self.lanes.lay_out(&self.course);
+                    if self.lanes.is_over(now, self.course.deadline) {
+                        return Poll::Ready(Err(self.over(now)));
+                    }
+                    if now < self.decision {
+                        alarm.set(self.next_look(now));
+                        continue;
+                    }
                 }
             }
-            let next = self.launch(Instant::now());
+            let now = Instant::now();
+            self.decision = self.launch(now);
             if !self.is_running() {
                 return Poll::Ready(Err(self.failure()));
             }
-            alarm.set(next);
+            alarm.set(self.next_look(now));
         }
     }
 
-    /// Puts those in order that are asked after the first.
-    fn lay_out(&mut self) {
-        if self.is_laid_out {
-            return;
+    /// When the next try begins, or a verdict may have waited long enough.
+    fn next_look(&self, now: Instant) -> Instant {
+        if !self.lanes.has_verdict() {
+            return self.decision;
         }
-        self.is_laid_out = true;
-        let targets = self.course.targets;
-        let order = self.course.order.all(targets, self.mark, self.first.at);
-        let lane =
-            |at: usize| targets.get(at).map(|target| Lane { at, target, said: false, seat: None });
-        self.others = order.into_iter().skip(1).filter_map(lane).collect();
-    }
-
-    fn lane(&self, number: usize) -> Option<&Lane<'a>> {
-        match number.checked_sub(1) {
-            None => Some(&self.first),
-            Some(other) => self.others.get(other),
-        }
-    }
-
-    fn lane_mut(&mut self, number: usize) -> Option<&mut Lane<'a>> {
-        match number.checked_sub(1) {
-            None => Some(&mut self.first),
-            Some(other) => self.others.get_mut(other),
-        }
-    }
-
-    fn lanes(&self) -> impl Iterator<Item = &Lane<'a>> {
-        std::iter::once(&self.first).chain(&self.others)
-    }
-
-    /// Whether the lane whose turn is next was never asked.
-    fn has_unasked(&self) -> bool {
-        self.lane(self.next).is_some_and(|lane| lane.seat.is_none() && !lane.said)
-    }
-
-    /// Whether somebody who has said nothing yet is up: those that are down are not asked again
-    /// before.
-    fn is_any_up(&self) -> bool {
-        self.lanes().any(|lane| !lane.said && !lane.target.upstream().is_down())
+        let until = self.lanes.waits_until(self.course.deadline).unwrap_or(now);
+        // What it waits for may go down meanwhile.
+        self.decision.min(until).min(now + LOOK_EVERY)
     }
 
     fn is_running(&self) -> bool {
         self.runs_first || !self.tries.is_empty()
     }
 
-    /// Whether nothing is left to wait for. A try that has said something ends its server's others.
-    fn is_over(&self) -> bool {
-        self.is_laid_out && self.lanes().all(|lane| lane.said)
-    }
-
     /// Begins the next try, if there is one; gives the time of the next decision.
     fn launch(&mut self, now: Instant) -> Instant {
-        while let Some(number) = self.turn() {
-            let Some(lane) = self.lane(number) else { break };
+        while let Some(number) = self.lanes.turn() {
+            let Some(lane) = self.lanes.get_mut(number) else { break };
             let target = lane.target;
             if lane.seat.is_none() {
                 let seat = self.course.enter(target.upstream(), now);
                 let is_asked = seat.is_some();
-                let Some(lane) = self.lane_mut(number) else { break };
                 (lane.seat, lane.said) = (seat, !is_asked);
                 if !is_asked {
                     self.note(Failure::Overloaded);
@@ -258,54 +215,31 @@ where
             }
             let reply = Box::pin((self.begin)(target));
             self.tries.push(Running { lane: number, begun: now, overdue: false, reply });
-            return self.decision_after(target, now);
+            if !self.lanes.is_hurried() {
+                return self.decision_after(target, now);
+            }
         }
         self.course.deadline
-    }
-
-    /// The lane whose turn it is; none when all were asked as often as may be.
-    fn turn(&mut self) -> Option<usize> {
-        let is_any_up = self.is_any_up();
-        for _ in 0..=self.others.len() {
-            if self.next > self.others.len() {
-                self.next = 0;
-            }
-            let number = self.next;
-            self.next += 1;
-            let lane = self.lane(number)?;
-            if lane.said {
-                continue;
-            }
-            if lane.seat.is_some() {
-                if is_any_up && lane.target.upstream().is_down() {
-                    continue;
-                }
-                if self.repeats == REPEATS {
-                    return None;
-                }
-                self.repeats += 1;
-            }
-            return Some(number);
-        }
-        None
     }
 
     /// When `target`, asked at `now`, has had its time.
     fn decision_after(&self, target: &Target, now: Instant) -> Instant {
         let upstream = target.upstream();
         let left = self.course.deadline.saturating_duration_since(now);
-        let wait = match self.next_unasked() {
+        let wait = match self.lanes.next_unasked(&self.course) {
             // The others must have their time too.
             Some(next) => self.lone_wait(upstream, next).min((left / 2).max(MIN_TIMEOUT)),
-            None if !self.is_any_up() => {
-                let lanes = u32::try_from(self.lanes().count()).unwrap_or(u32::MAX);
+            None if !self.lanes.is_any_up() => {
+                let lanes = u32::try_from(self.lanes.count()).unwrap_or(u32::MAX);
                 (DOWN_REPEAT / lanes).max(MIN_TIMEOUT)
             }
             None if upstream.is_down() => MIN_TIMEOUT,
             None => {
                 let (more, than) = GROWTH;
                 let grown = |wait: Duration, _| wait * more / than;
-                (0..self.repeats).fold(self.course.timeout(upstream), grown).min(MAX_TIMEOUT)
+                (0..self.lanes.repeats())
+                    .fold(self.course.timeout(upstream), grown)
+                    .min(MAX_TIMEOUT)
             }
         };
         self.course.deadline.min(now + wait)
@@ -316,21 +250,6 @@ where
         // Nobody waits for one in doubt while another is well, nor for any while all are down.
         let hurry = upstream.is_down() || (upstream.is_in_doubt() && !next.is_down());
         if hurry { MIN_TIMEOUT } else { self.course.timeout(upstream) }
-    }
-
-    /// The server that is asked next for the first time.
-    fn next_unasked(&self) -> Option<&'a Upstream> {
-        if self.is_laid_out {
-            let next = self.lane(self.next).filter(|_| self.has_unasked())?;
-            return Some(next.target.upstream());
-        }
-        // Not in order yet: any other that may be asked, one that is up if there is one.
-        let may_be_asked = may_be_asked(self.course.targets, self.mark);
-        let others = self.course.targets.iter().enumerate();
-        let others = others
-            .filter(|(at, target)| *at != self.first.at && may_be_asked(target))
-            .map(|(_, target)| &**target.upstream());
-        others.min_by_key(|upstream| upstream.is_down())
     }
 
     fn poll_tries(&mut self, first: &mut Pin<&mut Try>, context: &mut Context<'_>) -> News {
@@ -362,8 +281,8 @@ where
     /// Gives up the servers at which other questions have taken this one's seat.
     fn poll_seats(&mut self, context: &Context<'_>) -> News {
         let mut any = false;
-        for number in 0..=self.others.len() {
-            let Some(lane) = self.lane_mut(number) else { break };
+        for number in 0..self.lanes.count() {
+            let Some(lane) = self.lanes.get_mut(number) else { break };
             let is_lost = lane.seat.as_ref().is_some_and(|seat| seat.poll_lost(context));
             if !is_lost {
                 continue;
@@ -388,7 +307,7 @@ where
             0 => self.runs_first || self.tries.iter().any(|running| running.lane == 0),
             other => self.tries.iter().any(|running| running.lane == other),
         };
-        let lane = self.lane_mut(number)?;
+        let lane = self.lanes.get_mut(number)?;
         // What is too busy for a repeat may still answer the first try, and datagrams that anybody
         // can have sent for one try say nothing of another.
         let is_of_this_try =
@@ -416,9 +335,7 @@ where
                 upstream.note_failure(error, begun, now);
                 match error {
                     TryError::Unreachable(kind) => Failure::Unreachable(kind),
-                    TryError::Unprocessed => {
-                        Failure::Unreachable(io::ErrorKind::ConnectionAborted)
-                    }
+                    TryError::Unprocessed => Failure::Unreachable(io::ErrorKind::ConnectionAborted),
                     TryError::Untrusted => Failure::Untrusted,
                     TryError::Garbled | TryError::Mismatched => Failure::Garbled,
                     TryError::Unusable(flaw) => Failure::Unusable(flaw),
@@ -427,13 +344,18 @@ where
                 }
             }
         };
+        if is_verdict(&failure) {
+            self.lanes.note_verdict(now);
+        }
         self.note(failure);
         None
     }
 
     /// Counts each try that should have brought something by now, once.
     fn note_overdue(&mut self, now: Instant) {
-        let is_overdue = |course: &Course<'_>, lane: &Lane<'_>, begun: Instant| {
+        let Self { course, lanes, tries, runs_first, first_overdue, .. } = self;
+        let is_overdue = |number: usize, begun: Instant| {
+            let Some(lane) = lanes.get(number) else { return false };
             let upstream = lane.target.upstream();
             let waited = now.saturating_duration_since(begun);
             let overdue = !lane.said && waited >= course.silence(upstream);
@@ -442,16 +364,11 @@ where
             }
             overdue
         };
-        if self.runs_first && !self.first_overdue {
-            self.first_overdue = is_overdue(&self.course, &self.first, self.course.begun);
+        if *runs_first && !*first_overdue {
+            *first_overdue = is_overdue(0, course.begun);
         }
-        for running in self.tries.iter_mut().filter(|running| !running.overdue) {
-            let lane = match running.lane.checked_sub(1) {
-                None => Some(&self.first),
-                Some(other) => self.others.get(other),
-            };
-            running.overdue =
-                lane.is_some_and(|lane| is_overdue(&self.course, lane, running.begun));
+        for running in tries.iter_mut().filter(|running| !running.overdue) {
+            running.overdue = is_overdue(running.lane, running.begun);
         }
     }
 
@@ -466,24 +383,39 @@ where
         self.worst.take().unwrap_or(Failure::TimedOut)
     }
 
+    /// Nothing that is still to come could be better than what is in hand.
+    fn over(&mut self, now: Instant) -> Failure {
+        self.note_overdue(now);
+        self.failure()
+    }
+
     /// The budget is spent: who was silent all the time may be part of a loop.
     fn out_of_time(&mut self, now: Instant) -> Failure {
         if self.worst.is_none() {
             let mark = self.course.mark();
             let had_time = |begun: Instant| now.saturating_duration_since(begun) >= HAD_TIME;
             if self.runs_first && had_time(self.course.begun) {
-                self.first.target.suspect(mark);
+                self.suspect(0, mark);
             }
             for running in self.tries.iter().filter(|running| had_time(running.begun)) {
-                if let Some(lane) = self.lane(running.lane).filter(|lane| !lane.said) {
-                    lane.target.suspect(mark);
-                }
+                self.suspect(running.lane, mark);
             }
         }
         match self.worst.take() {
-            Some(failure @ (Failure::BadReply(_) | Failure::Unusable(_))) => failure,
+            Some(failure) if is_verdict(&failure) => failure,
             // Some were unreachable, others silent: the silence is what took the time.
             _ => Failure::TimedOut,
         }
     }
+
+    fn suspect(&self, number: usize, mark: Mark) {
+        if let Some(lane) = self.lanes.get(number).filter(|lane| !lane.said) {
+            lane.target.suspect(mark);
+        }
+    }
+}
+
+/// A reply of a server that works, and no answer: see [`super::lanes`].
+fn is_verdict(failure: &Failure) -> bool {
+    matches!(failure, Failure::BadReply(_) | Failure::Unusable(_))
 }
