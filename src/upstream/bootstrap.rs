@@ -23,7 +23,7 @@ use crate::config::{Scheme, UpstreamServer};
 use crate::wire::Name;
 
 /// Addresses of one host that are dialled: more are only more ways to the same end.
-const ADDRESSES: usize = 4;
+pub(super) const ADDRESSES: usize = 4;
 /// Servers that are asked for one host, for the same reason.
 const SERVERS: usize = 6;
 /// Shortest time for which an answer is used: names with a TTL of 0 exist.

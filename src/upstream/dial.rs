@@ -6,6 +6,7 @@
 //! (RFC 8484 §4.1, RFC 9250 §4.2.1); HTTP requests are POST. Limits that come with it: HTTP's
 //! authority has no port, and where it would be an IPv6 address it is the address's name in ip6.arpa.
 
+use std::future::pending;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -97,6 +98,23 @@ impl Channel {
     }
 }
 
+impl Channel {
+    /// Waits for the end of the connection, whether a query waits on it or not, and says why. Holds
+    /// nothing open. Over HTTP and QUIC only a query finds out.
+    pub(super) fn ended(&self) -> impl Future<Output = Fault> + use<> {
+        let ended = match &self.carrier {
+            Carrier::Frames(frames) => Some(frames.ended()),
+            Carrier::Exchange(_) => None,
+        };
+        async {
+            match ended {
+                Some(ended) => ended.await.into(),
+                None => pending().await,
+            }
+        }
+    }
+}
+
 impl From<Ended> for Fault {
     fn from(Ended { kind, reason }: Ended) -> Self {
         Self::dead(io_error(kind), presentable(&reason))
@@ -109,9 +127,16 @@ impl Dialler {
         Self { upstream, scheme, provider: TokioRuntimeProvider::new() }
     }
 
-    /// Opens a connection, to `preferred` first if it is one of the server's addresses. Has no time
-    /// limit of its own.
-    pub(super) async fn dial(self, preferred: Option<SocketAddr>) -> Result<Channel, Fault> {
+    /// Opens a connection, to `preferred` first if it is one of the server's addresses, and to no
+    /// other one if it is `alone`. Has no time limit of its own.
+    pub(super) async fn dial(
+        self,
+        preferred: Option<SocketAddr>,
+        alone: bool,
+    ) -> Result<Channel, Fault> {
+        if let Some(address) = preferred.filter(|_| alone) {
+            return self.dial_at(address).await;
+        }
         let mut addresses = self.addresses().await?;
         // Stable: the others keep their order.
         addresses.sort_by_key(|address| Some(*address) != preferred);

@@ -81,6 +81,60 @@ pub(super) enum Evidence {
     Nothing,
 }
 
+/// How a connection ended, and what it had carried until then.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Ending {
+    pub(super) error: TryError,
+    /// Sent over it.
+    pub(super) queries: u32,
+    /// Of these, answered.
+    pub(super) replies: u32,
+    /// Nothing was sent or came over it for [`CLOSED_IDLE`] before the queries that are unanswered.
+    pub(super) was_idle: bool,
+    /// The server has replied over another connection within [`HEARD`].
+    pub(super) is_heard: bool,
+}
+
+/// What the end of a connection says of its server. But for [`Self::Failing`], its queries go over
+/// another connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Meaning {
+    /// It closes connections that nobody has used for a while.
+    ClosesIdle,
+    /// It takes so many queries on a connection.
+    TakesQueries(u32),
+    /// It takes no more connections than there are beside this one.
+    TakesNoMoreConnections,
+    /// It does not work.
+    Failing,
+}
+
+/// How long a connection must be unused so that its end is no answer to the next query. Servers
+/// with the shortest patience wait for two seconds or more.
+pub(super) const CLOSED_IDLE: Duration = Duration::from_secs(1);
+/// For how long a reply over one connection shows that a server works which closes others.
+pub(super) const HEARD: Duration = Duration::from_secs(1);
+
+impl Ending {
+    /// The one table of what the ends of connections say, for all transports. A server that accepts
+    /// and hangs up without a reply is as good as one that does not accept.
+    pub(super) fn meaning(&self) -> Meaning {
+        let Self { error, queries, replies, was_idle, is_heard } = *self;
+        let is_ours_or_garbage = matches!(error, TryError::OwnShortage | TryError::Garbled);
+        match (replies, queries) {
+            (0, 0) => Meaning::ClosesIdle,
+            (0, _) if is_ours_or_garbage => Meaning::Failing,
+            (0, _) if was_idle => Meaning::ClosesIdle,
+            // Maybe it wants them one by one.
+            (0, 2..) => Meaning::TakesQueries(1),
+            (0, 1) if is_heard => Meaning::TakesNoMoreConnections,
+            (0, 1) => Meaning::Failing,
+            (replies, queries) if queries <= replies || was_idle => Meaning::ClosesIdle,
+            (replies, _) => Meaning::TakesQueries(replies),
+        }
+    }
+}
+
 /// Returns the kind of a system error. [`io::ErrorKind::OutOfMemory`] stands for every shortage of
 /// our own, because std has no kind for it. Logs a shortage at most once a minute.
 pub(super) fn kind_of(error: &io::Error) -> io::ErrorKind {
@@ -143,6 +197,37 @@ impl TryError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const HUNG_UP: TryError = TryError::Unreachable(io::ErrorKind::UnexpectedEof);
+
+    #[test]
+    fn a_connections_end_blames_a_server_only_if_it_never_replied() {
+        let fresh =
+            Ending { error: HUNG_UP, queries: 0, replies: 0, was_idle: false, is_heard: false };
+        let after = |queries, replies| Ending { queries, replies, ..fresh }.meaning();
+        assert_eq!(after(0, 0), Meaning::ClosesIdle, "nobody has used it");
+        assert_eq!(after(1, 0), Meaning::Failing, "it accepts and hangs up");
+        assert_eq!(after(2, 0), Meaning::TakesQueries(1));
+        assert_eq!(after(512, 0), Meaning::TakesQueries(1));
+        assert_eq!(after(512, 10), Meaning::TakesQueries(10));
+        assert_eq!(after(2, 1), Meaning::TakesQueries(1));
+        assert_eq!(after(7, 7), Meaning::ClosesIdle, "nothing is unanswered");
+        let idle =
+            |queries, replies| Ending { queries, replies, was_idle: true, ..fresh }.meaning();
+        for (queries, replies) in [(1, 0), (2, 0), (8, 7)] {
+            assert_eq!(idle(queries, replies), Meaning::ClosesIdle, "{queries} {replies}");
+        }
+        let beside =
+            |queries, replies| Ending { queries, replies, is_heard: true, ..fresh }.meaning();
+        assert_eq!(beside(1, 0), Meaning::TakesNoMoreConnections);
+        assert_eq!(beside(2, 1), Meaning::TakesQueries(1));
+        let of = |error, replies| Ending { error, queries: 9, replies, ..fresh }.meaning();
+        for error in [TryError::Garbled, TryError::OwnShortage] {
+            assert_eq!(of(error, 0), Meaning::Failing);
+            assert_eq!(of(error, 3), Meaning::TakesQueries(3), "{error}");
+        }
+        assert_eq!(of(TryError::Unprocessed, 3), Meaning::TakesQueries(3));
+    }
 
     #[test]
     fn a_shortage_of_ours_is_no_evidence_against_a_server() {

@@ -7,12 +7,15 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
+use std::time::Duration;
 
 use rand::RngExt;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, split};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, SetOnce, oneshot};
 use tokio::task::{AbortHandle, spawn_local};
+use tokio::time::timeout;
 
 use super::failure::kind_of;
 use crate::wire::u16_at;
@@ -23,6 +26,8 @@ const UNASKED: u32 = 16;
 /// Queries on one connection that the server may still answer, given up ones included. Far more
 /// than wait at once; a server that leaves so many without a reply is dialled again.
 const OUTSTANDING: usize = 4_096;
+/// How long replies are read from a stream that takes no more queries: they have arrived already.
+const LAST_REPLIES: Duration = Duration::from_millis(100);
 /// What is read from the stream in one call, octets: several usual replies.
 const READ_OCTETS: usize = 4_096;
 
@@ -44,7 +49,7 @@ struct Shared {
     queries: Cell<u64>,
     unasked: Cell<u32>,
     /// Why the stream ended.
-    end: RefCell<Option<Ended>>,
+    end: SetOnce<Ended>,
 }
 
 /// A query that the server may still answer.
@@ -112,7 +117,7 @@ impl Frames {
     /// Sends `query` under an id of its own and gives the octets of its reply.
     pub(super) async fn ask(&self, query: &[u8]) -> Result<Vec<u8>, Ended> {
         let shared = &*self.shared;
-        if let Some(end) = &*shared.end.borrow() {
+        if let Some(end) = shared.end.get() {
             return Err(end.clone());
         }
         let (sender, receiver) = oneshot::channel();
@@ -123,6 +128,12 @@ impl Frames {
             // The driver has ended, and said why.
             Err(_) => Err(shared.ended()),
         }
+    }
+
+    /// Waits for the end of the stream. Does not keep it open.
+    pub(super) fn ended(&self) -> impl Future<Output = Ended> + use<> {
+        let shared = Rc::clone(&self.shared);
+        async move { shared.end.wait().await.clone() }
     }
 }
 
@@ -178,18 +189,24 @@ impl Shared {
     }
 
     fn ended(&self) -> Ended {
-        let end = self.end.borrow().clone();
-        end.unwrap_or_else(|| Ended::new(io::ErrorKind::ConnectionReset, "the connection is gone"))
+        self.end
+            .get()
+            .cloned()
+            .unwrap_or_else(|| Ended::new(io::ErrorKind::ConnectionReset, "the connection is gone"))
     }
 }
 
 async fn drive<S: AsyncRead + AsyncWrite>(stream: S, shared: Rc<Shared>) {
     let (reader, writer) = split(stream);
+    let mut reading = pin!(read(reader, &shared));
     let end = tokio::select! {
-        end = read(reader, &shared) => end,
-        end = write(writer, &shared) => end,
+        biased;
+        end = &mut reading => end,
+        // A server that hangs up under queries may have replied to others before.
+        end = write(writer, &shared) => timeout(LAST_REPLIES, reading).await.unwrap_or(end),
     };
-    *shared.end.borrow_mut() = Some(end);
+    // A stream has one driver.
+    let _is_first = shared.end.set(end);
     // All who wait hear of it.
     shared.outstanding.borrow_mut().clear();
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::case::{Case, Repeats};
+use super::connections;
 use super::cookie::{CookieOption, Found, Sent};
 use super::failure::{Evidence, Flaw, TryError};
 use super::pool;
@@ -28,16 +29,12 @@ pub struct Link {
     stream: Stream,
 }
 
-/// Connections that one link may have open at once: the current one, two that were silent and still
-/// have waiters, and dials of four addresses.
-const CONNECTIONS: usize = 7;
-
 impl Link {
     /// The most descriptors that one link has open. After a change of the network an old link lives
     /// on beside the new one until its last query has ended.
     pub const MOST_DESCRIPTORS: usize = pool::OPEN + Self::MOST_CONNECTIONS;
     /// The same of a link that asks over connections alone.
-    pub const MOST_CONNECTIONS: usize = CONNECTIONS;
+    pub const MOST_CONNECTIONS: usize = connections::SOCKETS;
 
     /// Opens nothing yet. `buffer` is the worker's: see [`Self::receive_buffer`].
     pub fn new(upstream: Arc<Upstream>, buffer: ReceiveBuffer) -> Self {

@@ -12,6 +12,8 @@
 mod backoff;
 mod bootstrap;
 mod case;
+mod connection;
+mod connections;
 mod cookie;
 mod dial;
 mod failure;
@@ -22,6 +24,8 @@ mod notices;
 mod once;
 mod pool;
 mod query;
+mod queue;
+mod quota;
 mod race;
 mod report;
 mod server;
