@@ -37,8 +37,9 @@ const WAITING: usize = 512;
 const BUSY: usize = 16;
 /// Those that are silent and still have queries, or have just carried their last one.
 const BESIDE: usize = 4;
-/// Sockets of all of them: the dial that finds out which address answers tries them all.
-pub(super) const SOCKETS: usize = BUSY + BESIDE + ADDRESSES - 1;
+/// Sockets of all of them. One that is closed gives its socket back when its task runs next, and no
+/// new one is open before. The dial that finds out which address answers tries them all.
+pub(super) const SOCKETS: usize = 2 * (BUSY + BESIDE) + ADDRESSES - 1;
 /// A dial's bound, from the search for a host's address to the end of the handshakes. A SYN leaves
 /// at 0 and 1 s, and would leave at 3 s; three round trips of 800 ms fit.
 const DIAL: Duration = Duration::from_millis(2_500);

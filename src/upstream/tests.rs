@@ -17,6 +17,7 @@ use crate::config::{Scheme, UpstreamServer};
 use crate::wire::{Question, Rcode, Rtype};
 
 mod case;
+mod closes;
 mod cookies;
 mod icmp;
 mod mismatches;

@@ -1,6 +1,8 @@
 //! Encrypted upstreams against servers in this process: that answers come, whom we trust, what
 //! happens when connections end.
 
+#[path = "../harness/closing.rs"]
+mod closing;
 mod daemon;
 mod identity;
 #[path = "../harness/process.rs"]

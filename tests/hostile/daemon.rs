@@ -177,7 +177,7 @@ pub(crate) fn receive(socket: &UdpSocket) -> Option<Reply> {
 pub(crate) struct Reply(Message);
 
 impl Reply {
-    fn read(octets: &[u8]) -> Self {
+    pub(crate) fn read(octets: &[u8]) -> Self {
         Self(Message::from_vec(octets).expect("a message"))
     }
 

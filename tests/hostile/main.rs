@@ -1,6 +1,9 @@
 //! The real binary against what networks, upstreams and people do to it. All on loopback; every wait
 //! ends when what it waits for is there, or fails at its bound.
 
+mod closes;
+#[path = "../harness/closing.rs"]
+mod closing;
 mod connections;
 mod cookies;
 mod daemon;

@@ -27,6 +27,8 @@ GARBAGE = b"HTTP/1.1 400 Bad Request\r\n\r\n" + bytes(range(256))
 # client waits.
 HOLD_SECONDS = 20
 IDLE_SECONDS = 30
+# Queries that it takes on a connection.
+TAKES = {f"takes-{queries}": queries for queries in (1, 10, 100)}
 
 MODES = {
     "honest": "answers",
@@ -42,8 +44,12 @@ MODES = {
     "garbage": "octets that are no DNS, over UDP, TCP and the TLS port",
     "servfail": "SERVFAIL to everything",
     "refused": "REFUSED to everything",
+    **{
+        mode: f"truncated over UDP; over TCP and TLS it answers {queries} and closes, whatever waits"
+        for mode, queries in TAKES.items()
+    },
 }
-OVER_TCP = ("tc-loop", "tc-close", "tc-rst", "tc-half-length", "tc-short", "64k")
+OVER_TCP = ("tc-loop", "tc-close", "tc-rst", "tc-half-length", "tc-short", "64k", *TAKES)
 
 
 class Upstream:
@@ -120,11 +126,13 @@ class Upstream:
                 writer.write(GARBAGE)
                 await asyncio.wait_for(reader.read(), HOLD_SECONDS)
                 return
-            while True:
+            answers = 0
+            while answers != TAKES.get(self.mode):
                 octets = await asyncio.wait_for(reader.readexactly(2), IDLE_SECONDS)
                 asked = await reader.readexactly(int.from_bytes(octets))
                 if not await self.one_answer(asked, writer):
                     return
+                answers += 1
         except (OSError, EOFError, TimeoutError, asyncio.TimeoutError, message.Malformed):
             pass
         finally:

@@ -32,9 +32,15 @@ class Kind:
     ttl: int = 60
 
 
-NEW, HOT, SHORT, AGED, PRIVATE, ECHO = "new", "hot", "short", "aged", "private", "echo"
+NEW, BURST, HOT, SHORT, AGED, PRIVATE, ECHO = (
+    "new", "burst", "hot", "short", "aged", "private", "echo"
+)
+# Questions of a burst: as many as Azure lets a VM have pending.
+AT_ONCE = 200
 KINDS = {
     NEW: Kind(100),
+    # New ones too, AT_ONCE at a time.
+    BURST: Kind(100),
     HOT: Kind(50, 50, HOT_TTL),
     SHORT: Kind(50, 20, SHORT_TTL),
     # Asked once while all is well, and once long after they expired.
@@ -43,6 +49,8 @@ KINDS = {
     # Of a program beside the server that only sends back: what the machine itself delays.
     ECHO: Kind(50),
 }
+# Names that no cache has.
+UNSEEN = (NEW, BURST)
 # Names that the server has had an answer for: a fault of the upstreams need not be seen in them.
 SEEN = (HOT, SHORT, AGED)
 USUAL = (NEW, HOT, SHORT)
@@ -132,6 +140,13 @@ def new_address(world):
     world.route()
 
 
+def refusing_and_dead():
+    return [
+        Step(BEGINS, on(lambda world: world.upstream("refused", world.a))),
+        Step(BEGINS, on(second_drops)),
+    ]
+
+
 def drop_udp(world):
     world.drop(*world.both, of="meta l4proto udp")
 
@@ -140,6 +155,8 @@ def drop_udp(world):
 NONE_LOST, UNNOTICED, ANSWERS_SEEN, RECOVERS, SAYS_SO, MARKED, FEW_LOST = (
     "none lost", "unnoticed", "answers seen", "recovers", "says so", "marked", "few lost"
 )
+# Beside the better of the peers in the same run.
+LOSES_NO_MORE, WAITS_NO_LONGER = "loses no more", "waits no longer"
 # The second upstream is good, and nobody needs the first.
 LEFT_ONE = (NONE_LOST, UNNOTICED)
 COMES_BACK = (SAYS_SO, ANSWERS_SEEN, RECOVERS)
@@ -184,6 +201,11 @@ def silence():
         Fault(
             "closed-first", "the first upstream's ports are closed: ICMP unreachable, RST",
             lying("closed", first), bars=LEFT_ONE, is_quick=True,
+        ),
+        Fault(
+            "refusing-and-dead", "the first upstream refuses every query, the second is silent",
+            refusing_and_dead(), kinds=(NEW,), bars=(SAYS_SO, UNNOTICED, WAITS_NO_LONGER),
+            is_quick=True,
         ),
         Fault(
             "flapping-first", f"the first upstream goes and comes every {FLAP_SECONDS} s",
@@ -262,6 +284,17 @@ def transports():
             "connections",
             [Step(0, on(drop_udp)), Step(BEGINS, on(first_drops))], transport=TCP, bars=LEFT_ONE,
         ),
+    ]
+    found += [
+        Fault(
+            f"closes-{queries}",
+            f"configured for TCP alone; both upstreams close each connection after "
+            f"{'one query' if queries == 1 else f'{queries} queries'}; {AT_ONCE} questions come at "
+            "a time",
+            [Step(0, on(lambda world, mode=f"takes-{queries}": world.upstream(mode, *world.both)))],
+            kinds=(BURST,), transport=TCP, bars=(NONE_LOST, LOSES_NO_MORE), is_quick=queries == 1,
+        )
+        for queries in (1, 10, 100)
     ]
     for transport, called in ((TLS, "DNS over TLS"), (HTTPS, "DNS over HTTPS")):
         found += [

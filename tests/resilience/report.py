@@ -40,7 +40,7 @@ def bar_table(trials):
              "|---|---|" + "---|" * len(servers)]
     for name, of_servers in trials.items():
         judged = {
-            server: {one.bar: one for one in verdicts.judged(ALL[name], found)}
+            server: {one.bar: one for one in judged_of(name, of_servers, server)}
             for server, found in of_servers.items() if "skipped" not in found
         }
         bars = list(dict.fromkeys(bar for one in judged.values() for bar in one))
@@ -59,12 +59,18 @@ def tally(trials, servers):
         own = {name: of_all[server] for name, of_all in trials.items() if server in of_all}
         judged = [
             one.met for name, found in own.items() if "skipped" not in found
-            for one in verdicts.judged(ALL[name], found)
+            for one in judged_of(name, trials[name], server)
         ]
         skipped = sum("skipped" in found for found in own.values())
         without = f" ({skipped} faults not measured)" if skipped else ""
         parts.append(f"{server} meets {sum(judged)} of {len(judged)}{without}")
     return f"{'; '.join(parts)}. Bars that hold everywhere have a row only where one is missed."
+
+
+def judged_of(name, of_servers, server):
+    """The bars of one server at one fault, held against the others' figures too."""
+    others = verdicts.others_of(of_servers, server)
+    return verdicts.judged(ALL[name], of_servers[server], others=others)
 
 
 def is_common(bar):

@@ -12,7 +12,7 @@ import network
 import rivals
 import verdicts
 import world
-from faults import AGED, BEGINS, ECHO, KINDS, PRIVATE, SHORT_TTL
+from faults import AGED, AT_ONCE, BEGINS, BURST, ECHO, KINDS, PRIVATE, SHORT_TTL
 
 # The last queries of the time of health have their answers before it ends.
 HEALTHY_TAIL = 0.5
@@ -114,6 +114,8 @@ def queries(fault, has_private):
         if kind == AGED:
             found += visits(0, BEGINS - HEALTHY_TAIL, kind)
             found += visits(REVISITED_AT, fault.lasts, kind)
+        elif kind == BURST:
+            found += bursts(fault, kind)
         else:
             found += steady(fault, kind)
     if has_private:
@@ -132,6 +134,13 @@ def steady(fault, kind):
               offset + number / shape.a_second)
         for number in range(count)
     ]
+
+
+def bursts(fault, kind):
+    """AT_ONCE new names at the same moment, again and again."""
+    count = int(fault.lasts * KINDS[kind].a_second)
+    every = AT_ONCE / KINDS[kind].a_second
+    return [asked(kind, number, every * (number // AT_ONCE)) for number in range(count)]
 
 
 def visits(begins, ends, kind):

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import rivals
 from client import SILENCE
 from faults import (
-    AGED, ANSWERS_SEEN, BEGINS, ECHO, FEW_LOST, MARKED, NEW, NONE_LOST, NOTICED_SECONDS, PRIVATE,
-    RECOVERS, SAYS_SO, SEEN, UNNOTICED,
+    AGED, ANSWERS_SEEN, BEGINS, ECHO, FEW_LOST, LOSES_NO_MORE, MARKED, NEW, NONE_LOST,
+    NOTICED_SECONDS, PRIVATE, RECOVERS, SAYS_SO, SEEN, UNNOTICED, UNSEEN, WAITS_NO_LONGER,
 )
 
 # Until a cold server has its connections, the round trip is not the path's.
@@ -32,7 +32,7 @@ def figures(queries, fault, done, alive):
     later = [one for one in public if one.at >= begun + NOTICED_SECONDS]
     found = {
         "all": of(public),
-        "new": of([one for one in public if one.kind == NEW]),
+        "new": of([one for one in public if one.kind in UNSEEN]),
         "seen": of([one for one in public if one.kind in SEEN]),
         "private": of(private),
         "echo": of([one for one in queries if one.kind == ECHO]),
@@ -112,8 +112,9 @@ class Judged:
     figure: str
 
 
-def judged(fault, found, is_quick=False):
-    """Every bar of the fault; a quick run overlooks one answer in a hundred that came late, of the
+def judged(fault, found, is_quick=False, others=()):
+    """Every bar of the fault; `others` are the figures of the other servers, where there are any. A
+    quick run overlooks one answer in a hundred that came late, of the
     private ones five, as other work on the machine makes some so."""
     most = "p99_ms" if is_quick else "max_ms"
     of_all, later, seen = found["all"], found["later"], found["seen"]
@@ -126,6 +127,7 @@ def judged(fault, found, is_quick=False):
     if NONE_LOST in fault.bars:
         lost = of_all["failed"]
         results.append(Judged("no query lost", lost == 0, f"{lost} of {of_all['sent']}"))
+    results += beside(fault, found, others)
     if FEW_LOST in fault.bars:
         new = found["new"]
         met = new["failed"] <= new["sent"] * MOST_LOST_SHARE
@@ -169,6 +171,33 @@ def judged(fault, found, is_quick=False):
     return results
 
 
+def beside(fault, found, others):
+    """Bars that the best of the other servers sets."""
+    results = []
+    if LOSES_NO_MORE in fault.bars and others:
+        lost, least = found["all"]["failed"], min(one["all"]["failed"] for one in others)
+        results.append(Judged(
+            "no more queries fail than with the best of the others", lost <= least,
+            f"{lost} beside {least}",
+        ))
+    if WAITS_NO_LONGER in fault.bars and others:
+        wait, least = found["later"]["p99_ms"], min(one["later"]["p99_ms"] for one in others)
+        # The best may be one that has given up asking.
+        limit = least + (found["healthy_ms"] or 0)
+        results.append(Judged(
+            f"after {NOTICED_SECONDS:.0f} s 99 % wait no longer than with the best of the others, "
+            "and a healthy round trip", wait <= limit, f"{wait:.0f} ms beside {least:.0f}",
+        ))
+    return results
+
+
+def others_of(of_servers, server):
+    """The figures of the other servers of one fault."""
+    return [
+        found for name, found in of_servers.items() if name != server and "skipped" not in found
+    ]
+
+
 def private_names(found, most="p99_ms"):
     """By a percentile: five milliseconds are less than the kernel's time slices. What an echo's
     answers wait on the same machine at the same time is not the server's doing."""
@@ -192,6 +221,8 @@ def missed(results, faults, is_quick):
             continue
         lines += [
             f"{name}: {one.bar}: {one.figure}"
-            for one in judged(faults[name], ours, is_quick) if not one.met
+            for one in judged(
+                faults[name], ours, is_quick, others_of(of_servers, rivals.OURS)
+            ) if not one.met
         ]
     return lines

@@ -15,8 +15,8 @@ use crate::config::Forward;
 use crate::config::testing::{forward_all, plain};
 use crate::forward::Forwarder;
 use crate::metrics::{Counters, Event};
-use crate::upstream::Upstream;
 use crate::upstream::tests::{local, reply, udp_server};
+use crate::upstream::{TryError, Upstream};
 
 const NAME: &str = "www.example";
 /// Past the TTL of 60 s that the tests' answers have.
@@ -358,6 +358,29 @@ async fn a_popular_name_whose_new_answer_cannot_be_kept_is_left_alone_for_a_whil
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
         assert_eq!(heard.get(), 1);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_verdict_beside_a_dead_upstream_brings_stale_data_at_once() {
+    local(async {
+        let server = udp_server(|query| vec![reply(query, 2, 0)]).await;
+        // Nobody reads what is sent there.
+        let silent = tokio::net::UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
+        let dead = silent.local_addr().expect("bound");
+        let house = House::new_with(server, |rule| rule.upstreams.push(plain(dead)));
+        let rule = house.snapshot.rules.iter().next().expect("one rule");
+        let upstream = Arc::clone(rule.targets()[1].upstream());
+        let now = tokio::time::Instant::now();
+        while !upstream.is_down() {
+            let unreachable = TryError::Unreachable(std::io::ErrorKind::HostUnreachable);
+            upstream.note_failure(unreachable, now, now);
+        }
+        house.keep(&address(60, 1), PAST);
+        let (reply, took) = house.ask().await;
+        assert!(reply.contains("203.0.113.1") && reply.contains("ede=3"), "{reply}");
+        assert!(took < Duration::from_millis(1_000), "{took:?}");
     })
     .await;
 }

@@ -10,3 +10,4 @@ mod rules;
 mod script;
 mod sockets;
 mod target;
+mod verdicts;
