@@ -20,10 +20,10 @@ pub enum TryError {
     /// The kernel or the server's host refused or lost the way.
     #[error("unreachable: {0}")]
     Unreachable(io::ErrorKind),
-    /// The server has not worked on the query and takes it on another connection: it closed this
-    /// one in order (FIN, close_notify, GOAWAY, CONNECTION_CLOSE with NO_ERROR), or refused one
-    /// stream of it (REFUSED_STREAM). A [`super::stream::Stream`] asks again over another
-    /// connection. A try fails with this only after many connections have ended so.
+    /// The server has not worked on the query and takes it on another connection: it announced the
+    /// end of this one (GOAWAY, CONNECTION_CLOSE with NO_ERROR) or refused one stream of it
+    /// (REFUSED_STREAM). The query goes over another connection, so a try fails with this only
+    /// after many have ended or refused it.
     #[error("the server closed one connection after the other before it replied")]
     Unprocessed,
     /// What came over a connection is not a DNS reply.

@@ -5,7 +5,9 @@ They show a certificate of the run's own authority, for a name and for their add
 
 import base64
 import hashlib
+import socket
 import subprocess
+import time
 
 import asking
 import checks
@@ -17,6 +19,14 @@ from upstream import KNOT
 NAME = "dns.interop.test"
 # Where the daemons listen that forward to them.
 FIRST_PORT = 5481
+# Questions at a time: as many as Azure lets a VM have pending.
+AT_ONCE = 200
+AT_ONCE_SECONDS = 20
+# What a daemon gets that is asked so many on a busy machine.
+PATIENT = 'timeout = "10s"\n'
+# Queries that a server takes on a connection, and the first of its two ports.
+CLOSING = [(1, 8541), (10, 8543)]
+NXDOMAIN = 3
 
 
 def openssl(*words, **settings):
@@ -74,6 +84,19 @@ def dnsdist(folder, identity):
         'setLocal("127.0.0.1:5472")\nsetACL({"127.0.0.0/8"})\nsetSecurityPollSuffix("")\n'
         f'addTLSLocal("127.0.0.1:8532", {pair})\n'
         f'addDOHLocal("127.0.0.1:4432", {pair}, "/dns-query")\n'
+        f'newServer({{address="{KNOT[0]}:{KNOT[1]}", healthCheckMode="up"}})\n'
+    )
+    return ["/usr/bin/dnsdist", "--supervised", "--disable-syslog", "-C", config]
+
+
+def closing_dnsdist(folder, identity, queries, port):
+    """One that closes connections: TCP at `port`, TLS at the next."""
+    config = folder / f"dnsdist-{port}.conf"
+    pair = f'"{identity.certificate}", "{identity.key}"'
+    config.write_text(
+        f'setLocal("127.0.0.1:{port}")\nsetACL({{"127.0.0.0/8"}})\nsetSecurityPollSuffix("")\n'
+        f'addTLSLocal("127.0.0.1:{port + 1}", {pair})\n'
+        f"setMaxTCPQueriesPerConnection({queries})\n"
         f'newServer({{address="{KNOT[0]}:{KNOT[1]}", healthCheckMode="up"}})\n'
     )
     return ["/usr/bin/dnsdist", "--supervised", "--disable-syslog", "-C", config]
@@ -151,10 +174,66 @@ def all_servers(tally, processes, binary, work, skip):
                 good = reply.status == "NXDOMAIN"
                 tally.check(who, "asks again after a restart", good, "NXDOMAIN", reply)
                 processes.stop(f"encrypted-{port}")
+            many_at_once(
+                tally, processes, binary, work, next(ports), f"tls://127.0.0.1:{tls}", ca, name
+            )
             trusted_or_not(tally, processes, binary, work, identity, tls, ports)
             processes.stop(server)
         except (machine.Missing, OSError) as missing:
             tally.check(name, "serves TLS and HTTPS", False, "a running server", missing)
+    if "dnsdist" not in skip:
+        for queries, port in CLOSING:
+            closing(tally, processes, binary, work, identity, queries, port, ports)
+
+
+def closing(tally, processes, binary, work, identity, queries, port, ports):
+    """dnsdist that takes few queries on a connection."""
+    server = f"closing dnsdist {queries}"
+    processes.start(
+        server, closing_dnsdist(work, identity, queries, port),
+        lambda: asking.ask(("127.0.0.1", port), "www.example.test").addresses(),
+    )
+    ca = f'ca-file = "{identity.authority}"\n'
+    for upstream, trust in ((f"tcp://127.0.0.1:{port}", ""), (f"tls://127.0.0.1:{port + 1}", ca)):
+        many_at_once(tally, processes, binary, work, next(ports), upstream, trust, server)
+    processes.stop(server)
+
+
+def many_at_once(tally, processes, binary, work, port, upstream, trust, server):
+    """AT_ONCE questions together, twice: the daemon may learn from the first ones."""
+    address = daemon(processes, binary, work, port, upstream, trust + PATIENT)
+    who = f"daemon before {server} {upstream}"
+    for turn in ("first", "second"):
+        denied = denied_at_once(address, turn)
+        what = f"answers {AT_ONCE} questions at a time, the {turn} time"
+        tally.check(who, what, denied == AT_ONCE, AT_ONCE, denied)
+    lines = [line for line in processes.log(f"encrypted-{port}").splitlines() if "is down" in line]
+    tally.check(who, "stays up", not lines, "no line", lines)
+    processes.stop(f"encrypted-{port}")
+
+
+def denied_at_once(address, label):
+    """Asks for AT_ONCE names that do not exist; gives how many replies say so."""
+    denied = set()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as here:
+        here.connect(address)
+        for number in range(AT_ONCE):
+            name = b"".join(
+                bytes([len(part)]) + part.encode()
+                for part in (f"n{number}-{label}", "example", "test")
+            )
+            header = number.to_bytes(2) + b"\1\0\0\1\0\0\0\0\0\0"
+            here.send(header + name + b"\0\0\1\0\1")
+        end = time.monotonic() + AT_ONCE_SECONDS
+        while len(denied) < AT_ONCE and (left := end - time.monotonic()) > 0:
+            here.settimeout(left)
+            try:
+                reply = here.recv(4096)
+            except OSError:
+                break
+            if reply[3] & 0xF == NXDOMAIN:
+                denied.add(reply[:2])
+    return len(denied)
 
 
 def trusted_or_not(tally, processes, binary, work, identity, tls, ports):
