@@ -126,7 +126,7 @@ impl<'a> Lanes<'a> {
     fn awaited(&self) -> impl Iterator<Item = &Lane<'a>> {
         let has_verdict = self.has_verdict();
         let lanes = std::iter::once(&self.first).chain(&self.others);
-        lanes.filter(move |lane| !lane.said && !(has_verdict && lane.is_down()))
+        lanes.filter(move |lane| !(lane.said || has_verdict && lane.is_down()))
     }
 
     /// Until when what has come waits for servers that have said nothing; `None`: it waits for none.

@@ -62,8 +62,6 @@ pub(super) struct Connections {
     /// Connections that are open or dialled, also those that take no new queries.
     open: Rc<Cell<usize>>,
     queue: Rc<Queue<Result<Seat, TryError>>>,
-    /// The queue is being served.
-    is_serving: Cell<bool>,
     quota: Quota,
     /// How many connections the server takes, [`BUSY`] at most.
     most: Cell<usize>,
@@ -100,10 +98,10 @@ impl Drop for Seat {
         if !self.is_used {
             queries.set(queries.get().saturating_sub(1));
         }
-        if self.connection.is_spent(self.connections.quota.limit()) {
+        let is_spent = self.connection.is_spent(self.connections.quota.limit());
+        if is_spent || self.connections.queue.len() != 0 {
             changed.notify_one();
         }
-        self.connections.serve();
     }
 }
 
@@ -149,7 +147,6 @@ impl Seat {
         if outcome.is_ok() {
             connections.replied(connection, asked);
         }
-        // The next query may have its place before this one's task goes on.
         drop(self);
         let _given_up = sender.send(outcome);
     }
@@ -164,7 +161,6 @@ impl Connections {
             all: RefCell::default(),
             open: Rc::default(),
             queue: Rc::new(Queue::new(WAITING)),
-            is_serving: Cell::new(false),
             quota: Quota::default(),
             most: Cell::new(BUSY),
             backoff: RefCell::default(),
@@ -203,12 +199,7 @@ impl Connections {
 
     /// Hands out seats, and dials where too few are left, until the queue is empty or must wait.
     fn serve(self: &Rc<Self>) {
-        // A seat that nobody takes comes back here: the call under way goes on with it.
-        if self.queue.len() == 0 || self.is_serving.replace(true) {
-            return;
-        }
         while self.queue.len() != 0 && self.serve_next() {}
-        self.is_serving.set(false);
     }
 
     /// Gives whether anything has changed.
@@ -425,7 +416,7 @@ async fn keep(
         };
         // It was not opened, and whoever holds it only looks at it.
         let Some(channel) = kept.channel.get() else { return };
-        // It may have been silent for too long for those that wait behind it.
+        // A seat may be free again, or the connection silent for too long.
         shared.serve();
         let (now, limit) = (Instant::now(), shared.quota.limit());
         let is_used = kept.waiting.get() != 0;
