@@ -237,7 +237,7 @@ fn down_in_words(down: &DownAddress) -> String {
 fn upstream_in_words(upstream: &UpstreamState, live: bool) -> String {
     let UpstreamState { report, looping } = upstream;
     let UpstreamReport { address, down, since_seconds, rtt_us, cookies, .. } = report;
-    let UpstreamReport { in_flight, last_error, .. } = report;
+    let UpstreamReport { in_flight, last_error, busy_seconds, .. } = report;
     if *looping {
         return format!(
             "{address} (looping: it sends our queries back, and is not asked if another can be)"
@@ -256,6 +256,12 @@ fn upstream_in_words(upstream: &UpstreamState, live: bool) -> String {
         |rtt_us| format!("a reply takes {}.{} ms", rtt_us / 1_000, rtt_us % 1_000 / 100),
     );
     let error = error.map_or(String::new(), |(text, age)| format!(", {age} s ago: {text}"));
+    if *busy_seconds > 0 {
+        return format!(
+            "{address} (busy by its own words for {busy_seconds} s more{error}; others are asked \
+             before it)"
+        );
+    }
     let cookies = match cookies {
         Cookies::No => String::new(),
         Cookies::Yes | Cookies::Off => format!("cookies: {cookies}, "),
@@ -296,6 +302,7 @@ mod tests {
             rtt_us: Some(21_480),
             rtt_variation_us: Some(3_000),
             cookies: Cookies::No,
+            busy_seconds: 0,
             in_flight: 3,
             last_error: None,
             counts: Tally::default(),

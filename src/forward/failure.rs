@@ -24,6 +24,12 @@ pub enum Failure {
     Garbled,
     /// An upstream replied, but nothing that it says can be the answer.
     Unusable(Flaw),
+    /// An upstream refused the request with this HTTP status.
+    Declined(u16),
+    /// An upstream failed with this HTTP status.
+    ServerFailed(u16),
+    /// Upstreams say that they have too much to do.
+    ServersBusy,
     /// No upstream proved that it is the one that is meant.
     Untrusted,
     /// Every upstream of the rule sends our queries back to us.
@@ -78,9 +84,13 @@ impl Failure {
         match self {
             Self::TimedOut => Ede::NoReachableAuthority,
             Self::BadReply(answer) if answer.rcode() == Rcode::REFUSED => Ede::NoReachableAuthority,
-            Self::Unreachable(_) | Self::Untrusted | Self::Garbled | Self::Unusable(_) => {
-                Ede::NetworkError
-            }
+            Self::Unreachable(_)
+            | Self::Untrusted
+            | Self::Garbled
+            | Self::Unusable(_)
+            | Self::Declined(_)
+            | Self::ServerFailed(_)
+            | Self::ServersBusy => Ede::NetworkError,
             Self::NoUpstream => Ede::NotReady,
             Self::BadReply(_) | Self::Looping | Self::Overloaded | Self::OwnShortage => Ede::Other,
             Self::Filtered(_) => Ede::Filtered,
@@ -106,6 +116,9 @@ impl Failure {
             Self::Unusable(Flaw::OtherQuestion) => "upstream replied to another question",
             Self::Unusable(Flaw::BadCookie) => "upstream rejects its own cookie",
             Self::Unusable(Flaw::RestMissing) => "upstream's reply is truncated, also over TCP",
+            Self::Declined(status) => return format!("upstream refuses: HTTP {status}").into(),
+            Self::ServerFailed(status) => return format!("upstream fails: HTTP {status}").into(),
+            Self::ServersBusy => "upstreams are too busy",
             Self::Untrusted => "no upstream's certificate is trusted",
             Self::Looping => "forwarding loop",
             Self::Overloaded => "too many queries wait for upstreams",
@@ -115,6 +128,14 @@ impl Failure {
             Self::Bogus(why) | Self::Unvalidated(why) => return why.text.to_string().into(),
         };
         text.into()
+    }
+
+    /// Whether an upstream said it, and not the clock: it tells more than that the time is over.
+    pub(super) fn is_from_server(&self) -> bool {
+        matches!(
+            self,
+            Self::BadReply(_) | Self::Unusable(_) | Self::Declined(_) | Self::ServerFailed(_)
+        )
     }
 
     /// How much it tells whoever reads it, in comparison.
@@ -129,7 +150,9 @@ impl Failure {
                 };
                 10 + rcode + explained
             }
+            Self::ServerFailed(_) => 9,
             Self::Unusable(_) => 5,
+            Self::Declined(_) => 4,
             Self::Untrusted => 4,
             Self::Garbled => 3,
             Self::Unreachable(_) => 2,

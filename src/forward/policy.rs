@@ -1,7 +1,7 @@
 //! Which server of a rule is asked first, and in which order the others follow.
 //!
 //! Whatever the policy, those that are down come last: they are asked only when nobody else has
-//! answered. Chosen from what is known of the servers, without a lock and, for the first, without
+//! answered. Before them come those that have said that they are busy. Chosen from what is known of the servers, without a lock and, for the first, without
 //! an allocation.
 
 use std::sync::Arc;
@@ -40,16 +40,21 @@ impl Order {
 
     /// The place of the server to ask first; `None` when all are proven to loop for `mark`.
     pub(super) fn first(&self, targets: &[Arc<Target>], mark: Mark) -> Option<usize> {
-        let up = || candidates(targets, mark).filter(|(_, upstream)| !upstream.is_down());
+        let best = candidates(targets, mark).map(|(_, upstream)| Standing::of(upstream)).min()?;
+        let those = || candidates(targets, mark).filter(|(_, up)| Standing::of(up) == best);
         let first = match self.policy {
-            Policy::Ordered => up().next().map(|(place, _)| place),
-            Policy::Fastest => self.fastest(up()),
+            // Of those that are down, all are asked soon.
+            _ if best == Standing::Down => None,
+            Policy::Ordered => None,
+            Policy::Fastest => self.fastest(those()),
             Policy::Spread => {
                 let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-                up().nth(turn % up().count().max(1)).map(|(place, _)| place)
+                those().nth(turn % those().count().max(1)).map(|(place, _)| place)
             }
         };
-        first.or_else(|| candidates(targets, mark).next().map(|(place, _)| place))
+        // A server's standing may have changed meanwhile.
+        let in_order = || those().chain(candidates(targets, mark)).next();
+        first.or_else(|| in_order().map(|(place, _)| place))
     }
 
     /// The places of all servers that may be asked for names of `mark`, in the order in which they
@@ -64,7 +69,7 @@ impl Order {
                 Policy::Spread if *place < first => Duration::MAX,
                 Policy::Spread => Duration::ZERO,
             };
-            (*place != first, upstream.is_down(), rank, *place)
+            (*place != first, Standing::of(upstream), rank, *place)
         });
         all.into_iter().map(|(place, _)| place).collect()
     }
@@ -90,6 +95,27 @@ impl Order {
         // A store by every query would bounce the line between cores; here something has changed.
         self.kept.store(place, Ordering::Relaxed);
         Some(place)
+    }
+}
+
+/// How willingly a server is asked: the least first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Standing {
+    Ready,
+    /// It has said so.
+    Busy,
+    Down,
+}
+
+impl Standing {
+    fn of(upstream: &Upstream) -> Self {
+        if upstream.is_down() {
+            Self::Down
+        } else if upstream.is_busy() {
+            Self::Busy
+        } else {
+            Self::Ready
+        }
     }
 }
 

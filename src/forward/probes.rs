@@ -181,6 +181,7 @@ impl Plan {
 fn is_wanted(upstream: &Upstream, is_compared: bool, now: Instant) -> bool {
     upstream.is_down()
         || upstream.is_in_doubt()
+        || upstream.is_declining()
         || (is_compared && upstream.pace_age(now).is_none_or(|age| age >= MEASURE_EVERY))
 }
 
@@ -203,7 +204,7 @@ async fn probe<A: Attempt>(
         Ok(Ok(_)) => upstream.note_probe(begun, Instant::now()),
         // Any reply is health.
         Ok(Err(error)) if error.is_sign_of_life() => upstream.note_probe(begun, Instant::now()),
-        Ok(Err(error)) => upstream.note_failure(error, begun, Instant::now()),
+        Ok(Err(error)) => upstream.note_probe_failure(error, begun, Instant::now()),
         Err(_) => upstream.note_probe_unanswered(begun, Instant::now()),
     }
 }

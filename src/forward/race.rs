@@ -339,12 +339,15 @@ where
                     TryError::Untrusted => Failure::Untrusted,
                     TryError::Garbled | TryError::Mismatched => Failure::Garbled,
                     TryError::Unusable(flaw) => Failure::Unusable(flaw),
+                    TryError::Declined(status) => Failure::Declined(status),
+                    TryError::ServerFailed(status) => Failure::ServerFailed(status),
+                    TryError::ServerBusy => Failure::ServersBusy,
                     TryError::Busy => Failure::Overloaded,
                     TryError::OwnShortage => Failure::OwnShortage,
                 }
             }
         };
-        if is_verdict(&failure) {
+        if failure.is_from_server() {
             self.lanes.note_verdict(now);
         }
         self.note(failure);
@@ -402,7 +405,7 @@ where
             }
         }
         match self.worst.take() {
-            Some(failure) if is_verdict(&failure) => failure,
+            Some(failure) if failure.is_from_server() => failure,
             // Some were unreachable, others silent: the silence is what took the time.
             _ => Failure::TimedOut,
         }
@@ -413,9 +416,4 @@ where
             lane.target.suspect(mark);
         }
     }
-}
-
-/// A reply of a server that works, and no answer: see [`super::lanes`].
-fn is_verdict(failure: &Failure) -> bool {
-    matches!(failure, Failure::BadReply(_) | Failure::Unusable(_))
 }

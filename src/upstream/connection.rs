@@ -8,8 +8,8 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::dial::Channel;
 use super::failure::{CLOSED_IDLE, Ending, Meaning, TryError};
+use super::transport::Channel;
 
 /// One connection; dropping it closes it.
 pub(super) struct Connection {

@@ -21,11 +21,12 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::backoff::Backoff;
 use super::bootstrap::ADDRESSES;
 use super::connection::Connection;
-use super::dial::{Channel, Dialler, Fault};
+use super::dial::Dialler;
 use super::failure::{HEARD, Meaning, TryError};
 use super::queue::{self, Queue};
 use super::quota::Quota;
 use super::server::{Upstream, count};
+use super::transport::{Channel, Fault, Reply};
 use crate::config::Scheme;
 
 /// Queries that wait for one server's connections or on them. Azure lets a VM have 200 pending;
@@ -113,7 +114,7 @@ impl Seat {
     }
 
     /// Sends the query, and gives the octets of the reply.
-    pub(super) async fn ask(self, query: &Rc<[u8]>) -> Result<Vec<u8>, Lost> {
+    pub(super) async fn ask(self, query: &Rc<[u8]>) -> Result<Reply, Lost> {
         let (sender, receiver) = oneshot::channel();
         spawn_local(self.exchange(Rc::clone(query), sender));
         // It sends something unless the runtime ends.
@@ -122,11 +123,7 @@ impl Seat {
     }
 
     /// In a task of its own: the reply to a query that was given up is a sign of life all the same.
-    async fn exchange(
-        mut self,
-        query: Rc<[u8]>,
-        mut sender: oneshot::Sender<Result<Vec<u8>, Lost>>,
-    ) {
+    async fn exchange(mut self, query: Rc<[u8]>, mut sender: oneshot::Sender<Result<Reply, Lost>>) {
         self.is_used = true;
         let Self { connections, connection, .. } = &self;
         let Some(channel) = connection.channel.get() else { return };
@@ -347,10 +344,12 @@ impl Connections {
 
     /// A query that was sent at `asked` has got no reply over `connection`.
     fn lost(self: &Rc<Self>, connection: &Rc<Connection>, fault: &Fault, asked: Instant) -> Lost {
-        self.upstream.note_error(fault.reason.clone());
+        self.upstream.note_fault(fault);
         if fault.is_dead {
             return match self.ended(connection, fault) {
                 Meaning::Failing => Lost::Failed(fault.error),
+                // Another connection would add to what it has to do.
+                _ if fault.error == TryError::ServerBusy => Lost::Failed(fault.error),
                 _ => Lost::GoesOn,
             };
         }
@@ -405,7 +404,7 @@ async fn keep(
 ) {
     let outcome = timeout(DIAL, dial).await.unwrap_or_else(|_| {
         let error = TryError::Unreachable(io::ErrorKind::TimedOut);
-        Err(Fault::dead(error, format!("no connection within {DIAL:?}")))
+        Err(Fault::dead(error, &format!("no connection within {DIAL:?}")))
     });
     if let (Some(connections), Some(connection)) = (connections.upgrade(), connection.upgrade()) {
         connections.settle(&connection, outcome);

@@ -42,6 +42,16 @@ pub enum TryError {
     /// As many queries wait for this server as its sockets may hold.
     #[error("too many queries wait for this server")]
     Busy,
+    /// The server says that it has too much to do: HTTP's statuses 429 and 503, or the same in the
+    /// words of HTTP/2, QUIC or HTTP/3. The upstream's last error says which.
+    #[error("the server says that it is busy")]
+    ServerBusy,
+    /// The server refused the request with this HTTP status: one of 300 to 499 other than 429.
+    #[error("refused by the server (HTTP {0})")]
+    Declined(u16),
+    /// The server failed with this HTTP status: one of 500 to 599 other than 503.
+    #[error("the server failed (HTTP {0})")]
+    ServerFailed(u16),
     /// This host has no descriptor or memory left for a socket. The server was not asked.
     #[error("this host has no file descriptor or memory left; raise the limit of open files")]
     OwnShortage,
@@ -77,6 +87,9 @@ pub(super) enum Evidence {
     },
     /// The server replied, so it works. The failure is the name's.
     Alive,
+    /// The server is there and refuses the request. Clients choose the names, and a server may
+    /// refuse some names only. So a probe decides whether the server is down.
+    Declines,
     /// Nothing: others can cause it, or we cause it ourselves.
     Nothing,
 }
@@ -171,9 +184,10 @@ impl TryError {
         match self {
             Self::Unreachable(_) | Self::Untrusted => Evidence::Failing { tries: DOUBT_TRIES },
             Self::Garbled | Self::Unprocessed => Evidence::Failing { tries: DOWN_TRIES },
+            Self::Declined(_) => Evidence::Declines,
             // Clients choose the names that are asked, and strangers what a name's zone says. So
             // neither may decide whether a server is used for all other names.
-            Self::Unusable(_) => Evidence::Alive,
+            Self::Unusable(_) | Self::ServerBusy | Self::ServerFailed(_) => Evidence::Alive,
             Self::Mismatched | Self::Busy | Self::OwnShortage => Evidence::Nothing,
         }
     }

@@ -221,6 +221,14 @@ impl Health {
     /// A query of a client's was answered. `measured` is how long that took, where it tells
     /// something about the path.
     pub(super) fn answered(&self, measured: Option<Duration>, now: Instant) {
+        self.heard(now);
+        if let Some(measured) = measured {
+            self.sample(measured, now);
+        }
+    }
+
+    /// It said something to a client's query, whatever that was.
+    pub(super) fn heard(&self, now: Instant) {
         // A store by every reply would bounce the line between cores.
         if self.unanswered.load(Ordering::Relaxed) != 0 {
             self.unanswered.store(0, Ordering::Relaxed);
@@ -228,9 +236,6 @@ impl Health {
         let now_ms = self.ms(now);
         if now_ms >= self.alive_ms.load(Ordering::Relaxed).saturating_add(SAMPLE_EVERY_MS) {
             self.alive_ms.store(now_ms, Ordering::Relaxed);
-        }
-        if let Some(measured) = measured {
-            self.sample(measured, now);
         }
     }
 

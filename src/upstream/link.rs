@@ -16,6 +16,7 @@ use super::race::first_of;
 use super::server::{Upstream, count};
 use super::socket::ReceiveBuffer;
 use super::stream::Stream;
+use super::transport::Reply;
 use super::udp::{Asked, Heard, Udp};
 use crate::config::Scheme;
 use crate::wire::{Answer, Question, Rcode};
@@ -185,7 +186,7 @@ impl Link {
                 other.map_err(|error| match error.evidence() {
                     // The sender of the datagrams may want to have the server blamed.
                     Evidence::Failing { .. } => TryError::Mismatched,
-                    Evidence::Alive | Evidence::Nothing => error,
+                    Evidence::Alive | Evidence::Declines | Evidence::Nothing => error,
                 })
             }
         }
@@ -264,7 +265,7 @@ impl Link {
         let over_tcp: Attempt<'_> = Box::pin(async {
             let (case, cookie) = (Case::draw(), self.cookie_for_connection(edns));
             let opt = opt(edns, &cookie);
-            let mut message = self.stream.exchange_in(question, opt, case).await?;
+            let mut message = self.stream.exchange_in(question, opt, case).await?.octets;
             let is_proof = case.take_off(&mut message, question) == Repeats::InOtherCase;
             match self.read_from_connection(&message, question, edns)? {
                 Some(answer) => Ok((answer, is_proof)),
@@ -295,7 +296,7 @@ impl Link {
     ) -> Result<Answer, TryError> {
         let over_tcp: Attempt<'_> = Box::pin(async {
             let cookie = self.cookie_for_connection(edns);
-            let message = self.stream.exchange(question, opt(edns, &cookie)).await?;
+            let message = self.stream.exchange(question, opt(edns, &cookie)).await?.octets;
             let is_ours =
                 |(sent, _): &(Sent, _)| matches!(sent.find(&message, question), Found::Ours(_));
             let is_proof = !cookie.as_ref().is_some_and(is_ours);
@@ -345,8 +346,10 @@ impl Link {
         edns: Edns,
     ) -> Result<Option<Answer>, TryError> {
         let cookie = self.cookie_for_connection(edns);
-        let message = self.stream.exchange(question, opt(edns, &cookie)).await?;
-        self.read_from_connection(&message, question, edns)
+        let reply = self.stream.exchange(question, opt(edns, &cookie)).await?;
+        let Reply { octets, age_seconds } = reply;
+        let answer = self.read_from_connection(&octets, question, edns)?;
+        Ok(answer.map(|answer| answer.aged(age_seconds)))
     }
 
     /// The cookie that the server knows from datagrams. What a connection brings is kept for none: a

@@ -33,9 +33,11 @@ mod shares;
 mod silence;
 mod socket;
 mod stream;
+mod transport;
 mod trust;
 mod udp;
 mod waiters;
+mod willingness;
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -3,6 +3,9 @@
 //! A server that flaps, or a hundred servers behind one link, would fill the log. So lines have an
 //! allowance for each server and one for all of them. A line that finds no allowance is kept, and
 //! said later if the server is still down then: the log never hides a state that lasts.
+//!
+//! Complaints of servers that are up (they refuse a request, they are busy) have an allowance of
+//! their own, so that they take no line from those that go down.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,6 +19,8 @@ use crate::metrics::Allowance;
 const OF_ONE: u32 = 3;
 /// How long one server's allowance takes to grow by a line.
 const OF_ONE_EVERY: Duration = Duration::from_secs(60);
+/// How often the log repeats a complaint about one server.
+const COMPLAINT_EVERY: Duration = Duration::from_secs(60);
 /// Lines about all servers that may come at once: more servers than one rule usually has.
 const IN_ALL: u32 = 30;
 /// How long the allowance of all servers takes to grow by a line.
@@ -35,6 +40,7 @@ pub(super) struct Notices {
 #[derive(Debug)]
 struct State {
     allowance: Allowance,
+    complaints: Allowance,
     /// The line that found no allowance, of a server that is still down.
     owed: Option<String>,
     /// Lines left out since the last one.
@@ -45,10 +51,15 @@ struct State {
 
 impl Notices {
     pub(super) fn new(server: String) -> Self {
-        let allowance = Allowance::new(OF_ONE, OF_ONE_EVERY);
-        Self {
-            server,
-            state: Mutex::new(State { allowance, owed: None, left_out: 0, said_down: false }),
+        Self { server, state: Mutex::new(State::new()) }
+    }
+
+    /// The server is there, but does not do what we want of it; `what` ends the line.
+    pub(super) fn complain(&self, what: &str, now: Instant) {
+        let mut state = self.state();
+        let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
+        if Allowance::take_both(&mut state.complaints, &mut all, now) {
+            warn!("upstream {} {what}", self.server);
         }
     }
 
@@ -81,6 +92,12 @@ impl Notices {
 }
 
 impl State {
+    fn new() -> Self {
+        let allowance = Allowance::new(OF_ONE, OF_ONE_EVERY);
+        let complaints = Allowance::new(1, COMPLAINT_EVERY);
+        Self { allowance, complaints, owed: None, left_out: 0, said_down: false }
+    }
+
     fn say_owed(&mut self, now: Instant) {
         let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(line) = self.due(&mut all, now) {
@@ -107,11 +124,6 @@ impl State {
 mod tests {
     use super::*;
 
-    fn state() -> State {
-        let allowance = Allowance::new(OF_ONE, OF_ONE_EVERY);
-        State { allowance, owed: None, left_out: 0, said_down: false }
-    }
-
     fn go_down(state: &mut State, all: &mut Allowance, now: Instant) -> Option<String> {
         state.owed = Some("down".to_owned());
         state.left_out += 1;
@@ -120,7 +132,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_flapping_server_has_few_lines_and_its_last_state_is_said() {
-        let (mut state, mut all) = (state(), Allowance::new(IN_ALL, IN_ALL_EVERY));
+        let (mut state, mut all) = (State::new(), Allowance::new(IN_ALL, IN_ALL_EVERY));
         let begun = Instant::now();
         let at = |seconds| begun + Duration::from_secs(seconds);
         // Down and up again every second, for ten minutes.
@@ -138,7 +150,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn many_servers_that_go_at_once_share_an_allowance() {
         let mut all = Allowance::new(IN_ALL, IN_ALL_EVERY);
-        let mut states: Vec<_> = (0..100).map(|_| state()).collect();
+        let mut states: Vec<_> = (0..100).map(|_| State::new()).collect();
         let now = Instant::now();
         let said = states.iter_mut().filter_map(|state| go_down(state, &mut all, now)).count();
         assert_eq!(said, 30);

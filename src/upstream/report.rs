@@ -19,7 +19,7 @@ pub struct Tally {
     /// Tries ended by an error of the network: no route, connection refused, or an ICMP error that
     /// TCP confirmed.
     pub unreachable: u64,
-    /// Replies with SERVFAIL.
+    /// Replies with SERVFAIL, and HTTP statuses that mean the same.
     pub servfail: u64,
     /// Replies with REFUSED.
     pub refused: u64,
@@ -30,6 +30,13 @@ pub struct Tally {
     pub unusable: u64,
     /// Tries ended because the server does not prove who it is.
     pub untrusted: u64,
+    /// Tries that the server refused with an HTTP status: redirects, and errors of the request.
+    #[serde(default)]
+    pub declined: u64,
+    /// Tries for which the server was too busy, by its own words: an HTTP status, or the same of
+    /// HTTP/2, QUIC or HTTP/3.
+    #[serde(default)]
+    pub server_busy: u64,
     /// Questions not sent because too many waited.
     pub busy: u64,
     /// Tries that ended because this host had no descriptor or memory left for a socket.
@@ -75,6 +82,9 @@ pub struct UpstreamReport {
     /// Whether queries over UDP have cookies.
     #[serde(default)]
     pub cookies: Cookies,
+    /// For how long it wants to be left alone, seconds: others are asked before it. 0: it does not.
+    #[serde(default)]
+    pub busy_seconds: u64,
     /// Questions that wait for it.
     pub in_flight: u32,
     /// What last went wrong.
@@ -96,14 +106,16 @@ pub struct LastError {
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { queries, replies, timeouts, unreachable, servfail, refused, .. } = self;
-        let Self { garbled, unusable, untrusted, busy, own_shortage, mismatches, .. } = self;
+        let Self { garbled, unusable, untrusted, declined, server_busy, .. } = self;
+        let Self { busy, own_shortage, mismatches, .. } = self;
         let Self { icmp_errors, other_case, other_cookie, bad_cookie, .. } = self;
         let Self { tcp_queries, tcp_dials, without_edns, .. } = self;
         write!(
             f,
             "queries={queries} replies={replies} timeouts={timeouts} unreachable={unreachable} \
              servfail={servfail} refused={refused} garbled={garbled} unusable={unusable} \
-             untrusted={untrusted} busy={busy} own-shortage={own_shortage} \
+             untrusted={untrusted} declined={declined} server-busy={server_busy} busy={busy} \
+             own-shortage={own_shortage} \
              mismatches={mismatches} icmp-errors={icmp_errors} other-case={other_case} \
              other-cookie={other_cookie} bad-cookie={bad_cookie} \
              tcp-queries={tcp_queries} tcp-dials={tcp_dials} without-edns={without_edns}"
@@ -145,6 +157,7 @@ mod tests {
             rtt_us: Some(21_480),
             rtt_variation_us: Some(3_000),
             cookies: Cookies::Yes,
+            busy_seconds: 0,
             in_flight: 3,
             last_error: None,
             counts: Tally { servfail: 7, ..Tally::default() },

@@ -19,7 +19,9 @@ use super::notices::Notices;
 use super::report::{LastError, Tally, UpstreamReport};
 use super::shares::{Holder, Seat, Shares};
 use super::silence::SilentZones;
+use super::transport::Fault;
 use super::trust::Authorities;
+use super::willingness::Willingness;
 use crate::addresses::HostBlock;
 use crate::config::UpstreamServer;
 use crate::metrics::Allowance;
@@ -40,6 +42,7 @@ pub struct Upstream {
     bootstrap: Arc<Bootstrap>,
     pub(super) authorities: Authorities,
     health: Health,
+    willingness: Willingness,
     notices: Notices,
     /// Questions that wait for it now.
     shares: Shares,
@@ -72,8 +75,15 @@ pub(super) struct Counters {
     garbled: AtomicU64,
     unusable: AtomicU64,
     untrusted: AtomicU64,
+    declined: AtomicU64,
+    server_busy: AtomicU64,
     busy: AtomicU64,
     own_shortage: AtomicU64,
+}
+
+/// Rounded up.
+fn whole_seconds(time: Duration) -> u64 {
+    time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0))
 }
 
 pub(super) fn count(counter: &AtomicU64) {
@@ -139,6 +149,7 @@ impl Upstream {
             bootstrap: Arc::new(Bootstrap::new(HashMap::new(), None)),
             authorities: Authorities::default(),
             health: Health::new(alarm),
+            willingness: Willingness::new(),
             shares: Shares::default(),
             silent_zones: SilentZones::default(),
             folding: Folding::new(),
@@ -183,6 +194,16 @@ impl Upstream {
     /// Whether the last try stayed without reply.
     pub(super) fn is_silent(&self) -> bool {
         self.health.is_silent()
+    }
+
+    /// Whether it has said that it is busy: others are asked before it, but for those that are down.
+    pub fn is_busy(&self) -> bool {
+        self.willingness.busy_for().is_some()
+    }
+
+    /// Whether it refused the last requests. A probe tells whether it refuses all.
+    pub fn is_declining(&self) -> bool {
+        self.willingness.is_declining()
     }
 
     /// The measured time of clients' queries; `None`: none was answered since it is up.
@@ -251,6 +272,8 @@ impl Upstream {
             garbled: read(&counters.garbled),
             unusable: read(&counters.unusable),
             untrusted: read(&counters.untrusted),
+            declined: read(&counters.declined),
+            server_busy: read(&counters.server_busy),
             busy: read(&counters.busy),
             own_shortage: read(&counters.own_shortage),
             mismatches: read(&counters.mismatches),
@@ -277,6 +300,7 @@ impl Upstream {
             rtt_us: rtt.map(|rtt| micros(rtt.smoothed)),
             rtt_variation_us: rtt.map(|rtt| micros(rtt.variation)),
             cookies: self.cookies.report(now),
+            busy_seconds: self.willingness.busy_for().map_or(0, whole_seconds),
             in_flight: u32::try_from(self.shares.taken()).unwrap_or(u32::MAX),
             last_error: self
                 .health
@@ -292,12 +316,14 @@ impl Upstream {
         if self.is_down()
             && let Some(was_down) = self.health.come_up(Instant::now())
         {
+            self.willingness.accepted();
             self.notices.up(was_down);
         }
     }
 
     /// A client's query, sent at `begun`, was answered with `rcode`.
     pub fn note_answer(&self, rcode: Rcode, begun: Instant, now: Instant) {
+        self.willingness.answered(begun);
         let (counter, reason) = match rcode {
             // Refusals come at once and failures late: neither is the path's time.
             Rcode::SERVFAIL => (&self.counters.servfail, "replied SERVFAIL"),
@@ -314,6 +340,7 @@ impl Upstream {
 
     /// A probe, sent at `begun`, was answered.
     pub fn note_probe(&self, begun: Instant, now: Instant) {
+        self.willingness.accepted();
         self.health.probe_answered(now.saturating_duration_since(begun), now);
     }
 
@@ -348,21 +375,42 @@ impl Upstream {
         self.health.note_error_unless_since(begun, now, || error.to_string().into());
         let tries = match error.evidence() {
             Evidence::Failing { tries } => tries,
-            Evidence::Alive => return self.health.answered(None, now),
+            Evidence::Alive => {
+                self.willingness.accepted();
+                return self.health.answered(None, now);
+            }
+            Evidence::Declines => {
+                self.health.heard(now);
+                if self.willingness.declined() {
+                    self.health.alarm.ring();
+                }
+                return;
+            }
             Evidence::Nothing => return,
         };
-        match self.health.failed(tries, begun, now) {
-            Some(tries) => {
-                let why = match error {
-                    // Only the try knows what is wrong with the certificate.
-                    TryError::Untrusted => self.last_error().map(|(_, text)| text),
-                    _ => None,
-                };
-                let why = why.unwrap_or_else(|| error.to_string());
-                self.go_down(format!("{why} ({tries} tries in a row)"), now);
-            }
-            None => self.stay_down(now),
+        self.note_evidence(self.health.failed(tries, begun, now), error, now);
+    }
+
+    /// A probe that began at `begun` failed without a usable reply.
+    pub fn note_probe_failure(&self, error: TryError, begun: Instant, now: Instant) {
+        if error.evidence() != Evidence::Declines {
+            return self.note_failure(error, begun, now);
         }
+        self.count_failure(error);
+        let tries = self.willingness.probe_declined().filter(|_| !self.is_down());
+        self.note_evidence(tries, error, now);
+    }
+
+    /// `tries` in a row are proof that it does not work; `None` if they are not, or that is known.
+    fn note_evidence(&self, tries: Option<u32>, error: TryError, now: Instant) {
+        let Some(tries) = tries else { return self.stay_down(now) };
+        let why = match error {
+            // Only the try knows what is wrong with the certificate, or with the URL.
+            TryError::Untrusted | TryError::Declined(_) => self.last_error().map(|(_, text)| text),
+            _ => None,
+        };
+        let why = why.unwrap_or_else(|| error.to_string());
+        self.go_down(format!("{why} ({tries} tries in a row)"), now);
     }
 
     fn count_failure(&self, error: TryError) {
@@ -373,6 +421,9 @@ impl Upstream {
             TryError::Untrusted => &counters.untrusted,
             TryError::Garbled => &counters.garbled,
             TryError::Unusable(_) => &counters.unusable,
+            TryError::Declined(_) => &counters.declined,
+            TryError::ServerBusy => &counters.server_busy,
+            TryError::ServerFailed(_) => &counters.servfail,
             // Counted where they happen: probes of loops meet them too, and one query meets many.
             TryError::Unreachable(_) | TryError::Unprocessed | TryError::Mismatched => return,
         });
@@ -417,6 +468,25 @@ impl Upstream {
     /// Keeps the reason of a failure for whoever looks.
     pub fn note_error(&self, reason: impl Into<Cow<'static, str>>) {
         self.health.note_error(reason.into(), Instant::now());
+    }
+
+    /// A query failed on a connection. Its words are the last error; the log repeats those that
+    /// somebody may want to act on.
+    pub(super) fn note_fault(&self, fault: &Fault) {
+        let (reason, now) = (&fault.reason, Instant::now());
+        match fault.error {
+            // Another connection takes the query.
+            TryError::Unprocessed => return,
+            TryError::ServerBusy => {
+                self.willingness.told_busy(fault.rest, now);
+                self.notices.complain(&format!("is busy: {reason}"), now);
+            }
+            TryError::Declined(_) => {
+                self.notices.complain(&format!("refuses a query: {reason}"), now);
+            }
+            _ => {}
+        }
+        self.note_error(reason.clone());
     }
 
     /// Its certificate does not do. That needs somebody's hand, so the log says it.

@@ -16,6 +16,7 @@ use super::connections::{Connections, Lost, Place};
 use super::failure::TryError;
 use super::query::{self, Opt};
 use super::server::Upstream;
+use super::transport::Reply;
 use crate::config::Scheme;
 use crate::wire::Question;
 
@@ -42,7 +43,7 @@ impl Stream {
         &self,
         question: &Question,
         opt: Opt<'_>,
-    ) -> Result<Vec<u8>, TryError> {
+    ) -> Result<Reply, TryError> {
         let mut query = Vec::new();
         if self.scheme.is_encrypted() {
             query::write_padded(&mut query, question, opt.is_some());
@@ -58,13 +59,13 @@ impl Stream {
         question: &Question,
         opt: Opt<'_>,
         case: Case,
-    ) -> Result<Vec<u8>, TryError> {
+    ) -> Result<Reply, TryError> {
         let mut query = Vec::new();
         query::write_in(&mut query, 0, question, opt, Some(case));
         self.send(query.into()).await
     }
 
-    async fn send(&self, query: Rc<[u8]>) -> Result<Vec<u8>, TryError> {
+    async fn send(&self, query: Rc<[u8]>) -> Result<Reply, TryError> {
         let (begun, place) = (Instant::now(), self.connections.enter().ok_or(TryError::Busy)?);
         for left in (0..CONNECTIONS).rev() {
             let seat = self.connections.seat(&place).await?;
@@ -92,13 +93,13 @@ impl Stream {
     }
 
     /// Asks over other connections than the silent one that may still bring `reply`.
-    async fn ask_beside<F: Future<Output = Result<Vec<u8>, Lost>>>(
+    async fn ask_beside<F: Future<Output = Result<Reply, Lost>>>(
         &self,
         mut reply: Pin<&mut F>,
         place: &Place,
         query: &Rc<[u8]>,
         connections: u32,
-    ) -> Result<Vec<u8>, TryError> {
+    ) -> Result<Reply, TryError> {
         let mut second = pin!(self.ask_anew(place, query, connections.max(1)));
         // The first may have been slow, not dead.
         tokio::select! {
@@ -119,7 +120,7 @@ impl Stream {
         place: &Place,
         query: &Rc<[u8]>,
         connections: u32,
-    ) -> Result<Vec<u8>, TryError> {
+    ) -> Result<Reply, TryError> {
         for _ in 0..connections {
             match self.connections.seat(place).await?.ask(query).await {
                 Ok(message) => return Ok(message),

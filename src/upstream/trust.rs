@@ -1,5 +1,5 @@
-//! Whether an encrypted upstream is the one that is meant. Only this file and `dial` know rustls's
-//! types, and who probes endpoints, whose certificates the system's authorities vouch for too.
+//! Whether an encrypted upstream is the one that is meant. rustls's types stand here, in `dial` and
+//! `transport`, and in `probes::attempt`, because the system's authorities vouch for endpoints too.
 //!
 //! Without pins, an authority has to have signed the certificate for the server's name: one of the
 //! system's, or of `ca-file` in their place. With pins alone, the key is what proves who it is (the
@@ -113,7 +113,6 @@ impl Authorities {
         alpn: Option<&[u8]>,
     ) -> Result<(ClientConfig, Refusal), Unread> {
         let refusal = Refusal::default();
-        let is_named = matches!(name, ServerName::DnsName(_));
         let verifier = Verifier {
             authorities: self.verifier(trust)?,
             pins: trust.pins.clone(),
@@ -127,8 +126,6 @@ impl Authorities {
             .with_custom_certificate_verifier(Arc::new(verifier))
             .with_no_client_auth();
         config.resumption = Resumption::disabled();
-        // What stands for an IPv6 address in HTTP is nobody's name.
-        config.enable_sni = is_named;
         config.alpn_protocols = alpn.map(<[u8]>::to_vec).into_iter().collect();
         Ok((config, refusal))
     }
@@ -252,7 +249,7 @@ fn verifier(
 struct Verifier {
     authorities: Option<Arc<WebPkiServerVerifier>>,
     pins: Vec<[u8; 32]>,
-    /// Whom we mean. rustls is told another name where HTTP cannot write this one.
+    /// Whom we mean.
     name: ServerName<'static>,
     refusal: Refusal,
 }

@@ -5,6 +5,7 @@ use super::constants::{HEADER_OCTETS, MAX_MESSAGE_OCTETS, POINTER_TO_QUESTION, R
 use super::message::{Malformed, Record, Section, canonical_rdata, read_name};
 use super::name::QName;
 use super::question::Question;
+use super::u32_at;
 use super::writer::{Full, MessageWriter};
 
 /// The last place that the 14 bits of a pointer can name (RFC 1035 §4.1.4).
@@ -102,6 +103,20 @@ pub struct TtlLimits {
 }
 
 impl Answer {
+    /// The same after `age_seconds` in caches on the way here, which no TTL tells of.
+    #[must_use]
+    pub fn aged(mut self, age_seconds: u32) -> Self {
+        if age_seconds > 0 {
+            let left = self.borrowed().ttl_places().map(|place| {
+                let ttl_seconds = u32_at(self.borrowed().message(), place).unwrap_or(0);
+                (place, ttl_seconds.saturating_sub(age_seconds))
+            });
+            let left: Vec<_> = left.collect();
+            left.into_iter().for_each(|(place, ttl_seconds)| self.set_ttl(place, ttl_seconds));
+        }
+        self
+    }
+
     /// The same with no TTL above `limits`.
     pub fn capped(mut self, qtype: Rtype, limits: TtlLimits) -> Self {
         let answer = self.borrowed();

@@ -1,0 +1,191 @@
+//! DNS over HTTP/3: one stream for each query, on a connection that the `h3` crate drives.
+
+use std::future::poll_fn;
+use std::time::SystemTime;
+
+use bytes::{Buf, Bytes};
+use h3::client::{RequestStream, SendRequest, builder};
+use h3::error::{Code, ConnectionError, StreamError};
+use h3::quic::{ConnectionErrorIncoming, OpenStreams};
+use quinn::VarInt;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::task::{AbortHandle, spawn_local};
+
+use super::fault::{Fault, Reply};
+use super::http::{MAX_HEADER_OCTETS, MOST_INFORMATIONAL, Requests};
+use super::meter::{Exceeded, Meter};
+use super::metered_quic::Metered;
+use super::quic::{self, Codes, Line};
+use crate::upstream::failure::TryError;
+
+/// Streams that the server may have open towards us: one for control and two for the compression of
+/// headers (RFC 9114 §6.2), and some of kinds that we do not know.
+const SERVER_STREAMS: u32 = 8;
+/// H3_NO_ERROR (RFC 9114 §8.1).
+const NO_ERROR: VarInt = VarInt::from_u32(0x100);
+/// H3_NO_ERROR and H3_EXCESSIVE_LOAD (RFC 9114 §8.1).
+const H3: Codes = Codes { clean: 0x100, busy: 0x107 };
+
+type Opener = Metered<h3_quinn::OpenStreams>;
+type Stream = RequestStream<<Opener as OpenStreams<Bytes>>::BidiStream, Bytes>;
+
+/// An open connection; dropping it closes it.
+pub(super) struct Http3 {
+    sender: SendRequest<Opener, Bytes>,
+    requests: Requests,
+    meter: Meter,
+    line: Line,
+    driver: AbortHandle,
+}
+
+impl Drop for Http3 {
+    fn drop(&mut self) {
+        self.driver.abort();
+        self.line.connection.close(NO_ERROR, b"");
+    }
+}
+
+/// The stream of a reply. Dropped, the server hears that nobody waits for it.
+struct Incoming(Stream);
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        self.0.stop_sending(Code::H3_REQUEST_CANCELLED);
+    }
+}
+
+impl Http3 {
+    /// Connects. What the server says of itself comes later.
+    ///
+    /// # Panics
+    /// Outside a tokio `LocalSet`.
+    pub(super) async fn open(
+        address: std::net::SocketAddr,
+        name: &ServerName<'static>,
+        config: ClientConfig,
+        requests: Requests,
+    ) -> Result<Self, Fault> {
+        let line = Line::open(address, name, config, SERVER_STREAMS).await?;
+        let meter = Meter::new();
+        let quic = h3_quinn::Connection::new(line.connection.clone());
+        let built = builder()
+            .max_field_section_size(MAX_HEADER_OCTETS.into())
+            .send_grease(false)
+            .build(Metered::new(quic, meter.clone()))
+            .await;
+        let (mut connection, sender) = built.map_err(|error| connection_fault(&error))?;
+        let driver = spawn_local(async move {
+            // Its end is the end of each stream too, and these say why.
+            let _end = poll_fn(|context| connection.poll_close(context)).await;
+        });
+        Ok(Self { sender, requests, meter, line, driver: driver.abort_handle() })
+    }
+
+    /// Sends `query` and returns its reply. Dropping the future tells the server to stop.
+    pub(super) async fn ask(&self, query: &[u8]) -> Result<Reply, Fault> {
+        if let Some(end) = self.line.connection.close_reason() {
+            return Err(quic::fault_before(&end, H3));
+        }
+        self.meter.allow_query();
+        let reply = self.exchange(query).await;
+        reply.map_err(|error| {
+            let fault = match error {
+                End::Fault(fault) => return fault,
+                End::Stream(error) => stream_fault(&error),
+            };
+            if matches!(fault.error, TryError::Garbled) && fault.is_dead {
+                self.line.connection.close(NO_ERROR, b"");
+            }
+            fault
+        })
+    }
+
+    async fn exchange(&self, query: &[u8]) -> Result<Reply, End> {
+        let mut sender = self.sender.clone();
+        let stream = sender.send_request(self.requests.post(query.len())).await?;
+        let mut stream = Incoming(stream);
+        // A server that replies early need not take the body; what it says is read below.
+        if stream.0.send_data(Bytes::copy_from_slice(query)).await.is_ok() {
+            let _early = stream.0.finish().await;
+        }
+        let mut head = stream.0.recv_response().await?;
+        for _ in 0..MOST_INFORMATIONAL {
+            if !head.status().is_informational() {
+                break;
+            }
+            head = stream.0.recv_response().await?;
+        }
+        let mut body = self.requests.read(head.status(), head.headers(), SystemTime::now())?;
+        while let Some(mut chunk) = stream.0.recv_data().await? {
+            while chunk.has_remaining() {
+                let octets = chunk.chunk().len();
+                body.push(chunk.chunk())?;
+                chunk.advance(octets);
+            }
+        }
+        Ok(body.finish()?)
+    }
+}
+
+/// Why an exchange ended without a reply.
+enum End {
+    Fault(Fault),
+    Stream(StreamError),
+}
+
+impl From<Fault> for End {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl From<StreamError> for End {
+    fn from(error: StreamError) -> Self {
+        Self::Stream(error)
+    }
+}
+
+fn stream_fault(error: &StreamError) -> Fault {
+    let words = error.to_string();
+    match error {
+        // RFC 9114 §5.2: the server ends the connection in good order.
+        StreamError::RemoteClosing => Fault::dead(TryError::Unprocessed, &words),
+        StreamError::ConnectionError(error) => connection_fault(error),
+        // RFC 9114 §4.1.1: the server has not begun with this query.
+        StreamError::RemoteTerminate { code: Code::H3_REQUEST_REJECTED } => {
+            Fault::of_query(TryError::Unprocessed, &words)
+        }
+        StreamError::RemoteTerminate { code: Code::H3_EXCESSIVE_LOAD } => {
+            Fault::of_query(TryError::ServerBusy, &words)
+        }
+        StreamError::Undefined(why) if why.is::<Exceeded>() => {
+            Fault::dead(TryError::Garbled, &why.to_string())
+        }
+        _ => Fault::of_query(TryError::Garbled, &words),
+    }
+}
+
+fn connection_fault(error: &ConnectionError) -> Fault {
+    let words = error.to_string();
+    let lost = TryError::Unreachable(std::io::ErrorKind::ConnectionReset);
+    match error {
+        error if error.is_h3_no_error() => Fault::dead(TryError::Unprocessed, &words),
+        ConnectionError::Timeout => {
+            Fault::dead(TryError::Unreachable(std::io::ErrorKind::TimedOut), &words)
+        }
+        ConnectionError::Remote(ConnectionErrorIncoming::ApplicationClose { error_code }) => {
+            let is_busy = *error_code == H3.busy;
+            Fault::dead(if is_busy { TryError::ServerBusy } else { lost }, &words)
+        }
+        ConnectionError::Remote(ConnectionErrorIncoming::Undefined(why)) => {
+            match why.downcast_ref::<quinn::ConnectionError>() {
+                Some(error) => quic::fault(error, H3),
+                None => Fault::dead(lost, &words),
+            }
+        }
+        // The server broke the protocol.
+        ConnectionError::Local { .. } => Fault::dead(TryError::Garbled, &words),
+        _ => Fault::dead(lost, &words),
+    }
+}
