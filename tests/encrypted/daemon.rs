@@ -1,11 +1,13 @@
 //! The real binary before each kind of encrypted server.
 
+use std::cell::Cell;
 use std::collections::HashSet;
 
 use rustls::{ServerConnection, StreamOwned};
 
 use super::process::{self, Process};
 use super::temporary::File;
+use super::web::{Act, Asked, Web};
 use super::*;
 
 struct Daemon {
@@ -28,11 +30,23 @@ impl Daemon {
 
     /// The reply to a question for www.example A.
     async fn ask(&self) -> Vec<u8> {
+        self.ask_for("www").await
+    }
+
+    /// The reply to a question for an A below `example`.
+    async fn ask_for(&self, label: &str) -> Vec<u8> {
         let socket = UdpSocket::bind(anywhere()).await.unwrap();
         socket.connect(self.address).await.unwrap();
-        let query = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x03www\x07example\0\0\x01\0\x01";
+        let octets = u8::try_from(label.len()).unwrap();
+        let query = [
+            b"\x12\x34\x01\0\0\x01\0\0\0\0\0\x01",
+            &[octets][..],
+            label.as_bytes(),
+            b"\x07example\0\0\x01\0\x01\0\0\x29\x04\xd0\0\0\0\0\0\0",
+        ]
+        .concat();
         let mut buffer = [0; 1_232];
-        socket.send(query).await.unwrap();
+        socket.send(&query).await.unwrap();
         let octets = socket.recv(&mut buffer).await.unwrap();
         buffer[..octets].to_vec()
     }
@@ -55,7 +69,7 @@ async fn the_daemon_asks_servers_of_each_kind_by_address_and_by_host() {
                     authority.file.display(),
                 ));
                 let reply = daemon.ask().await;
-                assert!(reply.ends_with(&[0, 4, 192, 0, 2, 1]), "{scheme:?} {host}: {reply:?}");
+                assert!(holds(&reply, &[192, 0, 2, 1]), "{scheme:?} {host}: {reply:?}");
             }
         })
         .await;
@@ -105,4 +119,143 @@ async fn servers_of_tls_that_close_after_a_few_queries_cost_no_answer() {
         })
         .await;
     }
+}
+/// Whether some record of `reply` has this address.
+fn holds(reply: &[u8], address: &[u8; 4]) -> bool {
+    let rdata = [&[0, 4], &address[..]].concat();
+    reply.windows(rdata.len()).any(|octets| octets == rdata)
+}
+
+const WEB: [u8; 4] = [192, 0, 2, 1];
+const SPARE: [u8; 4] = [192, 0, 2, 9];
+
+/// A daemon before a web server that does as told, and before a plain server as its spare.
+async fn with_spare(act: impl Fn(&Asked) -> Act + 'static) -> (Daemon, Web, Authority) {
+    let authority = Authority::new();
+    let identity = authority.sign(&["127.0.0.1"]);
+    let web = Web::start(Scheme::Https, &identity, h2::server::Builder::new(), act).await;
+    let spare = plain_server(&[SPARE]).await;
+    let daemon = Daemon::start(&format!(
+        "[[forward]]\nzones = ['.']\nupstreams = ['https://{}', '{spare}']\nca-file = '{}'\n",
+        web.address,
+        authority.file.display(),
+    ));
+    (daemon, web, authority)
+}
+
+/// Whether the spare answered.
+async fn is_by_spare(daemon: &Daemon, label: &str) -> bool {
+    let reply = daemon.ask_for(label).await;
+    assert!(holds(&reply, &WEB) || holds(&reply, &SPARE), "{label}: {reply:?}");
+    holds(&reply, &SPARE)
+}
+
+/// Gives the tasks of the servers their turns meanwhile.
+async fn wait_for_log(daemon: &Daemon, text: &str) {
+    while !daemon.process.log().contains(text) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_busy_is_left_alone_while_another_answers() {
+    local(async {
+        // Without the daemon's own probes for loops.
+        let queries = Rc::new(Cell::new(0));
+        let asked_for = Rc::clone(&queries);
+        let busy = move |asked: &Asked| {
+            let is_ours = asked.query[13..].to_ascii_lowercase().starts_with(b"number");
+            asked_for.set(asked_for.get() + usize::from(is_ours));
+            Act::Respond(503, vec![("retry-after", "60".to_owned())], Vec::new())
+        };
+        let (daemon, _web, _authority) = with_spare(busy).await;
+        for number in 0..20 {
+            assert!(is_by_spare(&daemon, &format!("number{number}")).await);
+        }
+        assert!(queries.get() <= 1, "{} queries", queries.get());
+        let line = "is busy: HTTP 503 Service Unavailable, try again after 60 s";
+        wait_for_log(&daemon, line).await;
+        assert!(!daemon.process.log().contains("is down"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_everything_is_down_until_it_does_not() {
+    local(async {
+        let refuses = Rc::new(Cell::new(true));
+        let is_refused = Rc::clone(&refuses);
+        let act = move |asked: &Asked| match is_refused.get() {
+            true => Act::Respond(404, Vec::new(), b"no such page".to_vec()),
+            false => Act::answer(asked),
+        };
+        let (daemon, _web, _authority) = with_spare(act).await;
+        for number in 0..20 {
+            assert!(is_by_spare(&daemon, &format!("n{number}")).await);
+        }
+        let line = format!("is down: HTTP 404 Not Found for path {PATH} (");
+        wait_for_log(&daemon, &line).await;
+        refuses.set(false);
+        wait_for_log(&daemon, "is up again").await;
+        let mut number = 0;
+        while is_by_spare(&daemon, &format!("m{number}")).await {
+            number += 1;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_some_names_stays_up() {
+    local(async {
+        let act = |asked: &Asked| {
+            let is_filtered = asked.query[13..].to_ascii_lowercase().starts_with(b"bad");
+            if is_filtered { Act::Respond(403, Vec::new(), Vec::new()) } else { Act::answer(asked) }
+        };
+        let (daemon, web, _authority) = with_spare(act).await;
+        for number in 0..40 {
+            assert!(is_by_spare(&daemon, &format!("bad{number}")).await);
+        }
+        wait_for_log(&daemon, "refuses a query: HTTP 403 Forbidden").await;
+        assert!(!is_by_spare(&daemon, "good").await);
+        assert!(web.requests() >= 41, "it was asked for each");
+        assert!(!daemon.process.log().contains("is down"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn clients_hear_the_status_of_the_only_server() {
+    local(async {
+        let authority = Authority::new();
+        let identity = authority.sign(&["127.0.0.1"]);
+        let statuses = [403, 500, 429];
+        let act = move |asked: &Asked| {
+            let status = match &asked.query[13..16] {
+                name if name.eq_ignore_ascii_case(b"n00") => statuses[0],
+                name if name.eq_ignore_ascii_case(b"n01") => statuses[1],
+                _ => statuses[2],
+            };
+            Act::Respond(status, Vec::new(), Vec::new())
+        };
+        let web = Web::start(Scheme::Https, &identity, h2::server::Builder::new(), act).await;
+        let daemon = Daemon::start(&format!(
+            "[[forward]]\nzones = ['.']\nupstreams = ['https://{}']\nca-file = '{}'\n",
+            web.address,
+            authority.file.display(),
+        ));
+        for (label, words) in [
+            ("n00", "upstream refuses: HTTP 403"),
+            ("n01", "upstream fails: HTTP 500"),
+            ("n02", "upstreams are too busy"),
+        ] {
+            let reply = daemon.ask_for(label).await;
+            assert_eq!(reply[3] & 15, 2, "SERVFAIL");
+            // The option of extended errors, with code 23.
+            let octets = u8::try_from(2 + words.len()).unwrap();
+            let option = [&[0, 15, 0, octets, 0, 23][..], words.as_bytes()].concat();
+            assert!(reply.windows(option.len()).any(|some| some == option), "{label}: {reply:?}");
+        }
+    })
+    .await;
 }

@@ -4,14 +4,17 @@
 #[path = "../harness/closing.rs"]
 mod closing;
 mod daemon;
+mod frames;
 mod identity;
 #[path = "../harness/process.rs"]
 mod process;
 mod relay;
 mod server;
+mod statuses;
 #[path = "../harness/temporary.rs"]
 mod temporary;
 mod trust;
+mod web;
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
