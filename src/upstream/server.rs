@@ -498,6 +498,12 @@ impl Upstream {
         self.note_error(reason);
     }
 
+    /// As if it had said that it is busy.
+    #[cfg(test)]
+    pub(crate) fn tell_busy(&self, rest: Duration) {
+        self.willingness.told_busy(Some(rest), Instant::now());
+    }
+
     /// What last went wrong, and when.
     pub fn last_error(&self) -> Option<(Instant, String)> {
         self.health.last_error().map(|(at, text)| (at, text.into_owned()))

@@ -156,3 +156,21 @@ async fn a_silent_server_costs_every_policy_a_time_out_at_most_and_soon_nothing(
         assert!(took[50..].iter().all(|took| *took == 10), "{policy:?}: {took:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn those_that_are_busy_are_asked_after_the_others_and_before_those_that_are_down() {
+    for policy in ALL {
+        let rig = Rig::new(policy, 3);
+        (1..=3).for_each(|place| measure(&rig, place, 10 * u64::try_from(place).unwrap()));
+        rig.upstream(1).tell_busy(Duration::from_secs(30));
+        rig.take_down(2);
+        for _ in 0..4 {
+            assert_eq!(order(&rig).await, [3, 1, 2], "{policy:?}");
+        }
+        rig.upstream(3).tell_busy(Duration::from_secs(60));
+        let all_busy = order(&rig).await;
+        assert_eq!(all_busy[2], 2, "{policy:?}: {all_busy:?}");
+        advance(Duration::from_secs(30)).await;
+        assert_eq!(order(&rig).await, [1, 3, 2], "{policy:?}");
+    }
+}

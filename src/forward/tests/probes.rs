@@ -81,6 +81,48 @@ async fn any_reply_to_a_probe_is_health() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_server_that_refuses_probes_too_is_down_until_it_takes_them() {
+    let rig = Rig::ordered(2);
+    rig.answer_after(&[5, 5]);
+    rig.server(1, |_| Fails(5, TryError::Declined(404)));
+    probed(&rig, async {
+        for _ in 0..2 {
+            assert!(!rig.upstream(1).is_down());
+            assert_eq!(rig.first().await, 1);
+        }
+        sleep(Duration::from_millis(20)).await;
+        assert!(rig.upstream(1).is_down());
+        assert_eq!(rig.first().await, 2, "others are asked before it");
+        let tally = rig.upstream(1).tally();
+        assert_eq!((tally.declined, tally.timeouts), (3, 0));
+        rig.server(1, |_| Says(5, 0));
+        sleep(Duration::from_secs(3)).await;
+        assert!(!rig.upstream(1).is_down());
+        assert_eq!(rig.first().await, 1);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_refuses_clients_names_alone_stays_up() {
+    let rig = Rig::ordered(2);
+    rig.answer_after(&[5, 5]);
+    rig.server(1, |heard| match heard.is_probe {
+        true => Says(5, 0),
+        false => Fails(5, TryError::Declined(403)),
+    });
+    probed(&rig, async {
+        for _ in 0..1_000 {
+            assert_eq!(rig.first().await, 1);
+            assert!(!rig.upstream(1).is_down());
+        }
+    })
+    .await;
+    let probes = rig.probes(1);
+    assert!((1..=60).contains(&probes.len()), "{} in 10 s", probes.len());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_path_that_is_back_is_used_within_three_seconds() {
     // Returns at different times between two probes.
     for back_ms in (60_000..62_000).step_by(70) {

@@ -44,6 +44,10 @@ async fn bad_replies_and_errors_move_on_at_once() {
         Fails(5, TryError::Garbled),
         Fails(5, TryError::Untrusted),
         Fails(5, TryError::Busy),
+        Fails(5, TryError::ServerBusy),
+        Fails(5, TryError::Declined(403)),
+        Fails(5, TryError::ServerFailed(500)),
+        Fails(5, TryError::Unprocessed),
     ] {
         let (outcome, at, asked) = run(&[&[bad], &[Says(5, 3)]]).await;
         assert_eq!((outcome, at), (Ok(Rcode::NXDOMAIN), 10));
@@ -142,6 +146,23 @@ async fn when_all_have_failed_nobody_waits() {
     assert_eq!((at, asked), (2, vec![(0, 1), (1, 2)]));
     let (outcome, at, _) = run(&[&[Fails(1, TryError::Untrusted)]]).await;
     assert_eq!((outcome, at), (Err(Failure::Untrusted), 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_server_says_by_http_is_the_result() {
+    for (error, failure) in [
+        (TryError::ServerBusy, Failure::ServersBusy),
+        (TryError::Declined(404), Failure::Declined(404)),
+        (TryError::ServerFailed(502), Failure::ServerFailed(502)),
+    ] {
+        let (outcome, at, asked) = run(&[&[Fails(1, error)]]).await;
+        assert_eq!((outcome, at, asked), (Err(failure), 1, vec![(0, 1)]));
+    }
+    // Another server's silence takes the time; what was said tells more.
+    let (outcome, at, _) = run(&[&[Fails(1, TryError::Declined(404))], &[Nothing]]).await;
+    assert_eq!((outcome, at), (Err(Failure::Declined(404)), 2_000));
+    let (outcome, _, _) = run(&[&[Fails(1, TryError::Declined(404))], &[Says(1, 2)]]).await;
+    assert!(matches!(outcome, Err(Failure::BadReply(_))), "{outcome:?}");
 }
 
 #[tokio::test(start_paused = true)]
