@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::seen::{Outcome, Seen, Silence};
 use crate::engine::question_message;
-use crate::upstream::{self, Link, OnceError, Patience, Upstream};
+use crate::upstream::{self, Link, OnceError, Patience, TryError, Upstream};
 use crate::wire::{Header, Question, flags};
 
 /// Longest wait for one reply: nobody asks for longer, Windows DNS gives up earlier.
@@ -192,7 +192,7 @@ fn ask_link(upstream: &Arc<Upstream>, questions: Questions) -> Vec<(Ticket, Outc
             let task = spawn_local(async move {
                 match timeout(CONNECTION_PATIENCE, link.ask(&question)).await {
                     Ok(Ok(answer)) => Ok(Seen::of(answer.borrowed(), &question)),
-                    Ok(Err(error)) => Err(Silence::Failed(why(link.upstream(), error))),
+                    Ok(Err(error)) => Err(silence(link.upstream(), error)),
                     Err(_) => Err(Silence::Timeout(CONNECTION_PATIENCE)),
                 }
             });
@@ -207,8 +207,14 @@ fn ask_link(upstream: &Arc<Upstream>, questions: Questions) -> Vec<(Ticket, Outc
 }
 
 /// The link's own words where it has some: what is wrong with a certificate, why a dial failed.
-fn why(server: &Upstream, error: upstream::TryError) -> String {
-    server.last_error().map_or_else(|| error.to_string(), |(_, words)| words)
+fn silence(server: &Upstream, error: TryError) -> Silence {
+    let words = server.last_error().map_or_else(|| error.to_string(), |(_, words)| words);
+    match error {
+        TryError::Declined(_) | TryError::ServerFailed(_) | TryError::ServerBusy => {
+            Silence::Status(words)
+        }
+        _ => Silence::Failed(words),
+    }
 }
 
 #[cfg(test)]

@@ -26,6 +26,8 @@ pub(super) enum Silence {
     Timeout(Duration),
     /// A network, a host or a handshake says no, in these words.
     Failed(String),
+    /// The server answers with a status of HTTP, in these words.
+    Status(String),
     /// What came is no DNS reply to the question.
     Garbled,
     /// There was no time left to ask.
@@ -39,7 +41,7 @@ impl Silence {
             Self::Timeout(_) => true,
             // The words of `io::ErrorKind`: network unreachable, host unreachable, network down.
             Self::Failed(why) => ["unreachable", "network down"].iter().any(|w| why.contains(w)),
-            Self::Garbled | Self::NotAsked => false,
+            Self::Status(_) | Self::Garbled | Self::NotAsked => false,
         }
     }
 }
@@ -48,7 +50,7 @@ impl fmt::Display for Silence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Timeout(patience) => write!(f, "no reply within {patience:?}"),
-            Self::Failed(why) => f.write_str(why),
+            Self::Failed(why) | Self::Status(why) => f.write_str(why),
             Self::Garbled => f.write_str("what comes back is no DNS reply to the question"),
             Self::NotAsked => f.write_str("not asked: the time for the whole examination is over"),
         }

@@ -247,6 +247,17 @@ impl Observed {
     fn connection(&self, outcome: &Outcome) -> Option<Finding> {
         match outcome {
             Err(Silence::NotAsked) => Some(self.not_asked()),
+            Err(Silence::Status(words)) => {
+                let found = format!("answers, but not with DNS: {words}");
+                Some(
+                    self.problem("upstream-http", found)
+                        .advise(
+                            "write the URL that its operator names into upstreams: host, port and \
+                             path",
+                        )
+                        .advise("ask its operator whether this host may ask, and how often"),
+                )
+            }
             Err(silence) => {
                 let found = format!("cannot be asked: {silence}");
                 let finding = self.problem("upstream-unreachable", found);

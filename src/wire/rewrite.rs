@@ -304,4 +304,18 @@ mod tests {
         assert_eq!(bare.ede_options(), answer.ede_options());
         assert!(!bare.ede_options().is_empty());
     }
+
+    #[test]
+    fn the_time_in_caches_is_taken_from_each_ttl() {
+        let question = Question::plain("www.test".parse().expect("a name"), Rtype::A);
+        // Its MINIMUM is 60 s, as its TTL.
+        let soa: &[u8] = &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 60];
+        let whole = answer(&question, &[(Rtype::A, &[10, 0, 0, 1]), (Rtype::SOA, soa)], 1);
+        for (age_seconds, left) in [(0, 60), (1, 59), (60, 0), (61, 0), (u32::MAX, 0)] {
+            let aged = whole.clone().aged(age_seconds);
+            let ttls: Vec<_> = aged.borrowed().records().map(|record| record.ttl).collect();
+            assert_eq!(ttls, [left; 2], "{age_seconds}");
+            assert_eq!(aged.borrowed().negative_ttl(), Some(left));
+        }
+    }
 }

@@ -164,3 +164,13 @@ fn a_certificate_that_does_not_do_is_told_in_its_words() {
     assert!(finding.found.contains("the certificate has expired"), "{}", finding.found);
     assert!(finding.advice[0].contains("ca-file"), "{:?}", finding.advice);
 }
+
+#[test]
+fn a_status_of_http_is_told_with_what_to_write() {
+    let words = "HTTP 404 Not Found for path /dns".to_owned();
+    let observed = observed(Asked::Connection(Err(Silence::Status(words))));
+    let (severity, check, found) = one(&observed);
+    assert_eq!((severity, check), (Severity::Problem, "upstream-http"));
+    assert_eq!(found, "answers, but not with DNS: HTTP 404 Not Found for path /dns");
+    assert!(observed.findings()[0].advice[0].contains("path"));
+}
