@@ -22,6 +22,7 @@ pub mod listeners;
 pub mod metrics;
 pub mod probes;
 pub mod snippets;
+pub mod special;
 pub mod sys;
 pub mod upstream;
 pub mod wire;

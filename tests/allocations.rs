@@ -70,6 +70,40 @@ fn no_kind_of_hit_allocates() {
     assert!(faults.is_empty(), "in {ROUNDS} queries each:\n{}", faults.join("\n"));
 }
 
+/// Its upstream is outside, and so no name of a site goes there.
+const OUTSIDE: &str = r#"
+[listen]
+dns = ["127.0.0.1:5300"]
+[[forward]]
+zones = [".", "7.10.in-addr.arpa"]
+upstreams = ["192.168.0.53", "9.9.9.9"]
+"#;
+
+#[test]
+fn no_special_name_allocates() {
+    let report = config::read(OUTSIDE);
+    let config = report.config.unwrap_or_else(|| panic!("{:?}", report.diagnostics));
+    let snapshot = app::build(&config, &config.listen.dns, None).expect("no upstream is us");
+    let worker = worker(snapshot);
+    let mut out = Vec::with_capacity(BUFFER_OCTETS);
+    for (name, rtype, gets) in [
+        ("a.localhost", Rtype::A, "Special NOERROR 1 0"),
+        ("x.invalid", Rtype::A, "Special NXDOMAIN 0 1"),
+        ("1.0.0.127.in-addr.arpa", Rtype::PTR, "Special NOERROR 1 0"),
+        ("1.0.0.10.in-addr.arpa", Rtype::PTR, "Special NXDOMAIN 0 1"),
+        ("10.in-addr.arpa", Rtype::PTR, "Special NOERROR 0 1"),
+        ("1.7.10.in-addr.arpa", Rtype::PTR, "Forward"),
+    ] {
+        let (request, client) = (messages::query(name, rtype), Ipv4Addr::LOCALHOST.into());
+        let kind = Kind { name, request, client, transport: Transport::Udp, gets };
+        out.clear();
+        let asked = kind.asked(Instant::now());
+        let verdict = worker.answer(&worker.snapshot(), &asked, &kind.request, &mut out);
+        assert_eq!(said(verdict, &out), gets, "{name}");
+        assert_eq!(allocations(&worker, &kind, &mut out), (0, 0), "{name}");
+    }
+}
+
 /// Two endpoints in each of two zones, of which the second forwards when all is down.
 const PROBED: &str = r#"
 [listen]

@@ -119,6 +119,20 @@ pub fn reaches(address: IpAddr, fits: impl Fn(Class) -> bool) -> bool {
     reached(address).any(|reached| fits(Class::of(reached)))
 }
 
+/// Azure's DNS server for the virtual network that asks it. Its address is public and the same
+/// everywhere, but it is reached from inside a virtual network only, and knows that network's names.
+const AZURE_DNS: IpAddr = IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16));
+
+/// Whether a server with this address belongs to this host, this link, this site or this virtual
+/// network. What is sent there stays inside, as far as we see.
+pub fn is_of_site(address: IpAddr) -> bool {
+    reached(address).all(|reached| {
+        let is_inside =
+            matches!(Class::of(reached), Class::Private | Class::LinkLocal | Class::Loopback);
+        is_inside || reached == AZURE_DNS
+    })
+}
+
 /// The IPv4 addresses that replace `address` on the way.
 fn embedded(address: Ipv6Addr) -> [Option<Ipv4Addr>; 2] {
     match address.segments() {
@@ -200,6 +214,23 @@ mod tests {
         for text in ["10.1.2.3", "64:ff9b:2::1", "fd00::a01:203", "::", "::1", "2001:1::1"] {
             assert_eq!(reached(text), [text]);
         }
+    }
+
+    #[test]
+    fn servers_of_the_site_are_told_from_others() {
+        let is_of_site = |text: &str| is_of_site(text.parse().expect("an address"));
+        for text in
+            ["10.0.0.4", "fd00::4", "100.100.100.100", "127.0.0.53", "::1", "169.254.169.253"]
+        {
+            assert!(is_of_site(text), "{text}");
+        }
+        assert!(
+            is_of_site("168.63.129.16") && is_of_site("64:ff9b::a00:4") && is_of_site("fe80::1")
+        );
+        for text in ["9.9.9.9", "168.63.129.17", "2620:fe::fe", "192.0.2.53", "198.18.0.1"] {
+            assert!(!is_of_site(text), "{text}");
+        }
+        assert!(!is_of_site("2603:1030::5efe:a01:203"), "ISATAP: its own prefix is public");
     }
 
     #[test]

@@ -81,7 +81,8 @@ pub fn build(
         let same_servers =
             old_config.forwards == config.forwards && snapshot.rules.has_servers_of(&old.rules);
         // What was let through before must not slip past what was switched on.
-        let same_answers = same_servers && snapshot.is_no_stricter_than(old);
+        let same_special = old_config.special == config.special;
+        let same_answers = same_servers && same_special && snapshot.is_no_stricter_than(old);
         // A flight's answer is cut where it enters a private name, so only clients for which the same
         // names are private may join it, or go by its failure.
         if same_answers && snapshot.zones().has_names_of(old.zones()) {

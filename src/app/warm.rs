@@ -17,6 +17,7 @@ use crate::cache::file::{self, SaveError};
 use crate::config::{Config, Dnssec};
 use crate::engine::Snapshot;
 use crate::forward::Rule;
+use crate::special;
 
 /// How often the file is written: what a killed process loses.
 pub(super) const SAVE_EVERY: Duration = Duration::from_secs(300);
@@ -49,7 +50,12 @@ impl WarmCache {
         let zones: Vec<_> = links
             .map(|link| (&link.public_zone, &link.private_zone, link.require_private))
             .collect();
-        self.origin = format!("{:?} {:?} {zones:?}", config.forwards, config.dnssec);
+        // What is special never comes into the cache, and must not come from a file either.
+        let special: Vec<_> = special::zones().into_iter().map(|zone| zone.name).collect();
+        self.origin = format!(
+            "{:?} {:?} {zones:?} {:?} {special:?}",
+            config.forwards, config.dnssec, config.special
+        );
     }
 
     /// Reads the file on a thread of its own, while the workers answer already.

@@ -9,7 +9,9 @@ use super::question::{Typed, parse_rtype};
 use super::{ConfigArg, TypedWrongly, complain, reachable};
 use crate::admin::{self, ClientError};
 use crate::app;
-use crate::engine::{Ask, Conclusion, DownAddress, Explanation, Step, UpstreamState};
+use crate::engine::{
+    Ask, Conclusion, DownAddress, Explanation, SpecialReason, Step, UpstreamState,
+};
 use crate::upstream::{Cookies, UpstreamReport};
 use crate::wire::Rtype;
 use crate::zones::Preference;
@@ -167,6 +169,26 @@ fn step_in_words(step: &Step, live: bool) -> String {
             "below     private names lie below {name}: if an upstream says NXDOMAIN for it, the \
              client gets NODATA"
         ),
+        Step::Special { zone, source, because, outside } => {
+            let outside = outside.as_deref().unwrap_or("");
+            let because = match because {
+                SpecialReason::Nowhere => "never forwarded".to_owned(),
+                SpecialReason::Outside => format!(
+                    "not forwarded, because upstream {outside} is not known to be inside this site"
+                ),
+                SpecialReason::Inside => {
+                    return format!(
+                        "special   {zone} belongs to one site ({source}); forwarded, because all \
+                         upstreams of the rule are inside; [special] answer = [\"{zone}\"] answers \
+                         it here"
+                    );
+                }
+            };
+            format!(
+                "special   {zone} has no place in the public DNS ({source}): {because}; a \
+                 [[forward]] rule for this zone, or [special] forward = [\"{zone}\"], forwards it"
+            )
+        }
         Step::Endpoint { endpoint, because, wildcard, addresses } => {
             let because = match because {
                 Preference::OwnSite => "of the client's own site",

@@ -119,6 +119,9 @@ pub const MAX_UPSTREAMS: usize = 64;
 /// Most pins of one rule: each of its servers has one in use and one to come.
 pub const MAX_PINS: usize = 2 * MAX_UPSTREAMS;
 
+/// Most zones of one list in `[special]`: some 110 are special, and each may have a few parts.
+pub const MAX_SPECIAL_ZONES: usize = 1_000;
+
 /// Threads that answer.
 pub(super) const WORKERS: CountRange = count(None, 1, 256);
 /// Clients that wait for upstreams.

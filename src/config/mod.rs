@@ -32,7 +32,7 @@ pub use load::{LoadError, Loaded, MAX_FILE_OCTETS, Report, load, load_stdin, rea
 pub use model::{
     Access, CacheConfig, Config, Dnssec, DnssecConfig, Endpoint, Expect, Forward, Limits, Listen,
     Log, LogFormat, LogLevel, LogQueries, Names, Policy, PrivateLink, Process, Refused, Site,
-    Unlisted,
+    SpecialConfig, Unlisted,
 };
 pub use probes::{AllDown, Probe, Probes, Target};
 pub use upstreams::{Scheme, Trust, UpstreamHost, UpstreamServer, UpstreamSource};

@@ -31,6 +31,8 @@ pub struct Config {
     pub cache: CacheConfig,
     /// Validation.
     pub dnssec: DnssecConfig,
+    /// Special-use names.
+    pub special: SpecialConfig,
     /// Answers that must hold before a start or reload.
     pub expects: Vec<Expect>,
     /// Logging.
@@ -271,6 +273,15 @@ pub struct DnssecConfig {
     pub trust_anchors: Option<PathBuf>,
     /// Zones below which nothing is validated, beside all private-link zones.
     pub negative_trust_anchors: Vec<Name>,
+}
+
+/// `[special]`.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct SpecialConfig {
+    /// Names at or below these are forwarded like all others.
+    pub forward: Vec<Name>,
+    /// Special names at or below these are answered here wherever the upstreams are.
+    pub answer: Vec<Name>,
 }
 
 /// `[[expect]]`.

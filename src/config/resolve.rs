@@ -18,7 +18,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::findings::{Findings, Path, Problem, Span};
 use super::model::{Access, Config, DnssecConfig, Expect, Listen, Site};
-use super::spec::{AccessSpec, Allowed, DnssecSpec, ExpectSpec, SiteSpec, Spec};
+use super::spec::{AccessSpec, Allowed, DnssecSpec, ExpectSpec, SiteSpec, Spec, SpecialSpec};
 use crate::wire::Rtype;
 
 /// RFC 1122 §3.2.1.3 and RFC 4291 §2.5.3.
@@ -53,6 +53,9 @@ pub(super) fn resolve(spec: Spec, findings: &mut Findings<'_>) -> Config {
     }
     forwards::check(&spec.forwards, &spec.listen, findings);
     forwards::warn_of_unused_dnssec(&spec.forwards, spec.dnssec.as_ref(), findings);
+    if let Some(special) = &spec.special {
+        special.check(&spec.forwards, findings);
+    }
     listeners(&spec, findings);
     admin(&spec, findings);
     let private_links = zones::resolve(
@@ -71,6 +74,7 @@ pub(super) fn resolve(spec: Spec, findings: &mut Findings<'_>) -> Config {
         forwards: spec.forwards.into_iter().map(forwards::resolve).collect(),
         cache: spec.cache,
         dnssec: spec.dnssec.map(dnssec).unwrap_or_default(),
+        special: spec.special.map(SpecialSpec::resolve).unwrap_or_default(),
         expects: expects(spec.expects, findings),
         log: spec.log,
         limits: spec.limits,

@@ -5,6 +5,7 @@ mod forward;
 mod pasted;
 mod private_link;
 mod probes;
+mod special;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -21,6 +22,7 @@ use crate::wire::{Name, Rtype};
 pub(super) use forward::ForwardSpec;
 pub(super) use private_link::{EndpointSpec, NameSpec, PrivateLinkSpec, VariableSpec};
 pub(super) use probes::ProbesSpec;
+pub(super) use special::SpecialSpec;
 
 /// Entries of a list that has no tighter limit: the file's size bounds it, and all work is linear.
 const MANY: usize = usize::MAX;
@@ -37,6 +39,7 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ("forward", FORWARD),
     ("cache", CACHE),
     ("dnssec", DNSSEC),
+    ("special", SPECIAL),
     ("expect", EXPECT),
     ("log", LOG),
     ("limits", LIMITS),
@@ -51,6 +54,7 @@ const TOP: &[&str] = &[
     "forward",
     "cache",
     "dnssec",
+    "special",
     "expect",
     "log",
     "limits",
@@ -90,6 +94,7 @@ const FORWARD: &[&str] = &[
 const CACHE: &[&str] =
     &["size", "stale", "max-ttl", "max-negative-ttl", "prefetch", "failure-ttl", "file"];
 const DNSSEC: &[&str] = &["trust-anchors", "negative-trust-anchors"];
+const SPECIAL: &[&str] = &["forward", "answer"];
 const EXPECT: &[&str] = &["client", "query", "answer"];
 const LOG: &[&str] = &["format", "level", "queries"];
 const LIMITS: &[&str] = &[
@@ -116,6 +121,7 @@ pub(super) struct Spec {
     pub(super) forwards: Vec<ForwardSpec>,
     pub(super) cache: CacheConfig,
     pub(super) dnssec: Option<DnssecSpec>,
+    pub(super) special: Option<SpecialSpec>,
     pub(super) expects: Vec<ExpectSpec>,
     pub(super) log: Log,
     pub(super) limits: Limits,
@@ -177,6 +183,7 @@ pub(super) fn read(root: &DeTable<'_>, findings: &mut Findings<'_>) -> Spec {
         forwards: top.tables("forward", "forward", findings, forward::read),
         cache: top.table("cache", findings, read_cache).unwrap_or_else(default_cache),
         dnssec: top.table("dnssec", findings, read_dnssec),
+        special: top.table("special", findings, special::read),
         expects: top.tables("expect", "expect", findings, read_expect),
         log: top.table("log", findings, read_log).unwrap_or(Log {
             format: LogFormat::Text,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{
     Access, AllDown, CacheConfig, Config, Dnssec, DnssecConfig, Endpoint, Forward, Limits, Listen,
     Log, LogFormat, LogLevel, LogQueries, Names, Policy, PrivateLink, Probes, Process, Refused,
-    Unlisted, UpstreamServer, UpstreamSource, limits,
+    SpecialConfig, Unlisted, UpstreamServer, UpstreamSource, limits,
 };
 use crate::catalog::Cloud;
 use crate::wire::{Name, Rtype};
@@ -41,6 +41,7 @@ pub(crate) fn minimal() -> Config {
             file: None,
         },
         dnssec: DnssecConfig::default(),
+        special: SpecialConfig::default(),
         expects: Vec::new(),
         log: Log { format: LogFormat::Text, level: LogLevel::Info, queries: LogQueries::None },
         limits: Limits {

@@ -5,6 +5,7 @@ use super::private::{self, Owner, Want};
 use super::recorder::{Recorder, Silent, Step, UpstreamState};
 use super::reply::{self, Age, Reply};
 use super::snapshot::Snapshot;
+use super::special;
 use super::splice::{self, Chain};
 use super::{Asked, Outcome, Silence, Transport, Verdict};
 use crate::access::{Client, SiteId};
@@ -52,7 +53,8 @@ pub fn decide<R: Recorder>(
     if let Some(echo) = snapshot.loops.echo(&query.qname, asked.now) {
         return catch(query, asked.transport, &echo, out, recorder);
     }
-    match snapshot.zones.find(&query.qname) {
+    let found = snapshot.zones.find(&query.qname);
+    match found {
         Some(found) if found.is_ours() => {
             return answer_privately(found, client, asked, query, out, recorder);
         }
@@ -86,6 +88,12 @@ pub fn decide<R: Recorder>(
             recorder.note_end_is_near();
         }
         return Verdict::Reply(outcome.unwrap_or(Outcome::Cached));
+    }
+    // Behind the cache, which holds no such name: none of them was ever forwarded.
+    if found.is_none()
+        && let Some(special) = special::answered(snapshot, &query.qname, query.qtype, recorder)
+    {
+        return special::answer(snapshot, query, asked.transport, &special, out);
     }
     recorder.note(|| Step::Cache {
         hit: false,

@@ -62,7 +62,8 @@ impl Snapshot {
         // A kept answer that leads to us is private too, and gone with the cache: the file alone counts.
         let is_ours = self.zones.find(&QName::from(qname)).is_some_and(|f| f.is_ours());
         let is_private = verdict == Verdict::Reply(Outcome::Private) && is_ours;
-        if is_private && found == expected {
+        let is_special = verdict == Verdict::Reply(Outcome::Special);
+        if (is_private || is_special) && found == expected {
             return None;
         }
         let mut steps = Steps::default();
@@ -70,6 +71,9 @@ impl Snapshot {
         let found = match verdict {
             Verdict::Reply(Outcome::Private) if is_ours => {
                 format!("the answer is {found:?}{}", endpoint(&steps))
+            }
+            Verdict::Reply(Outcome::Special) => {
+                format!("it is a special name, and the answer is {found:?}")
             }
             Verdict::Reply(Outcome::Refused) => format!("it is refused{}", refusal(&steps)),
             Verdict::Forward | Verdict::Reply(_) => {

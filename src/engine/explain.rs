@@ -53,6 +53,8 @@ pub struct Explanation {
 pub enum Conclusion {
     /// Answered from a private-link zone.
     Private,
+    /// Answered as a special name.
+    Special,
     /// Answered from the cache.
     Cached,
     /// Refused by policy.
@@ -69,6 +71,7 @@ impl From<Verdict> for Conclusion {
     fn from(verdict: Verdict) -> Self {
         match verdict {
             Verdict::Reply(Outcome::Private) => Self::Private,
+            Verdict::Reply(Outcome::Special) => Self::Special,
             Verdict::Reply(Outcome::Cached) => Self::Cached,
             Verdict::Reply(Outcome::Refused) => Self::Refused,
             Verdict::Reply(_) => Self::Answered,

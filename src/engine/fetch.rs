@@ -160,7 +160,7 @@ impl Worker {
         {
             return Ok(Arc::new(hit.answer().to_answer()));
         }
-        let rule = snapshot.rules.find(&(&question.qname).into());
+        let rule = snapshot.rule_for(&question);
         match self.remembered(snapshot, rule, &question, now) {
             Some(failure) => Err(failure),
             None => self.fetch_once(snapshot, rule, client, &question).await,
@@ -299,9 +299,9 @@ impl Worker {
             let Some(qname) = chase::next(&snapshot.zones, question, &whole.borrowed()) else {
                 return Ok(whole);
             };
-            // Where nobody can be asked, the chain's beginning is all there is.
-            let Some(rule) = snapshot.rules.find(&(&qname).into()) else { return Ok(whole) };
             let next = Question { qname, ..question.clone() };
+            // Where no upstream can be asked, the chain's beginning is all there is.
+            let Some(rule) = snapshot.rule_for(&next) else { return Ok(whole) };
             // In a box, since nearly no question comes here.
             let rest = match Box::pin(self.forwarder.ask(rule, client, &next, deadline)).await {
                 Ok(rest) => {

@@ -23,6 +23,7 @@ mod refreshes;
 mod reply;
 mod shown;
 mod snapshot;
+mod special;
 mod splice;
 #[cfg(test)]
 mod tests;
@@ -40,7 +41,7 @@ pub use decide::decide;
 pub use expect::{Expectation, MAX_UNMET, query_message, question_message};
 pub use explain::{Ask, Conclusion, Explanation};
 pub use fetch::Remembered;
-pub use recorder::{DownAddress, Recorder, Silent, Step, Steps, UpstreamState};
+pub use recorder::{DownAddress, Recorder, Silent, SpecialReason, Step, Steps, UpstreamState};
 pub use shown::{Shown, ShownRecord, Undecodable, printable};
 pub use snapshot::Snapshot;
 pub use worker::{Shared, Worker};
@@ -83,6 +84,8 @@ pub enum Verdict {
 pub enum Outcome {
     /// From a private-link zone.
     Private,
+    /// A special name, which has no place in the public DNS.
+    Special,
     /// From the cache.
     Cached,
     /// From the cache, past its time: no upstream gave a newer one (RFC 8767).

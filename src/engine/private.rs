@@ -284,9 +284,9 @@ impl Octets for [u8; 16] {
     }
 }
 
-/// The SOA of the private zone, whose name begins at `apex_at`. Its TTL equals its MINIMUM, without
+/// The SOA of a zone of ours, whose name begins at `apex_at`. Its TTL equals its MINIMUM, without
 /// which Windows DNS keeps the wrong one (KB3064749).
-fn append_soa(reply: &mut Reply<'_>, apex_at: usize, ttl: u32) -> Result<(), Full> {
+pub(super) fn append_soa(reply: &mut Reply<'_>, apex_at: usize, ttl: u32) -> Result<(), Full> {
     let apex = pointer(apex_at)?;
     let writer = &mut reply.writer;
     let rdata = apex.len() + RNAME.len() + 4 * (SOA_TIMES.len() + 1);

@@ -61,7 +61,7 @@ fn lines() -> MutexGuard<'static, QueryLines> {
 
 #[derive(Debug)]
 struct QueryLines {
-    outcomes: [Lines; 8],
+    outcomes: [Lines; 9],
     left_out: u64,
 }
 
@@ -98,6 +98,7 @@ impl QueryLines {
             Lines::new(Outcome::Fault, REFUSED, REFUSED_EVERY),
             Lines::new(Outcome::Loop, REFUSED, REFUSED_EVERY),
             Lines::new(Outcome::Private, ANSWERED, ANSWERED_EVERY),
+            Lines::new(Outcome::Special, ANSWERED, ANSWERED_EVERY),
             Lines::new(Outcome::Cached, ANSWERED, ANSWERED_EVERY),
             Lines::new(Outcome::Stale, ANSWERED, ANSWERED_EVERY),
             Lines::new(Outcome::Forwarded, ANSWERED, ANSWERED_EVERY),
@@ -139,6 +140,7 @@ mod tests {
             (Outcome::Fault, REFUSED),
             (Outcome::Loop, REFUSED),
             (Outcome::Private, ANSWERED),
+            (Outcome::Special, ANSWERED),
             (Outcome::Cached, ANSWERED),
             (Outcome::Stale, ANSWERED),
             (Outcome::Forwarded, ANSWERED),
@@ -147,9 +149,9 @@ mod tests {
             assert_eq!(logged(&mut lines, outcome, allowed, begin), allowed, "{outcome:?}");
             assert!(!lines.take(outcome, begin), "{outcome:?}");
         }
-        assert_eq!(lines.left_out, 4_000 + 7);
+        assert_eq!(lines.left_out, 4_000 + 8);
         let told = lines.due(begin, TELL_EVERY);
-        assert_eq!((told.len(), told[0]), (8, (Outcome::Refused, 4_000)));
+        assert_eq!((told.len(), told[0]), (9, (Outcome::Refused, 4_000)));
         assert!(lines.due(begin, TELL_EVERY).is_empty());
 
         assert_eq!(logged(&mut lines, Outcome::Refused, 5_000, after(2)), 200);

@@ -69,6 +69,18 @@ pub enum Step {
         /// The upstreams' name.
         name: String,
     },
+    /// The name is a special one.
+    Special {
+        /// Its zone.
+        zone: String,
+        /// The RFC that says so.
+        source: String,
+        /// Why it is answered here or forwarded.
+        because: SpecialReason,
+        /// A server of its rule outside the site, where that is the reason.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        outside: Option<String>,
+    },
     /// An endpoint was chosen.
     Endpoint {
         /// Its name.
@@ -126,6 +138,18 @@ pub enum Step {
         /// Why.
         because: String,
     },
+}
+
+/// Why a special name is answered here or forwarded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SpecialReason {
+    /// Answered: no server has it, or the configuration says so.
+    Nowhere,
+    /// Answered: a site's servers may have it, but one of the rule's is outside.
+    Outside,
+    /// Forwarded: all servers of the rule are inside.
+    Inside,
 }
 
 /// An address that its probes say is down.

@@ -12,6 +12,7 @@ use crate::cache::{Cache, Failures};
 use crate::config::{Config, Limits, LogQueries, Probes, Refused};
 use crate::dnssec::Validator;
 use crate::forward::{Flights, LoopGuard, Rules};
+use crate::special::Special;
 use crate::wire::{Answer, TtlLimits};
 use crate::zones::Zones;
 
@@ -23,6 +24,8 @@ pub struct Snapshot {
     /// Site names, for people.
     pub(super) sites: Arc<[String]>,
     pub(super) zones: Arc<Zones>,
+    /// Names that have no place in the public DNS.
+    pub(super) special: Arc<Special>,
     /// What upstreams' answers must not hold.
     pub(super) guard: Arc<Guard>,
     pub(super) complaints: Arc<Complaints>,
@@ -62,6 +65,11 @@ impl Snapshot {
             refused: config.access.refused,
             sites: config.sites.iter().map(|site| site.name.clone()).collect(),
             zones: Arc::new(Zones::new(&config.private_links)),
+            special: Arc::new(Special::new(
+                &config.special.forward,
+                &config.special.answer,
+                config.forwards.iter().flat_map(|rule| &rule.zones),
+            )),
             guard: Arc::new(Guard::new(&config.private_links)),
             complaints: Arc::default(),
             probes: config.probes,
@@ -117,6 +125,7 @@ impl Snapshot {
             clients: Arc::clone(&self.clients),
             sites: Arc::clone(&self.sites),
             zones: Arc::clone(&self.zones),
+            special: Arc::clone(&self.special),
             guard: Arc::clone(&self.guard),
             complaints: Arc::clone(&self.complaints),
             rules: Arc::clone(&self.rules),

@@ -133,6 +133,7 @@ impl Worker {
     ) {
         self.counters.count(match outcome {
             Outcome::Private => Event::Private,
+            Outcome::Special => Event::Special,
             Outcome::Cached => Event::Cached,
             Outcome::Stale => Event::Stale,
             Outcome::Forwarded => Event::Forwarded,

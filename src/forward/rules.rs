@@ -13,6 +13,7 @@ use super::named_files::NamedFiles;
 use super::own::OwnAddresses;
 use super::policy::Order;
 use super::target::{Evidence, ProbeZones, Target, may_be_asked};
+use crate::addresses;
 use crate::config::{Dnssec, Forward, UpstreamHost, UpstreamServer, UpstreamSource};
 use crate::upstream::{Alarm, Bootstrap, Haste, Upstream, UpstreamReport};
 use crate::wire::{Name, NameMap, QName, Question};
@@ -114,6 +115,19 @@ impl Rule {
     /// Whether answers are validated.
     pub fn dnssec(&self) -> Dnssec {
         self.dnssec
+    }
+
+    /// Whether some server of the rule is not known to be inside this site. A rule without servers
+    /// asks none outside.
+    pub fn leads_outside(&self) -> bool {
+        self.targets.load().iter().any(|target| is_outside(target))
+    }
+
+    /// Returns the first such server, as the file writes it.
+    pub fn outside(&self) -> Option<String> {
+        let targets = self.targets.load();
+        let outside = targets.iter().find(|target| is_outside(target));
+        outside.map(|target| target.upstream().server().to_string())
     }
 
     /// The servers now, in their order, each address once.
@@ -433,6 +447,12 @@ impl Rule {
     fn shown_zone(&self) -> String {
         self.zones.first().map_or_else(|| "?".to_owned(), ToString::to_string)
     }
+}
+
+/// Where a name leads can change with each look-up, so a server without an address is outside.
+fn is_outside(target: &Target) -> bool {
+    let address = target.upstream().server().address();
+    !address.is_some_and(|address| addresses::is_of_site(address.ip()))
 }
 
 fn servers_of(targets: &[Arc<Target>]) -> Vec<UpstreamServer> {

@@ -18,6 +18,8 @@ pub enum Event {
     Tcp,
     /// Answered from a private-link zone.
     Private,
+    /// Answered here, because the name has no place in the public DNS.
+    Special,
     /// Answered from the cache.
     Cached,
     /// Answered from the cache, past its time.
@@ -47,10 +49,11 @@ pub enum Event {
 }
 
 /// Every event with the label under which it is shown.
-const LABELS: [(Event, &str); 16] = [
+const LABELS: [(Event, &str); 17] = [
     (Event::Udp, "udp"),
     (Event::Tcp, "tcp"),
     (Event::Private, "private"),
+    (Event::Special, "special"),
     (Event::Cached, "cached"),
     (Event::Stale, "stale"),
     (Event::Forwarded, "forwarded"),

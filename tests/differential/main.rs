@@ -5,6 +5,7 @@
 mod explained;
 mod packets;
 mod reference;
+mod special;
 mod world;
 
 use std::collections::{BTreeMap, HashSet};
@@ -23,7 +24,7 @@ use packets::Dice;
 use reference::Reference;
 
 /// How many packets; a second of work.
-const PACKETS: usize = 60_000;
+const PACKETS: usize = 80_000;
 /// How many names an upstream denies; few enough for the cache.
 const DENIALS: usize = 10_000;
 /// Unexplained differences shown before the rest is only counted.

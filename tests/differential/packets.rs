@@ -39,7 +39,9 @@ impl Dice {
     }
 }
 
-const LABELS: [&[u8]; 16] = [
+const LABELS: [&[u8]; 18] = [
+    b"1",
+    b"7",
     b"api",
     b"data",
     b"westeurope",
@@ -57,7 +59,15 @@ const LABELS: [&[u8]; 16] = [
     b"*",
     b"\x00\xff",
 ];
-const APEXES: [&str; 12] = [
+const APEXES: [&str; 20] = [
+    "localhost.",
+    "invalid.",
+    "resolver.arpa.",
+    "0.0.127.in-addr.arpa.",
+    "127.in-addr.arpa.",
+    "10.in-addr.arpa.",
+    "7.10.in-addr.arpa.",
+    "local.",
     "cloud.defender.microsoft.com.",
     "privatelink.cloud.defender.microsoft.com.",
     "vault.azure.net.",

@@ -16,6 +16,7 @@ use hickory_server::proto::serialize::binary::{BinDecodable, BinDecoder, BinEnco
 use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
 use hickory_server::zone_handler::{MessageResponse, MessageResponseBuilder};
 
+use super::special::{self, SpecialZone};
 use super::world::{self, Unlisted, Zone};
 use super::{Packet, Said};
 
@@ -25,6 +26,7 @@ const UDP_OCTETS: u16 = 1_232;
 pub(crate) struct Reference {
     zones: Vec<Zone>,
     forwarded: Vec<Name>,
+    special: Vec<SpecialZone>,
 }
 
 /// Where the handler's reply arrives.
@@ -58,11 +60,11 @@ impl ResponseHandler for Taker {
 
 /// What a name asked for gets.
 #[derive(Default)]
-struct Told {
-    rcode: ResponseCode,
-    authoritative: bool,
-    answers: Vec<Record>,
-    authorities: Vec<Record>,
+pub(crate) struct Told {
+    pub(crate) rcode: ResponseCode,
+    pub(crate) authoritative: bool,
+    pub(crate) answers: Vec<Record>,
+    pub(crate) authorities: Vec<Record>,
 }
 
 impl Told {
@@ -74,7 +76,8 @@ impl Told {
 impl Reference {
     pub(crate) fn new() -> Self {
         let name = |text: &&str| Name::from_ascii(*text).expect("a name");
-        Self { zones: world::zones(), forwarded: world::FORWARDED.iter().map(name).collect() }
+        let forwarded = world::FORWARDED.iter().map(name).collect();
+        Self { zones: world::zones(), forwarded, special: special::zones() }
     }
 
     /// What comes back to `packet`.
@@ -141,8 +144,14 @@ impl Reference {
             told.authoritative = true;
             return Some(told);
         }
-        let forwarded = self.forwarded.iter().any(|zone| zone.zone_of(name));
-        (!forwarded).then(|| Told::plainly(ResponseCode::Refused))
+        if self.forwarded.iter().any(|zone| zone.zone_of(name)) {
+            return None;
+        }
+        let special = self.special.iter().find(|zone| zone.apex.zone_of(name));
+        Some(special.map_or_else(
+            || Told::plainly(ResponseCode::Refused),
+            |zone| zone.tell(name, rtype, &self.forwarded),
+        ))
     }
 }
 

@@ -34,8 +34,10 @@ pub(crate) struct Zone {
 pub(crate) const SITE: &str = "10.1.0.0/16";
 pub(crate) const SITE_CLIENT: &str = "10.1.0.9";
 pub(crate) const OTHER_CLIENT: &str = "10.9.0.9";
-/// What is forwarded; everything else is REFUSED.
-pub(crate) const FORWARDED: [&str; 3] = ["microsoft.com.", "net.", "test."];
+/// What is forwarded; everything else is REFUSED, unless it is special.
+pub(crate) const FORWARDED: [&str; 4] = ["microsoft.com.", "net.", "test.", "c.7.10.in-addr.arpa."];
+/// Special zones that belong to a site, and are answered here because the file says so.
+pub(crate) const ANSWERED: [&str; 2] = ["10.in-addr.arpa.", "local."];
 /// Enough addresses that they need TC without EDNS: 40 × 16 octets.
 const MANY: u8 = 40;
 
@@ -110,7 +112,8 @@ pub(crate) fn toml(zones: &[Zone]) -> String {
     let mut text = format!(
         "[listen]\ndns = ['127.0.0.1:5300']\n\
          [[site]]\nname = 'frankfurt'\nnetworks = ['{SITE}']\n\
-         [[forward]]\nzones = {FORWARDED:?}\nupstreams = ['192.168.0.53']\n"
+         [[forward]]\nzones = {FORWARDED:?}\nupstreams = ['192.168.0.53']\n\
+         [special]\nanswer = {ANSWERED:?}\n"
     );
     for zone in zones {
         let unlisted = match zone.unlisted {

@@ -109,3 +109,23 @@ fn a_kept_denial_is_explained_as_clients_hear_it() {
     let words = daemon.explain(&[beside]);
     assert!(words.contains("answer    NXDOMAIN (") && !words.contains("below "), "{words}");
 }
+
+/// Its upstream is no server of the site.
+#[test]
+fn a_file_explains_a_special_name_and_how_to_forward_it() {
+    let config = case("workspace.toml");
+    let reverse = by_file("10.1.2.3", &config);
+    let special = "special   10.in-addr.arpa has no place in the public DNS (RFC 6303 §4.1): not \
+                   forwarded, because upstream 192.0.2.53:53 is not known to be inside this site; a \
+                   [[forward]] rule for this zone, or [special] forward = [\"10.in-addr.arpa\"], \
+                   forwards it\n";
+    assert!(reverse.contains(special) && !reverse.contains("forward   rule"), "{reverse}");
+    assert!(reverse.contains("answer    NXDOMAIN (qr aa rd ra)\n"), "{reverse}");
+    let onion = by_file("x.onion", &config);
+    assert!(onion.contains("special   onion has no place in the public DNS (RFC 7686 §2): never"));
+    let text = fs::read_to_string(&config).expect("the case").replace("192.0.2.53", "10.0.0.4");
+    let inside = by_file("dc1.corp.local", File::new(&text).path());
+    let special = "special   local belongs to one site (RFC 6762 §22.1); forwarded, because all \
+                   upstreams of the rule are inside; [special] answer = [\"local\"] answers it here";
+    assert!(inside.contains(special) && inside.contains("forward   rule for .: "), "{inside}");
+}

@@ -17,6 +17,7 @@ mod reloads;
 mod replies;
 mod restarts;
 mod shares;
+mod special;
 mod starts;
 #[path = "../harness/temporary.rs"]
 mod temporary;

@@ -11,6 +11,7 @@ mod probes;
 mod sections;
 mod services;
 mod shared;
+mod special;
 mod tenants;
 mod upstreams;
 mod zones;

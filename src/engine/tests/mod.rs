@@ -7,6 +7,7 @@ mod expectations;
 mod guard;
 mod kept;
 mod ours;
+mod special;
 mod stale;
 mod upstream;
 mod validated;
