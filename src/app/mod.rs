@@ -22,14 +22,15 @@ use std::time::{Duration, Instant};
 use sd_notify::NotifyState;
 use tokio::runtime::{self, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::task::{JoinSet, LocalSet, spawn_local};
+use tokio::sync::Notify;
+use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{MissedTickBehavior, interval, interval_at};
 use tracing::{error, info, warn};
 
 use crate::admin;
 use crate::config::{Config, LoadError};
 use crate::engine::query_lines;
-use crate::forward::{Forwarder, probe_all, probe_due, probe_upstreams};
+use crate::forward::{Forwarder, probe_for_loops, probe_upstreams};
 use crate::listeners::{self, BindError};
 use crate::probes::{Anew, probe_endpoints};
 use crate::sys;
@@ -135,6 +136,7 @@ pub fn run(
         warm,
         status,
         probe_anew: Rc::default(),
+        other_rules: Rc::default(),
     };
     tasks.block_on(&runtime, daemon.steer(signals, admin))
 }
@@ -180,6 +182,8 @@ struct Daemon<'a> {
     status: Status,
     /// Tells those who probe endpoints of another network.
     probe_anew: Rc<Anew>,
+    /// Tells those who look for loops that a reload has brought other rules.
+    other_rules: Rc<Notify>,
 }
 
 impl Daemon<'_> {
@@ -195,7 +199,7 @@ impl Daemon<'_> {
             interval_at(tokio::time::Instant::now() + warm::SAVE_EVERY, warm::SAVE_EVERY);
         saving.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let forwarder = Rc::new(Forwarder::within(Arc::clone(self.workers.epoch())));
-        self.probe_for_loops(&forwarder);
+        let _these_too = self.probe_for_loops(&forwarder);
         let mut news = News::listen();
         let _probes_end_with_us = self.probe_upstreams(&forwarder);
         let _so_do_these = self.probe_endpoints();
@@ -206,7 +210,7 @@ impl Daemon<'_> {
                 _ = signals.reload.recv() => {
                     self.reload();
                     self.look_at_network(Cause::Housekeeping);
-                    self.probe_for_loops(&forwarder);
+                    self.other_rules.notify_one();
                 }
                 _ = signals.terminate.recv() => break,
                 _ = signals.interrupt.recv() => break,
@@ -215,7 +219,7 @@ impl Daemon<'_> {
                 _ = saving.tick() => {
                     self.warm.save(&self.workers.shared().snapshot.load());
                 }
-                _ = housekeeping.tick() => self.keep_house(&forwarder),
+                _ = housekeeping.tick() => self.keep_house(),
                 cause = news.next() => self.look_at_network(cause),
                 () = self.workers.ended() => return Err(RunError::WorkerEnded),
             }
@@ -256,26 +260,30 @@ impl Daemon<'_> {
         task
     }
 
-    /// Sends every upstream a query that nobody else sends; who brings it back is a loop.
-    fn probe_for_loops(&self, forwarder: &Rc<Forwarder>) {
-        let snapshot = self.workers.shared().snapshot.load_full();
-        let (forwarder, loops) = (Rc::clone(forwarder), Arc::clone(&snapshot.loops));
-        spawn_local(async move { probe_all(&forwarder, &snapshot.rules, &loops).await });
+    /// Looks for upstreams that send our queries back until the set is dropped.
+    fn probe_for_loops(&self, forwarder: &Rc<Forwarder>) -> JoinSet<()> {
+        let shared = Arc::clone(self.workers.shared());
+        let mut task = JoinSet::new();
+        let current = move || {
+            let snapshot = shared.snapshot.load();
+            (Arc::clone(&snapshot.rules), Arc::clone(&snapshot.loops))
+        };
+        let changed = Rc::clone(&self.other_rules);
+        task.spawn_local(probe_for_loops(Rc::clone(forwarder), current, changed));
+        task
     }
 
-    fn keep_house(&mut self, forwarder: &Rc<Forwarder>) {
+    fn keep_house(&mut self) {
         if self.workers.flood_has_ebbed() {
             sys::give_back_free_memory();
         }
         query_lines::tell();
         state::follow_files(self.workers.shared());
         self.look_at_network(Cause::Housekeeping);
-        let snapshot = self.workers.shared().snapshot.load_full();
-        let (forwarder, loops) = (Rc::clone(forwarder), Arc::clone(&snapshot.loops));
+        let snapshot = self.workers.shared().snapshot.load();
         if let Some(line) = self.status.news(&snapshot) {
             tell(&[NotifyState::Status(line)]);
         }
-        spawn_local(async move { probe_due(&forwarder, &snapshot.rules, &loops).await });
     }
 
     /// The one place that hears of another network, and of a machine that slept.

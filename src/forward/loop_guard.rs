@@ -19,8 +19,8 @@ use crate::wire::{Name, QName};
 const LABEL: &[u8; 6] = b"_loop-";
 /// Hexadecimal digits of the process's number, of the probe's own, and of its secret.
 const DIGITS: usize = 16;
-/// Probes that wait for their return at once, in the whole process. `loops` runs 32 at a time for
-/// each start, reload and look, so this is reached only if eight of those run side by side.
+/// Probes that wait for their return at once, in the whole process. `loop_search` runs half as many
+/// searches at once, each with one probe, so this is never reached.
 pub(super) const MOST_UNDER_WAY: usize = 256;
 
 /// The RDATA of the TXT record that answers a probe that came back: one string of hexadecimal
@@ -31,7 +31,7 @@ pub type Echo = [u8; 1 + DIGITS];
 pub struct LoopGuard {
     /// The first octets of every probe's first label.
     prefix: [u8; LABEL.len() + DIGITS],
-    pub(super) born: tokio::time::Instant,
+    born: tokio::time::Instant,
     /// By number; at most [`MOST_UNDER_WAY`].
     under_way: Mutex<HashMap<u64, Probe>>,
 }
@@ -104,6 +104,11 @@ impl LoopGuard {
         let probe = Probe { until, echo, client: None, came_back: Arc::clone(&came_back) };
         under_way.insert(number, probe);
         Some(UnderWay { guard: self, number, name, echo, came_back })
+    }
+
+    /// Returns the clock of probes: milliseconds since the guard began.
+    pub(super) fn now_ms(&self) -> u64 {
+        u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     fn number(&self, qname: &QName) -> Option<u64> {

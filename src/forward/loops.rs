@@ -3,7 +3,8 @@
 //! At the start the daemon compares addresses (`own`). At run time the daemon sends probes: queries
 //! for a random name that does not exist. Each upstream gets one below each zone of its rule, and
 //! below each private-link zone that the rule covers, because upstreams mostly have a conditional
-//! forwarder to us for the latter alone. If a client's query has that name, that upstream may send
+//! forwarder to us for the latter alone. A reload probes only what is new: a zone at a server that had
+//! not been probed with it. If a client's query has that name, that upstream may send
 //! our queries back, over any number of steps. Until then `Flights` keeps a loop from growing.
 //!
 //! All servers on a probe's way see its name: the upstream, the servers that it asks, and hosts
@@ -26,107 +27,48 @@
 //! An upstream that loops is skipped for names of that zone until its probes no longer return.
 //! Probes set CD, because a validating upstream would throw our unsigned answer away.
 
-use std::future::{Future, poll_fn};
 use std::net::IpAddr;
-use std::pin::Pin;
-use std::task::Poll;
-use std::time::Duration;
+use std::rc::Rc;
+use std::sync::Arc;
 
+use tokio::sync::Notify;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::forwarder::Forwarder;
 use super::loop_guard::{Echo, LoopGuard};
+use super::loop_pace::Pace;
+#[cfg(test)]
+use super::loop_search::search_once;
+use super::loop_search::{Search, search};
 use super::race::Attempt;
 use super::rules::Rules;
-use super::target::{Claim, Evidence, Mark, Target};
+use super::target::{Claim, Evidence};
 use crate::upstream::TryError;
-use crate::wire::{Answer, Name, Question, Rcode, Rtype, Section};
+use crate::wire::{Answer, Question, Rcode, Rtype, Section};
 
-/// How often a looping upstream is probed again, for each zone that loops.
-const LOOPING_EVERY: Duration = Duration::from_secs(30);
-/// How often at most an upstream is probed on suspicion, for each zone.
-const SUSPECT_EVERY: Duration = Duration::from_secs(10);
-/// Probes under way at once.
-const PROBES_AT_ONCE: usize = 32;
-
-/// Probes every upstream of every rule in all the zones that are probed there: call it after the
-/// start and after each reload.
-pub async fn probe_all(forwarder: &Forwarder, rules: &Rules, guard: &LoopGuard) {
-    probe_where(forwarder, rules, guard, |_, _| true).await;
-}
-
-/// Probes what was never probed, and again what loops (every 30 s) or is under suspicion because a
-/// query's whole budget went by without a reply (at most every 10 s): call it every few seconds.
-pub async fn probe_due(forwarder: &Forwarder, rules: &Rules, guard: &LoopGuard) {
-    let now_ms = now_ms(guard);
-    probe_where(forwarder, rules, guard, |target, mark| {
-        let Some(probed_ms) = target.probed_ms(mark) else { return true };
-        let every = if target.loops_for(mark) {
-            LOOPING_EVERY
-        } else if target.is_suspect(mark) {
-            SUSPECT_EVERY
-        } else {
-            return false;
-        };
-        u128::from(now_ms.saturating_sub(probed_ms)) >= every.as_millis()
-    })
-    .await;
-}
-
-/// What is wanted is claimed at once, also what has to wait for its turn: however long that takes,
-/// the next call does not queue it again.
-async fn probe_where(
-    forwarder: &Forwarder,
-    rules: &Rules,
-    guard: &LoopGuard,
-    wanted: impl Fn(&Target, Mark) -> bool,
+/// Searches for loops for ever, in the rules that `current` gives. Ring `changed` when they are others;
+/// without that it is seen a few seconds later.
+///
+/// Each upstream gets at most ten probes a second, and all together get at most 50 (`loop_pace`). What
+/// is due is searched in this order (`loop_search`): zones in which a client's query went unanswered,
+/// private-link zones and everything (`"."`), other zones that are new at an upstream, zones that
+/// loop. So an upstream of 5,000 zones has had all its probes after 500 seconds, and a loop that a client
+/// runs into is found a few seconds later all the same.
+///
+/// # Panics
+/// Outside a tokio `LocalSet`.
+pub async fn probe_for_loops(
+    forwarder: Rc<Forwarder>,
+    current: impl Fn() -> (Arc<Rules>, Arc<LoopGuard>),
+    changed: Rc<Notify>,
 ) {
-    let now_ms = now_ms(guard);
-    let mut due = Vec::new();
-    for rule in rules.iter() {
-        for target in rule.targets().iter() {
-            for (mark, zone) in rule.probe_zones().iter() {
-                if wanted(target, mark)
-                    && let Some(claim) = target.claim(mark, now_ms)
-                {
-                    due.push(Suspicion { zone, timeout: rule.timeout(), claim });
-                }
-            }
-        }
-    }
-    all(due.into_iter().map(|suspicion| suspicion.settle(forwarder, guard))).await;
-}
-
-/// Runs all to their end on this task, [`PROBES_AT_ONCE`] at a time.
-async fn all<F: Future<Output = ()>>(mut waiting: impl Iterator<Item = F>) {
-    let mut running: Vec<Pin<Box<F>>> = Vec::with_capacity(PROBES_AT_ONCE);
-    poll_fn(|context| {
-        loop {
-            running.retain_mut(|future| future.as_mut().poll(context).is_pending());
-            let before = running.len();
-            running.extend(waiting.by_ref().take(PROBES_AT_ONCE - before).map(Box::pin));
-            if running.is_empty() {
-                return Poll::Ready(());
-            }
-            if running.len() == before {
-                return Poll::Pending;
-            }
-        }
+    let pace = Rc::new(Pace::default());
+    search(current, &changed, &pace, |search, guard| {
+        let (forwarder, pace) = (Rc::clone(&forwarder), Rc::clone(&pace));
+        async move { settle(&search, &forwarder, &guard, &pace).await }
     })
     .await;
-}
-
-fn now_ms(guard: &LoopGuard) -> u64 {
-    u64::try_from(guard.born.elapsed().as_millis()).unwrap_or(u64::MAX)
-}
-
-/// An upstream that may send queries for `zone` back.
-struct Suspicion<'a> {
-    zone: &'a Name,
-    /// For each probe.
-    timeout: Duration,
-    claim: Claim,
 }
 
 /// What one probe brought.
@@ -160,27 +102,30 @@ enum Over {
     Connection,
 }
 
-impl Suspicion<'_> {
-    /// Sends up to three probes, and marks the upstream by what they bring.
-    async fn settle(self, forwarder: &Forwarder, guard: &LoopGuard) {
-        let Some(first) = self.probe(forwarder, guard, Over::Usual).await else { return };
-        if first.returned.is_none() {
-            return self.note_none(&first);
-        }
-        let second = self.probe(forwarder, guard, Over::UntilReturn).await;
-        let Some(second) = second else { return };
-        let Some(client) = second.returned else { return self.note_none(&second) };
-        let Some(third) = self.probe(forwarder, guard, Over::Connection).await else { return };
-        match third.reply {
-            Reply::Ours => self.note_loop(client, Evidence::Proven),
-            Reply::Foreign => self.note_none(&third),
-            Reply::Nothing => self.note_loop(client, Evidence::Returned),
-        }
+/// Sends up to three probes, the first one at once, and marks the upstream by what they bring.
+async fn settle(search: &Search, forwarder: &Forwarder, guard: &LoopGuard, pace: &Pace) {
+    let server = search.claim.target.upstream().number();
+    let Some(first) = search.probe(forwarder, guard, Over::Usual).await else { return };
+    if first.returned.is_none() {
+        return search.note_none(&first);
     }
+    pace.turn(server).await;
+    let second = search.probe(forwarder, guard, Over::UntilReturn).await;
+    let Some(second) = second else { return };
+    let Some(client) = second.returned else { return search.note_none(&second) };
+    pace.turn(server).await;
+    let Some(third) = search.probe(forwarder, guard, Over::Connection).await else { return };
+    match third.reply {
+        Reply::Ours => search.note_loop(client, Evidence::Proven),
+        Reply::Foreign => search.note_none(&third),
+        Reply::Nothing => search.note_loop(client, Evidence::Returned),
+    }
+}
 
+impl Search {
     /// A query for a random name, so that only this daemon sends it. `None` if it cannot be sent now.
     async fn probe(&self, forwarder: &Forwarder, guard: &LoopGuard, over: Over) -> Option<Outcome> {
-        let under_way = guard.begin(self.zone, self.timeout)?;
+        let under_way = guard.begin(&self.zone, self.timeout)?;
         let question = Question {
             checking_disabled: true,
             ..Question::plain(under_way.name.clone(), Rtype::TXT)
@@ -209,7 +154,7 @@ impl Suspicion<'_> {
         if !target.set_looping(*mark, evidence) {
             return;
         }
-        let (zone, address) = (self.zone, target.upstream().server());
+        let (zone, address) = (&self.zone, target.upstream().server());
         match evidence {
             Evidence::Proven => warn!(
                 "forwarding loop: upstream {address} sends our queries for zone {zone} back \
@@ -230,7 +175,7 @@ impl Suspicion<'_> {
     fn note_none(&self, outcome: &Outcome) {
         let Claim { target, mark } = &self.claim;
         if outcome.is_reply && target.clear_looping(*mark) {
-            let (zone, address) = (self.zone, target.upstream().server());
+            let (zone, address) = (&self.zone, target.upstream().server());
             info!("forwarding loop gone: upstream {address} of zone {zone}");
         }
     }
@@ -248,4 +193,15 @@ fn read(outcome: &Result<Answer, TryError>, echo: &Echo) -> Reply {
         Rcode::NOERROR | Rcode::NXDOMAIN => Reply::Foreign,
         _ => Reply::Nothing,
     }
+}
+
+/// Searches what is due now, and returns at the end of that.
+#[cfg(test)]
+pub(super) async fn probe_due(forwarder: &Rc<Forwarder>, rules: &Rules, guard: &Arc<LoopGuard>) {
+    let pace = Rc::new(Pace::default());
+    search_once((rules, guard), &pace, |search, guard| {
+        let (forwarder, pace) = (Rc::clone(forwarder), Rc::clone(&pace));
+        async move { settle(&search, &forwarder, &guard, &pace).await }
+    })
+    .await;
 }

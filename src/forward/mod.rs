@@ -16,6 +16,8 @@ mod flights;
 mod forwarder;
 mod lanes;
 mod loop_guard;
+mod loop_pace;
+mod loop_search;
 mod loops;
 mod named_files;
 mod own;
@@ -34,7 +36,7 @@ pub use failure::{Failure, Unproven, Unwanted};
 pub use flights::Flights;
 pub use forwarder::Forwarder;
 pub use loop_guard::{Echo, LoopGuard};
-pub use loops::{probe_all, probe_due};
+pub use loops::probe_for_loops;
 pub use own::{OwnAddresses, own_upstreams};
 pub use probes::probe_upstreams;
 #[cfg(fuzzing)]

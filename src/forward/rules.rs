@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use super::named_files::NamedFiles;
 use super::own::OwnAddresses;
 use super::policy::Order;
-use super::target::{Evidence, ProbeZones, Target, may_be_asked};
+use super::target::{ProbeZones, Target, may_be_asked};
 use crate::addresses;
 use crate::config::{Dnssec, Forward, UpstreamHost, UpstreamServer, UpstreamSource};
 use crate::upstream::{Alarm, Bootstrap, Haste, Upstream, UpstreamReport};
@@ -403,9 +403,6 @@ impl Rules {
                 server.address().is_some() || Arc::ptr_eq(known.bootstrap(), &self.bootstrap)
             })
         });
-        let loops = |zone| previous.and_then(|previous| previous.loop_of(zone, &server));
-        let looping: Vec<_> =
-            probe_zones.iter().filter_map(|(mark, zone)| Some((mark, loops(zone)?))).collect();
         let upstream = {
             let mut known = self.upstreams();
             let new = || {
@@ -416,18 +413,22 @@ impl Rules {
             Arc::clone(known.entry(server.clone()).or_insert_with(new))
         };
         let target = Target::new(upstream, probe_zones);
-        for (mark, evidence) in looping {
-            target.set_looping(mark, evidence);
+        for (mark, zone) in previous.iter().flat_map(|_| probe_zones.iter()) {
+            let before = previous.and_then(|previous| previous.target_of(zone, &server));
+            if let Some((rule, before)) = before {
+                let is_same = Arc::ptr_eq(before.upstream(), target.upstream());
+                target.adopt(mark, before.known_of(&rule.probe_zones, zone), is_same);
+            }
         }
         Arc::new(target)
     }
 
-    /// The evidence that `server` sends queries for `zone` back, from any rule.
-    fn loop_of(&self, zone: &Name, server: &UpstreamServer) -> Option<Evidence> {
+    /// The part of `server` in the rule that covers `zone`.
+    fn target_of(&self, zone: &Name, server: &UpstreamServer) -> Option<(&Rule, Arc<Target>)> {
         let rule = self.find(&QName::from(zone))?;
         let targets = rule.targets();
         let target = targets.iter().find(|target| target.upstream().server() == server)?;
-        target.evidence_in(&rule.probe_zones, zone)
+        Some((rule, Arc::clone(target)))
     }
 
     fn upstreams(&self) -> MutexGuard<'_, HashMap<UpstreamServer, Arc<Upstream>>> {

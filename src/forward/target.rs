@@ -21,6 +21,8 @@ pub(super) const PROBED_ZONES: usize = u64::BITS as usize;
 pub(super) struct ProbeZones {
     zones: Vec<Name>,
     marks: NameMap<Mark>,
+    /// Those where loops are likely, by [`Mark`].
+    likely: u64,
 }
 
 /// One probed zone of a rule: a bit, or none for a name that no probed zone covers.
@@ -45,15 +47,20 @@ impl Mark {
 impl ProbeZones {
     pub(super) fn new<'a>(own: &'a [Name], covered: impl Iterator<Item = &'a Name>) -> Self {
         let (mut zones, mut marks, mut left_out) = (Vec::new(), NameMap::default(), 0);
-        for zone in own.iter().chain(covered) {
-            if marks.get(&QName::from(zone)).is_some() {
+        let mut likely = 0;
+        let own = own.iter().map(|zone| (zone, zone.is_root()));
+        for (zone, is_likely) in own.chain(covered.map(|zone| (zone, true))) {
+            if let Some(Mark(mark)) = marks.get(&QName::from(zone)) {
+                likely |= if is_likely { *mark } else { 0 };
                 continue;
             }
             if zones.len() == PROBED_ZONES {
                 left_out += 1;
                 continue;
             }
-            marks.insert(&QName::from(zone), Mark::at(zones.len()));
+            let mark = Mark::at(zones.len());
+            marks.insert(&QName::from(zone), mark);
+            likely |= if is_likely { mark.0 } else { 0 };
             zones.push(zone.clone());
         }
         if let (Some(first), 1..) = (zones.first(), left_out) {
@@ -62,7 +69,13 @@ impl ProbeZones {
                  zones, not in the {left_out} others"
             );
         }
-        Self { zones, marks }
+        Self { zones, marks, likely }
+    }
+
+    /// Whether others mostly forward this zone to us, if they forward anything: the root, and
+    /// private-link zones.
+    pub(super) fn is_likely(&self, mark: Mark) -> bool {
+        self.likely & mark.0 != 0
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (Mark, &Name)> {
@@ -93,6 +106,16 @@ pub(super) enum Evidence {
     Returned,
     /// The server's own connection brought the answer that we gave to the probe.
     Proven,
+}
+
+/// What is known of one zone at one server.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Known {
+    /// What says that it loops; `None`: it does not, as far as we know.
+    loops: Option<Evidence>,
+    /// When the last probe that has ended began.
+    probed_ms: Option<u64>,
+    is_suspect: bool,
 }
 
 /// Returns which of a rule's servers may be asked for names of `mark`: those that do not loop. If
@@ -156,12 +179,34 @@ impl Target {
         self.proven.load(Ordering::Relaxed) & mark.0 != 0
     }
 
-    /// What says that `zone`, one of `zones`, loops here.
-    pub(super) fn evidence_in(&self, zones: &ProbeZones, zone: &Name) -> Option<Evidence> {
+    /// What is known of `zone`, one of `zones`, here.
+    pub(super) fn known_of(&self, zones: &ProbeZones, zone: &Name) -> Known {
         let mark = zones.of(zone);
         let evidence =
             if self.loops_for_certain(mark) { Evidence::Proven } else { Evidence::Returned };
-        self.loops_for(mark).then_some(evidence)
+        // What a probe that is under way brings is noted here alone, so it has to be sent again.
+        let is_probing = self.probing.load(Ordering::Relaxed) & mark.0 != 0;
+        Known {
+            loops: self.loops_for(mark).then_some(evidence),
+            probed_ms: self.probed_ms(mark).filter(|_| !is_probing),
+            is_suspect: self.is_suspect(mark),
+        }
+    }
+
+    /// Goes on with what a target of the same server knew of the zone. `is_same` says that probes
+    /// would go to the same address: else they are sent again.
+    pub(super) fn adopt(&self, mark: Mark, known: Known, is_same: bool) {
+        if let Some(evidence) = known.loops {
+            self.set_looping(mark, evidence);
+        }
+        if known.is_suspect {
+            self.suspect(mark);
+        }
+        if let (true, Some(ms), Some(place)) =
+            (is_same, known.probed_ms, self.probed_ms.get(mark.place()))
+        {
+            place.store(ms, Ordering::Relaxed);
+        }
     }
 
     /// Marks the zone; proof is kept while the zone is marked. Returns whether that is news.

@@ -38,7 +38,7 @@ fn relay(front: UdpSocket, daemon: SocketAddr) -> Arc<AtomicUsize> {
 }
 
 /// The same for names below `zone`; answers others with [`ELSEWHERE`].
-fn relay_below(zone: Name, front: UdpSocket, daemon: SocketAddr) -> Arc<AtomicUsize> {
+pub(crate) fn relay_below(zone: Name, front: UdpSocket, daemon: SocketAddr) -> Arc<AtomicUsize> {
     let count = Arc::new(AtomicUsize::new(0));
     let back = UdpSocket::bind("127.0.0.1:0").expect("a socket");
     back.connect(daemon).expect("connected");

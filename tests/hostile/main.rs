@@ -10,6 +10,7 @@ mod daemon;
 mod floods;
 mod load;
 mod logs;
+mod loop_floods;
 mod loops;
 #[path = "../harness/process.rs"]
 mod process;

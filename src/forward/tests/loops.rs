@@ -13,8 +13,9 @@ use tokio::task::{LocalSet, spawn_local};
 use super::rules::forward;
 use super::script::client;
 use crate::config::testing::plain;
+use crate::forward::loops::probe_due;
 use crate::forward::target::{Evidence, Mark};
-use crate::forward::{Failure, Forwarder, LoopGuard, OwnAddresses, Rules, probe_all, probe_due};
+use crate::forward::{Failure, Forwarder, LoopGuard, OwnAddresses, Rules};
 use crate::upstream::tests::{local, reply, udp_server};
 use crate::wire::{QName, Query, Question, Rcode, Rtype};
 use tokio::time::Instant;
@@ -155,9 +156,9 @@ async fn a_loop_is_found_skipped_and_found_gone() {
         let healthy = Fake::new(&guard, Does::Resolves);
         let rules = rules_of("example", &[looping.over_udp().await, healthy.over_udp().await]);
         let targets = rules.iter().next().unwrap().targets();
-        let forwarder = Forwarder::new();
+        let forwarder = Rc::new(Forwarder::new());
 
-        probe_all(&forwarder, &rules, &guard).await;
+        probe_due(&forwarder, &rules, &guard).await;
         assert!(targets[0].is_looping());
         assert!(!targets[1].is_looping());
 
@@ -186,7 +187,7 @@ async fn the_only_upstream_is_skipped_when_its_connection_proves_the_loop() {
         let guard = Arc::new(LoopGuard::new());
         let fake = Fake::new(&guard, Does::Forwards);
         let rules = rules_of(".", &[fake.over_both().await]);
-        probe_all(&Forwarder::new(), &rules, &guard).await;
+        probe_due(&Rc::new(Forwarder::new()), &rules, &guard).await;
         assert_eq!((fake.over_udp.get(), fake.over_tcp.get()), (2, 1));
         assert_eq!(ask(&rules, "www.example").await, Err(Failure::Looping));
     })
@@ -201,7 +202,7 @@ async fn one_return_is_not_enough() {
         fakes[0].returns.set(1);
         let servers = [fakes[0].over_udp().await, fakes[1].over_udp().await];
         let rules = rules_of(".", &servers);
-        probe_all(&Forwarder::new(), &rules, &guard).await;
+        probe_due(&Rc::new(Forwarder::new()), &rules, &guard).await;
         assert_eq!(fakes[0].over_udp.get(), 2, "a second probe");
         let names = fakes[0].names.borrow();
         assert_ne!(names[0].label(0), names[1].label(0));
@@ -217,7 +218,7 @@ async fn the_connection_refutes_a_host_that_knows_every_probe() {
         let fakes = [Does::Leaks, Does::Leaks].map(|does| Fake::new(&guard, does));
         let servers = [fakes[0].over_both().await, fakes[1].over_both().await];
         let rules = rules_of(".", &servers);
-        probe_all(&Forwarder::new(), &rules, &guard).await;
+        probe_due(&Rc::new(Forwarder::new()), &rules, &guard).await;
         assert_eq!((fakes[0].over_udp.get(), fakes[0].over_tcp.get()), (2, 1));
         assert!(rules.iter().next().unwrap().targets().iter().all(|target| !target.is_looping()));
     })
@@ -236,7 +237,7 @@ async fn returns_alone_never_take_the_last_upstream_away() {
                     addresses.push(Fake::new(&guard, does).over_udp().await);
                 }
                 let rules = rules_of("private.example", &addresses);
-                probe_all(&Forwarder::new(), &rules, &guard).await;
+                probe_due(&Rc::new(Forwarder::new()), &rules, &guard).await;
                 let targets = rules.iter().next().unwrap().targets();
                 assert!(targets.iter().all(|target| target.is_looping()));
                 assert_eq!(rules.probed().len(), servers, "their health is looked at");
@@ -265,7 +266,7 @@ async fn a_number_is_good_for_one_probe() {
         let guard = Arc::new(LoopGuard::new());
         let fake = Fake::new(&guard, Does::Resolves);
         let rules = rules_of(".", &[fake.over_udp().await]);
-        probe_all(&Forwarder::new(), &rules, &guard).await;
+        probe_due(&Rc::new(Forwarder::new()), &rules, &guard).await;
         let name = fake.names.borrow()[0].clone();
         let now = Instant::now().into_std();
         assert!(!guard.note_return(&name, "10.0.0.4".parse().unwrap(), now));
@@ -296,7 +297,7 @@ async fn a_private_zone_below_the_root_rule_loops_alone() {
         let rules = Rules::build(&forwards, &protected, OwnAddresses::default(), None);
         let rule = rules.iter().next().unwrap();
         assert_eq!(format!("{:?}", rule.probe_zones()), "[., p.example]");
-        probe_all(&Forwarder::new(), &rules, &guard).await;
+        probe_due(&Rc::new(Forwarder::new()), &rules, &guard).await;
         let target = &rule.targets()[0];
         assert!(!target.loops_for(Mark::at(0)) && target.loops_for(Mark::at(1)));
         target.set_looping(Mark::at(1), Evidence::Proven);
@@ -310,25 +311,30 @@ async fn a_private_zone_below_the_root_rule_loops_alone() {
 #[tokio::test]
 async fn probes_of_one_zone_at_one_server_never_overlap() {
     local(async {
-        let guard = LoopGuard::new();
+        let guard = Arc::new(LoopGuard::new());
         // It never answers: probes take the rule's whole timeout.
         let silent = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let sources = vec![plain(silent.local_addr().unwrap())];
         let forwards = [forward(&["a.example", "b.example"], sources)];
         let rules = Rules::build(&forwards, &[], OwnAddresses::default(), None);
         let targets = rules.iter().next().unwrap().targets();
-        let (target, forwarder) = (&targets[0], Forwarder::new());
+        let (target, forwarder) = (&targets[0], Rc::new(Forwarder::new()));
         let meanwhile = async {
-            // It is under way, so its time is known already, and nobody begins another.
+            while target.upstream().tally().queries < 2 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            // They are under way, so their time is known already, and no other one begins.
             assert!(target.probed_ms(Mark::at(0)).is_some());
             target.suspect(Mark::at(0));
-            probe_all(&forwarder, &rules, &guard).await;
             probe_due(&forwarder, &rules, &guard).await;
             assert_eq!(target.upstream().tally().queries, 2);
+            assert!(target.claim(Mark::at(0), 1).is_none());
+            // After a reload nothing is known of a probe that is under way, so it is sent again.
+            let after = Rules::build(&forwards, &[], OwnAddresses::default(), Some(&rules));
+            assert_eq!(after.iter().next().unwrap().targets()[0].probed_ms(Mark::at(0)), None);
         };
-        tokio::join!(probe_all(&forwarder, &rules, &guard), meanwhile);
-        probe_all(&forwarder, &rules, &guard).await;
-        assert_eq!(target.upstream().tally().queries, 4);
+        tokio::join!(probe_due(&forwarder, &rules, &guard), meanwhile);
+        assert!(target.claim(Mark::at(0), 1).is_some());
     })
     .await;
 }
@@ -336,13 +342,13 @@ async fn probes_of_one_zone_at_one_server_never_overlap() {
 #[tokio::test]
 async fn a_server_that_a_file_has_named_since_is_probed() {
     local(async {
-        let guard = LoopGuard::new();
+        let guard = Arc::new(LoopGuard::new());
         let server = udp_server(|query| vec![reply(query, 3, 0)]).await;
         let sources = vec![plain(server)];
         let rules = Rules::build(&[forward(&["."], sources)], &[], OwnAddresses::default(), None);
         let targets = rules.iter().next().unwrap().targets();
         for _ in 0..2 {
-            probe_due(&Forwarder::new(), &rules, &guard).await;
+            probe_due(&Rc::new(Forwarder::new()), &rules, &guard).await;
             assert_eq!(targets[0].upstream().tally().queries, 1);
         }
     })

@@ -2,6 +2,7 @@
 
 mod epoch;
 mod flights;
+mod loop_search;
 mod loops;
 mod policy;
 mod probes;
