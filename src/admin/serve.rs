@@ -51,12 +51,12 @@ pub struct Bound {
     listener: std::net::TcpListener,
 }
 
-/// Opens the listener.
+/// Opens the listener. `freebind` takes an address that no interface has.
 ///
 /// # Errors
 /// Why the address cannot be had, and what to do about it.
-pub fn bind(address: SocketAddr) -> Result<Bound, BindError> {
-    let listener = sys::bind_tcp(address, BACKLOG)?;
+pub fn bind(address: SocketAddr, freebind: bool) -> Result<Bound, BindError> {
+    let listener = sys::bind_tcp(address, BACKLOG, freebind)?;
     // Only a socket that is none fails here.
     let address = listener.local_addr().unwrap_or(address);
     Ok(Bound { address, listener })

@@ -4,6 +4,7 @@
 //! of what a query gets.
 
 mod descriptors;
+mod late;
 mod logging;
 mod network;
 mod state;
@@ -28,12 +29,14 @@ use tokio::time::{MissedTickBehavior, interval, interval_at};
 use tracing::{error, info, warn};
 
 use crate::admin;
-use crate::config::{Config, LoadError};
+use crate::config::{Config, Listen, LoadError};
 use crate::engine::query_lines;
 use crate::forward::{Forwarder, probe_for_loops, probe_upstreams};
 use crate::listeners::{self, BindError};
 use crate::probes::{Anew, probe_endpoints};
 use crate::sys;
+use late::Late;
+pub use late::NeverBound;
 use logging::Logging;
 use network::{Cause, Network, News};
 pub use state::{Unfit, build, prove};
@@ -41,7 +44,7 @@ use status::Status;
 use warm::WarmCache;
 use workers::Workers;
 
-/// How often upstream files and suspects are looked at.
+/// How often upstream files, the network and addresses that are waited for are looked at.
 const HOUSEKEEPING: Duration = Duration::from_secs(3);
 /// What a stop may take beyond the longest forward budget, to send what was found.
 const STOP_SLACK: Duration = Duration::from_millis(500);
@@ -66,6 +69,9 @@ pub enum RunError {
     /// The admin address cannot be listened on.
     #[error("listen.admin: {0}")]
     Admin(BindError),
+    /// An address comes later, when the daemon cannot bind it any more.
+    #[error("cannot listen on {0}")]
+    NeverBound(#[from] NeverBound),
     /// The daemon cannot become the configured user.
     #[error(transparent)]
     User(#[from] sys::UserError),
@@ -110,10 +116,13 @@ pub fn run(
     let signals = Signals::hear(&runtime)?;
     let tasks = LocalSet::new();
     // Before any thread: nothing runs when an address cannot be had.
-    let admin = config.listen.admin.map(admin::bind).transpose().map_err(RunError::Admin)?;
-    let bound = listeners::bind(&config.listen.dns, config.limits.workers)?;
+    let (admin, late_admin) = bind_admin(&config.listen)?;
+    let bound = listeners::bind(&config.listen.dns, config.limits.workers, config.listen.freebind)?;
+    let user = user.or(config.process.user.as_deref());
+    let late = Late::new(&config.listen, &bound.missing, late_admin, user)?;
+    late::tell_of_freebind(&config.listen);
     // Before any thread that reads what a client sends.
-    user::change(user.or(config.process.user.as_deref()), path)?;
+    user::change(user, path)?;
     let workers = Workers::start(bound, snapshot)?;
     workers.make_room(&config);
     let mut warm = WarmCache::default();
@@ -124,6 +133,7 @@ pub fn run(
     ready(&Running { addresses, admin: admin_address, config: &config });
     let mut status = Status::default();
     status.accept(config.private_links.len());
+    status.wait_for(late.addresses());
     let config = without_zones(config);
     sys::give_back_free_memory();
     let daemon = Daemon {
@@ -133,12 +143,24 @@ pub fn run(
         logging: &logging,
         workers,
         network: Network::default(),
+        late,
+        admin: JoinSet::new(),
         warm,
         status,
         probe_anew: Rc::default(),
         other_rules: Rc::default(),
     };
     tasks.block_on(&runtime, daemon.steer(signals, admin))
+}
+
+/// Opens the admin listener; gives its address instead if no interface has it yet.
+fn bind_admin(listen: &Listen) -> Result<(Option<admin::Bound>, Option<SocketAddr>), RunError> {
+    let Some(address) = listen.admin else { return Ok((None, None)) };
+    match admin::bind(address, listen.freebind) {
+        Ok(bound) => Ok((Some(bound), None)),
+        Err(error) if error.is_absent() => Ok((None, Some(address))),
+        Err(error) => Err(RunError::Admin(error)),
+    }
 }
 
 /// The zones are in the snapshot; a second copy of all names would only take memory.
@@ -178,6 +200,9 @@ struct Daemon<'a> {
     logging: &'a Logging,
     workers: Workers,
     network: Network,
+    late: Late,
+    /// Serves the admin address; ends with the daemon.
+    admin: JoinSet<()>,
     warm: WarmCache,
     status: Status,
     /// Tells those who probe endpoints of another network.
@@ -203,7 +228,9 @@ impl Daemon<'_> {
         let mut news = News::listen();
         let _probes_end_with_us = self.probe_upstreams(&forwarder);
         let _so_do_these = self.probe_endpoints();
-        let _ends_with_us = admin.map(|bound| self.serve_admin(bound));
+        if let Some(bound) = admin {
+            self.serve_admin(bound);
+        }
         self.tell_ready();
         loop {
             tokio::select! {
@@ -220,23 +247,35 @@ impl Daemon<'_> {
                     self.warm.save(&self.workers.shared().snapshot.load());
                 }
                 _ = housekeeping.tick() => self.keep_house(),
-                cause = news.next() => self.look_at_network(cause),
+                cause = news.next() => {
+                    self.listen_late();
+                    self.look_at_network(cause);
+                }
                 () = self.workers.ended() => return Err(RunError::WorkerEnded),
             }
         }
         self.stop()
     }
 
-    /// Serves the admin address until the set is dropped. Without it names are still answered.
-    fn serve_admin(&self, bound: admin::Bound) -> JoinSet<()> {
+    /// Serves the admin address. Without it names are still answered.
+    fn serve_admin(&mut self, bound: admin::Bound) {
         let shared = Arc::clone(self.workers.shared());
-        let mut task = JoinSet::new();
-        task.spawn_local(async move {
+        self.admin.spawn_local(async move {
             if let Err(error) = admin::serve(bound, shared).await {
                 error!("listen.admin cannot be served: {error}");
             }
         });
-        task
+    }
+
+    /// Listens on addresses that an interface has now and had not before.
+    fn listen_late(&mut self) {
+        for bound in self.late.bind(self.workers.len()) {
+            self.workers.add(bound);
+        }
+        if let Some(bound) = self.late.bind_admin() {
+            self.serve_admin(bound);
+        }
+        self.status.wait_for(self.late.addresses());
     }
 
     /// Probes upstreams that do not answer until the set is dropped.
@@ -279,6 +318,7 @@ impl Daemon<'_> {
         }
         query_lines::tell();
         state::follow_files(self.workers.shared());
+        self.listen_late();
         self.look_at_network(Cause::Housekeeping);
         let snapshot = self.workers.shared().snapshot.load();
         if let Some(line) = self.status.news(&snapshot) {
@@ -332,9 +372,10 @@ impl Daemon<'_> {
         let config = loaded.config;
         let in_file = |why: Unfit| format!("{}: {why}", self.path.display());
         let old = self.workers.shared().snapshot.load_full();
-        // What is listened on now counts, not what the file would listen on after a restart.
-        let mut snapshot = build(&config, self.workers.addresses(), Some((&self.config, &old)))
-            .map_err(in_file)?;
+        // What is listened on now, or will be, counts, and not what the file would listen on after a
+        // restart.
+        let listen = [self.workers.addresses(), &self.late.addresses()].concat();
+        let mut snapshot = build(&config, &listen, Some((&self.config, &old))).map_err(in_file)?;
         prove(&config, &snapshot).map_err(in_file)?;
         snapshot.go_on_from(&old);
         logging::warn_of(&loaded.warnings, &self.path);

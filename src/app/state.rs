@@ -122,6 +122,7 @@ pub(super) fn needs_restart(running: &Config, new: &Config) -> Vec<&'static str>
     let changes = [
         (running.listen.dns != new.listen.dns, "listen.dns"),
         (running.listen.admin != new.listen.admin, "listen.admin"),
+        (running.listen.freebind != new.listen.freebind, "listen.freebind"),
         (running.log.format != new.log.format, "log.format"),
         (running.limits.workers != new.limits.workers, "limits.workers"),
         (running.process != new.process, "process.user"),

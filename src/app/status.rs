@@ -1,9 +1,13 @@
 //! What `systemctl status` shows of the daemon, in one line (sd_notify(3), `STATUS=`).
 
+use std::net::SocketAddr;
+
 use crate::engine::{Snapshot, printable};
 
 /// Characters of the reason for a refused reload: the line should fit a terminal or two.
 const REASON_CHARS: usize = 160;
+/// Listen addresses that are named; the others are counted.
+const SHOWN: usize = 3;
 
 /// The last line that was sent, and the state that only the control thread knows.
 #[derive(Default)]
@@ -12,6 +16,8 @@ pub(super) struct Status {
     zones: usize,
     /// Why the last reload was refused; `None` if it was not.
     refused: Option<String>,
+    /// Listen addresses that no interface has yet.
+    waiting: Vec<SocketAddr>,
     sent: String,
 }
 
@@ -27,6 +33,11 @@ impl Status {
         let error = reason.lines().find(|line| line.contains(": error: "));
         let shown = error.or(reason.lines().next()).unwrap_or("");
         self.refused = Some(printable(&shown.chars().take(REASON_CHARS).collect::<String>()));
+    }
+
+    /// These listen addresses are waited for now.
+    pub(super) fn wait_for(&mut self, addresses: Vec<SocketAddr>) {
+        self.waiting = addresses;
     }
 
     /// The line now, which counts as sent.
@@ -56,7 +67,21 @@ impl Status {
         let refused =
             self.refused.as_ref().map(|why| format!("; the last reload was refused: {why}"));
         let zones = count(self.zones, "private-link zone");
-        format!("serving {zones}; {upstreams}{}", refused.unwrap_or_default())
+        let waiting = self.waiting_for();
+        format!("serving {zones}; {upstreams}{waiting}{}", refused.unwrap_or_default())
+    }
+
+    /// The addresses that are waited for, the first few by name.
+    fn waiting_for(&self) -> String {
+        if self.waiting.is_empty() {
+            return String::new();
+        }
+        let shown = self.waiting.iter().take(SHOWN).map(ToString::to_string).collect::<Vec<_>>();
+        let more = match self.waiting.len().saturating_sub(SHOWN) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        format!("; waiting for listen address {}{more}", shown.join(", "))
     }
 }
 
@@ -84,5 +109,20 @@ mod tests {
         assert!(status.text(&[]).len() < 300);
         status.accept(2);
         assert_eq!(status.text(&[false]), "serving 2 private-link zones; 1 upstream");
+    }
+
+    #[test]
+    fn the_line_names_listen_addresses_that_are_waited_for() {
+        let mut status = Status::default();
+        status.accept(1);
+        let addresses: Vec<SocketAddr> =
+            (1..=5).map(|last| SocketAddr::from(([192, 0, 2, last], 53))).collect();
+        status.wait_for(addresses[..1].to_vec());
+        let begin =
+            "serving 1 private-link zone; 1 upstream; waiting for listen address 192.0.2.1:53";
+        assert_eq!(status.text(&[false]), begin);
+        status.wait_for(addresses);
+        let line = format!("{begin}, 192.0.2.2:53, 192.0.2.3:53 and 2 more");
+        assert_eq!(status.text(&[false]), line);
     }
 }

@@ -17,7 +17,7 @@ use super::descriptors;
 use crate::config::Config;
 use crate::engine::{self, Snapshot, Worker};
 use crate::forward::{Epoch, Forwarder};
-use crate::listeners::{self, Bound, Shutdown, Sockets, Stopper};
+use crate::listeners::{self, Bound, Giver, Later, Shutdown, Sockets, Stopper};
 use crate::metrics::{Counters, Totals};
 use crate::probes;
 
@@ -29,6 +29,8 @@ pub(super) struct Workers {
     epoch: Arc<Epoch>,
     counters: Vec<Arc<Counters>>,
     threads: Vec<JoinHandle<()>>,
+    /// One for each thread.
+    givers: Vec<Giver>,
     stopper: Stopper,
     ended: mpsc::Receiver<()>,
 }
@@ -36,6 +38,7 @@ pub(super) struct Workers {
 /// What a thread takes with it.
 struct Luggage {
     sockets: Sockets,
+    later: Later,
     shared: Arc<engine::Shared>,
     listeners: Arc<listeners::Shared>,
     epoch: Arc<Epoch>,
@@ -56,12 +59,16 @@ impl Workers {
             epoch: Arc::default(),
             counters: Vec::new(),
             threads: Vec::new(),
+            givers: Vec::new(),
             stopper,
             ended,
         };
         for (index, sockets) in bound.workers.into_iter().enumerate() {
+            let (giver, later) = Later::new();
+            workers.givers.push(giver);
             let luggage = Luggage {
                 sockets,
+                later,
                 shared: Arc::clone(&workers.shared),
                 listeners: Arc::clone(&workers.listeners),
                 epoch: Arc::clone(&workers.epoch),
@@ -79,9 +86,25 @@ impl Workers {
         &self.addresses
     }
 
+    /// Serves further addresses from now on.
+    pub(super) fn add(&mut self, bound: Bound) {
+        self.addresses.extend(bound.addresses);
+        for (giver, sockets) in self.givers.iter().zip(bound.workers) {
+            // One that has ended ends the process anyway.
+            let _gone = giver.give(sockets);
+        }
+    }
+
+    /// How many threads.
+    pub(super) fn len(&self) -> usize {
+        self.threads.len()
+    }
+
     /// Raises the limit of open files to what `config` needs with these threads and addresses.
     pub(super) fn make_room(&self, config: &Config) {
-        let (workers, addresses) = (self.threads.len(), self.addresses.len());
+        // Those that may still come count too.
+        let addresses = self.addresses.len().max(config.listen.dns.len());
+        let workers = self.threads.len();
         descriptors::make_room(config, workers, addresses, &self.listeners);
     }
 
@@ -139,10 +162,10 @@ fn spawn(index: usize, luggage: Luggage, alive: mpsc::Sender<()>) -> io::Result<
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
         let _tells = Farewell(alive);
-        let Luggage { sockets, shared, listeners, epoch, counters, shutdown } = luggage;
+        let Luggage { sockets, later, shared, listeners, epoch, counters, shutdown } = luggage;
         let worker = Worker::new(shared, Forwarder::within(epoch), counters);
         let tasks = LocalSet::new();
-        let served = listeners::serve(sockets, Rc::new(worker), listeners, shutdown);
+        let served = listeners::serve(sockets, later, Rc::new(worker), listeners, shutdown);
         if let Err(error) = tasks.block_on(&runtime, served) {
             tracing::error!("worker {index} cannot serve its sockets: {error}");
         }

@@ -50,6 +50,8 @@ pub struct Listen {
     pub dns: Vec<SocketAddr>,
     /// HTTP for those who run the daemon; none: not served.
     pub admin: Option<SocketAddr>,
+    /// Whether addresses are bound that no interface has.
+    pub freebind: bool,
 }
 
 /// `[process]`.

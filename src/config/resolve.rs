@@ -58,6 +58,7 @@ pub(super) fn resolve(spec: Spec, findings: &mut Findings<'_>) -> Config {
     }
     listeners(&spec, findings);
     admin(&spec, findings);
+    freebind(&spec, findings);
     let private_links = zones::resolve(
         spec.private_links,
         &spec.forwards,
@@ -66,7 +67,11 @@ pub(super) fn resolve(spec: Spec, findings: &mut Findings<'_>) -> Config {
         findings,
     );
     Config {
-        listen: Listen { dns: spec.listen.values(), admin: spec.admin.good().map(|at| at.value) },
+        listen: Listen {
+            dns: spec.listen.values(),
+            admin: spec.admin.good().map(|at| at.value),
+            freebind: spec.freebind.or(false),
+        },
         access,
         sites: spec.sites.into_iter().filter_map(site).collect(),
         private_links,
@@ -92,6 +97,17 @@ fn listeners(spec: &Spec, findings: &mut Findings<'_>) {
             let problem = Problem::new("the system will choose a port; this is for tests only");
             findings.warn(listen.key("dns").item(index, of), at.span, problem);
         }
+    }
+}
+
+/// `freebind` is for addresses that may be absent.
+fn freebind(spec: &Spec, findings: &mut Findings<'_>) {
+    let Some(at) = spec.freebind.good().filter(|at| at.value) else { return };
+    let mut all = spec.listen.items.iter().chain(spec.admin.good());
+    if !spec.listen.incomplete && all.all(|at| at.value.ip().is_unspecified()) {
+        let problem = "no effect: 0.0.0.0 and [::] are never absent";
+        let listen = Path::Root.key("listen");
+        findings.warn(listen.key("freebind"), at.span, Problem::bare(problem));
     }
 }
 

@@ -60,7 +60,7 @@ const TOP: &[&str] = &[
     "limits",
     "process",
 ];
-const LISTEN: &[&str] = &["dns", "admin"];
+const LISTEN: &[&str] = &["dns", "admin", "freebind"];
 const ACCESS: &[&str] = &["allow", "refused"];
 const SITE: &[&str] = &["name", "networks"];
 const PRIVATE_LINK: &[&str] = &[
@@ -114,6 +114,7 @@ const PROCESS: &[&str] = &["user"];
 pub(super) struct Spec {
     pub(super) listen: List<SocketAddr>,
     pub(super) admin: Field<SocketAddr>,
+    pub(super) freebind: Field<bool>,
     pub(super) access: AccessSpec,
     pub(super) sites: Vec<SiteSpec>,
     pub(super) private_links: Vec<PrivateLinkSpec>,
@@ -167,7 +168,8 @@ pub(super) fn read(root: &DeTable<'_>, findings: &mut Findings<'_>) -> Spec {
     if !root.contains_key("listen") {
         top.missing("listen", "write [listen] and dns = [\"0.0.0.0:53\", \"[::]:53\"]", findings);
     }
-    let (listen, admin) = listen.unwrap_or_else(|| (List::missing(), Field::Missing));
+    let (listen, admin, freebind) =
+        listen.unwrap_or_else(|| (List::missing(), Field::Missing, Field::Missing));
     let access = top.table("access", findings, read_access);
     let limits = top.table("limits", findings, read_limits);
     let mut private_links =
@@ -176,6 +178,7 @@ pub(super) fn read(root: &DeTable<'_>, findings: &mut Findings<'_>) -> Spec {
     Spec {
         listen,
         admin,
+        freebind,
         access: access.unwrap_or(AccessSpec { allow: List::missing(), refused: Refused::Answer }),
         sites: top.tables("site", "site", findings, read_site),
         private_links,
@@ -198,7 +201,7 @@ pub(super) fn read(root: &DeTable<'_>, findings: &mut Findings<'_>) -> Spec {
 fn read_listen(
     table: &Table<'_>,
     findings: &mut Findings<'_>,
-) -> (List<SocketAddr>, Field<SocketAddr>) {
+) -> (List<SocketAddr>, Field<SocketAddr>, Field<bool>) {
     table.only(LISTEN, findings);
     let at_most = limits::MAX_LISTENERS;
     let listed = Listed { wanted: values::WANTED_LISTENER, at_least_one: true, at_most };
@@ -206,7 +209,8 @@ fn read_listen(
     if dns.is_missing() {
         table.missing("dns", "write dns = [\"0.0.0.0:53\", \"[::]:53\"]", findings);
     }
-    (dns, table.text("admin", values::WANTED_ADMIN, findings, values::admin))
+    let admin = table.text("admin", values::WANTED_ADMIN, findings, values::admin);
+    (dns, admin, table.flag("freebind", findings))
 }
 
 fn read_access(table: &Table<'_>, findings: &mut Findings<'_>) -> AccessSpec {

@@ -15,7 +15,11 @@ use crate::wire::{Name, Rtype};
 /// a wildcard; nothing is forwarded.
 pub(crate) fn minimal() -> Config {
     Config {
-        listen: Listen { dns: vec!["127.0.0.1:0".parse().expect("an address")], admin: None },
+        listen: Listen {
+            dns: vec!["127.0.0.1:0".parse().expect("an address")],
+            admin: None,
+            freebind: false,
+        },
         access: Access {
             allow: ["127.0.0.0/8", "10.0.0.0/8", "::1/128", "fd00::/8"]
                 .map(|net| net.parse().expect("a prefix"))

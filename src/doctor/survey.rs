@@ -55,8 +55,13 @@ pub(super) fn survey(
     all.truncate(MAX_SERVERS);
     let samples = subjects::samples(config);
     progress("looking at the listen addresses");
-    let ports: Vec<_> =
-        config.listen.dns.iter().take(MAX_ADDRESSES).map(|address| ports::look(*address)).collect();
+    let ports: Vec<_> = config
+        .listen
+        .dns
+        .iter()
+        .take(MAX_ADDRESSES)
+        .map(|address| ports::look(*address, config.listen.freebind))
+        .collect();
     let ground = Ground {
         config,
         snapshot: &snapshot,

@@ -31,6 +31,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout_at;
 
@@ -43,6 +44,7 @@ pub use outsiders::AT_ONCE as REFUSED_AT_ONCE;
 pub use shutdown::{Shutdown, Stopper};
 pub use tally::Tally;
 
+use crate::config::limits::MAX_LISTENERS;
 use crate::sys;
 pub use crate::sys::BindError;
 
@@ -51,8 +53,34 @@ pub use crate::sys::BindError;
 pub struct Bound {
     /// The addresses bound, in the order given; port 0 replaced by the port chosen.
     pub addresses: Vec<SocketAddr>,
+    /// Addresses that no interface has yet, in the order given.
+    pub missing: Vec<SocketAddr>,
     /// One for each worker.
     pub workers: Vec<Sockets>,
+}
+
+/// Sockets that come to a worker while it serves others.
+#[derive(Debug)]
+pub struct Later(mpsc::Receiver<Sockets>);
+
+/// Gives a worker more sockets to serve.
+#[derive(Debug)]
+pub struct Giver(mpsc::Sender<Sockets>);
+
+impl Later {
+    /// A pair. As many may wait as there are addresses.
+    #[must_use]
+    pub fn new() -> (Giver, Self) {
+        let (sender, receiver) = mpsc::channel(MAX_LISTENERS);
+        (Giver(sender), Self(receiver))
+    }
+}
+
+impl Giver {
+    /// Hands the sockets over. Returns whether the worker will serve them: not one that has ended.
+    pub fn give(&self, sockets: Sockets) -> bool {
+        self.0.try_send(sockets).is_ok()
+    }
 }
 
 /// One worker's sockets. May move to its thread; [`serve`] takes it there.
@@ -71,28 +99,47 @@ pub struct Shared {
     pub tally: Tally,
 }
 
-/// Opens UDP and TCP on every address, for `workers` threads.
+/// Opens UDP and TCP on every address that can be had, for `workers` threads. `freebind` takes
+/// addresses that no interface has.
 ///
 /// # Errors
-/// The first address that cannot be had, with what to do about it.
-pub fn bind(addresses: &[SocketAddr], workers: usize) -> Result<Bound, BindError> {
+/// The first address that cannot be had now or later, with what to do about it.
+pub fn bind(addresses: &[SocketAddr], workers: usize, freebind: bool) -> Result<Bound, BindError> {
+    let sys::Opened { listeners, missing } = sys::bind(addresses, workers, freebind)?;
+    Ok(Bound { missing, ..shared_out(listeners, workers) })
+}
+
+/// Opens UDP and TCP on `address`, one of `all` that was missing before.
+///
+/// # Errors
+/// Why it cannot be had now.
+pub fn bind_late(
+    address: SocketAddr,
+    all: &[SocketAddr],
+    workers: usize,
+) -> Result<Bound, BindError> {
+    Ok(shared_out(vec![sys::bind_late(address, all, workers)?], workers))
+}
+
+/// Gives each worker its sockets of each address.
+fn shared_out(listeners: Vec<sys::Listeners>, workers: usize) -> Bound {
     let mut sockets: Vec<Sockets> = Vec::new();
     sockets.resize_with(workers.max(1), Sockets::default);
-    let mut bound = Vec::new();
-    for listeners in sys::bind(addresses, workers)? {
-        bound.push(listeners.address);
+    let mut addresses = Vec::new();
+    for listeners in listeners {
+        addresses.push(listeners.address);
         let pairs = listeners.udp.into_iter().zip(listeners.tcp);
         for (worker, (udp, tcp)) in sockets.iter_mut().zip(pairs) {
             worker.udp.push(udp);
             worker.tcp.push(tcp);
         }
     }
-    Ok(Bound { addresses: bound, workers: sockets })
+    Bound { addresses, missing: Vec::new(), workers: sockets }
 }
 
-/// Serves one worker's sockets until `shutdown` begins, then lets what is under way finish, at
-/// most until the deadline that `shutdown` brings. What is not finished then ends with the
-/// thread's `LocalSet`.
+/// Serves one worker's sockets, and those that come `later`, until `shutdown` begins, then lets what
+/// is under way finish, at most until the deadline that `shutdown` brings. What is not finished then
+/// ends with the thread's `LocalSet`.
 ///
 /// Must run inside a [`tokio::task::LocalSet`] on a current-thread runtime with I/O and time.
 ///
@@ -100,31 +147,49 @@ pub fn bind(addresses: &[SocketAddr], workers: usize) -> Result<Bound, BindError
 /// A socket that the runtime does not take; nothing was served then.
 pub async fn serve<A: Answer>(
     sockets: Sockets,
+    mut later: Later,
     worker: Rc<A>,
     shared: Arc<Shared>,
     mut shutdown: Shutdown,
 ) -> io::Result<()> {
     let context = Rc::new(Context::new(worker, shared, shutdown.clone()));
     let mut tasks = JoinSet::new();
-    for socket in sockets.udp {
-        let socket = Rc::new(late_udp::Socket::new(socket)?);
-        let context = Rc::clone(&context);
-        let start = move || udp::serve(Rc::clone(&socket), Rc::clone(&context));
-        tasks.spawn_local(keep_running("UDP", start));
-    }
-    for listener in sockets.tcp {
-        let listener = Rc::new(TcpListener::from_std(listener)?);
-        let context = Rc::clone(&context);
-        let start = move || accept::serve(Rc::clone(&listener), Rc::clone(&context));
-        tasks.spawn_local(keep_running("TCP", start));
-    }
-    let deadline = shutdown.begun().await;
+    sockets.serve(&context, &mut tasks)?;
+    let deadline = loop {
+        tokio::select! {
+            deadline = shutdown.begun() => break deadline,
+            Some(sockets) = later.0.recv() => {
+                if let Err(error) = sockets.serve(&context, &mut tasks) {
+                    tracing::error!("an address that came later cannot be served: {error}");
+                }
+            }
+        }
+    };
     // Between two batches and between two connections: that is where the tasks can be cut.
     tasks.shutdown().await;
     if timeout_at(deadline, context.in_flight.drained()).await.is_err() {
         tracing::warn!("stopped before every answer was sent");
     }
     Ok(())
+}
+
+impl Sockets {
+    /// Begins to serve each of them.
+    fn serve<A: Answer>(self, context: &Rc<Context<A>>, tasks: &mut JoinSet<()>) -> io::Result<()> {
+        for socket in self.udp {
+            let socket = Rc::new(late_udp::Socket::new(socket)?);
+            let context = Rc::clone(context);
+            let start = move || udp::serve(Rc::clone(&socket), Rc::clone(&context));
+            tasks.spawn_local(keep_running("UDP", start));
+        }
+        for listener in self.tcp {
+            let listener = Rc::new(TcpListener::from_std(listener)?);
+            let context = Rc::clone(context);
+            let start = move || accept::serve(Rc::clone(&listener), Rc::clone(&context));
+            tasks.spawn_local(keep_running("TCP", start));
+        }
+        Ok(())
+    }
 }
 
 /// Runs a listening task for ever. One that panics loses the batch in its hands; without this it

@@ -4,6 +4,13 @@
 //! it in silence, each getting a part of the queries. So every address is first *claimed*: bound
 //! without the option, which fails if anybody is there. The claim then gets the option and is held
 //! until the workers' sockets stand beside it, so that there is no gap, not even for port 0.
+//!
+//! An address that no interface has yet (of VRRP, of a tunnel) is missing and no error, as long as
+//! another one can be had: [`bind_late`] tries it again. With `freebind` the kernel gives a socket any
+//! address, and queries come as soon as an interface has it.
+
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::io;
@@ -24,6 +31,11 @@ const BACKLOG: i32 = 1_024;
 /// Random ports tried until one is free for UDP and TCP; each try fails about as often as ports are
 /// taken, so this many fail only when the range is used up.
 const PORT_TRIES: usize = 16;
+
+/// The first port that everybody may bind, unless the system says otherwise.
+const UNPRIVILEGED: u16 = 1_024;
+/// Where it says so.
+const UNPRIVILEGED_FILE: &str = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
 
 /// How a socket carries messages.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,6 +68,13 @@ pub struct BindError {
     pub refusal: Refusal,
 }
 
+impl BindError {
+    /// Whether the address may be had as soon as an interface has it.
+    pub fn is_absent(&self) -> bool {
+        matches!(self.refusal, Refusal::NoSuchAddress)
+    }
+}
+
 /// Why the kernel said no.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
@@ -75,7 +94,8 @@ pub enum Refusal {
     /// Not an address of this host.
     #[error(
         "no interface has this address; use one that `ip address` shows, or 0.0.0.0 or [::]; if \
-         it comes up later, start after network-online.target"
+         it comes later, freebind = true in [listen] binds it at once, and beside another address \
+         that can be had the daemon waits for it"
     )]
     NoSuchAddress,
     /// The kernel has no such protocol.
@@ -86,22 +106,69 @@ pub enum Refusal {
     Other(io::Error),
 }
 
-/// Opens the sockets of `addresses` for `workers` threads (at least one), in the order given.
+/// What [`bind`] opened, and what it could not open yet.
+#[derive(Debug)]
+pub struct Opened {
+    /// In the order given; at least one.
+    pub listeners: Vec<Listeners>,
+    /// Addresses that no interface has.
+    pub missing: Vec<SocketAddr>,
+}
+
+/// Opens the sockets of `addresses` for `workers` threads (at least one). `freebind` takes addresses
+/// that no interface has.
 ///
 /// # Errors
-/// The first address that cannot be had. Nothing stays open then.
-pub fn bind(addresses: &[SocketAddr], workers: usize) -> Result<Vec<Listeners>, BindError> {
-    let claims =
-        addresses
-            .iter()
-            .map(|address| {
-                if covered(address, addresses) { Ok(None) } else { Claim::new(*address).map(Some) }
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-    let opened = addresses.iter().zip(&claims).map(|(address, claim)| {
-        open(claim.as_ref().map_or(*address, |claim| claim.address), workers.max(1))
-    });
-    opened.collect()
+/// The first address that cannot be had, now or later, or the first one if no interface has any of
+/// them. Nothing stays open then.
+pub fn bind(addresses: &[SocketAddr], workers: usize, freebind: bool) -> Result<Opened, BindError> {
+    let mut absent = None;
+    let mut claims = Vec::with_capacity(addresses.len());
+    let mut opened = Opened { listeners: Vec::new(), missing: Vec::new() };
+    for address in addresses {
+        match Claim::new(*address, addresses, freebind) {
+            Ok(claim) => claims.push(claim),
+            Err(error) if error.is_absent() => {
+                opened.missing.push(error.address);
+                absent.get_or_insert(error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    for claim in &claims {
+        match open(claim.address, workers.max(1), freebind) {
+            Ok(listeners) => opened.listeners.push(listeners),
+            Err(error) if error.is_absent() => {
+                opened.missing.push(error.address);
+                absent.get_or_insert(error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    match absent {
+        Some(error) if opened.listeners.is_empty() => Err(error),
+        _ => Ok(opened),
+    }
+}
+
+/// Opens the sockets of `address`, one of `all`, which an interface may have by now. The others may
+/// be open.
+///
+/// # Errors
+/// Why the address cannot be had.
+pub fn bind_late(
+    address: SocketAddr,
+    all: &[SocketAddr],
+    workers: usize,
+) -> Result<Listeners, BindError> {
+    let claim = Claim::new(address, all, false)?;
+    open(claim.address, workers.max(1), false)
+}
+
+/// Returns the first port that a process without CAP_NET_BIND_SERVICE may listen on (ip(7)).
+pub fn first_unprivileged_port() -> u16 {
+    let text = std::fs::read_to_string(UNPRIVILEGED_FILE).unwrap_or_default();
+    text.trim().parse().unwrap_or(UNPRIVILEGED)
 }
 
 /// Opens a TCP listener for one thread, with room for `backlog` connections that wait for `accept`.
@@ -109,9 +176,13 @@ pub fn bind(addresses: &[SocketAddr], workers: usize) -> Result<Vec<Listeners>, 
 ///
 /// # Errors
 /// Why the address cannot be had.
-pub fn bind_tcp(address: SocketAddr, backlog: i32) -> Result<TcpListener, BindError> {
+pub fn bind_tcp(
+    address: SocketAddr,
+    backlog: i32,
+    freebind: bool,
+) -> Result<TcpListener, BindError> {
     let open = || {
-        let socket = socket(address, Transport::Tcp)?;
+        let socket = socket(address, Transport::Tcp, freebind)?;
         // Only connections that still end (TIME_WAIT) are passed over by this, not listeners.
         socket.set_reuse_address(true)?;
         socket.bind(&address.into())?;
@@ -135,14 +206,19 @@ fn covered(address: &SocketAddr, all: &[SocketAddr]) -> bool {
 /// Proof that nobody else listens on `address`, for as long as it lives.
 struct Claim {
     address: SocketAddr,
-    _sockets: [Socket; 2],
+    /// None where a wildcard of ours claims the address too.
+    _sockets: Option<[Socket; 2]>,
 }
 
 impl Claim {
-    fn new(address: SocketAddr) -> Result<Self, BindError> {
+    /// Claims `address`, one of `all`.
+    fn new(address: SocketAddr, all: &[SocketAddr], freebind: bool) -> Result<Self, BindError> {
+        if covered(&address, all) {
+            return Ok(Self { address, _sockets: None });
+        }
         let mut tries = PORT_TRIES;
         loop {
-            let claimed = Self::once(address);
+            let claimed = Self::once(address, freebind);
             tries -= 1;
             match claimed {
                 // A random port, free for UDP, that TCP has not: another may do.
@@ -154,16 +230,17 @@ impl Claim {
         }
     }
 
-    fn once(address: SocketAddr) -> Result<Self, BindError> {
-        let udp = claim_udp(address).map_err(|error| refused(address, Transport::Udp, error))?;
-        let (udp, chosen) = udp;
-        let tcp = claim_tcp(chosen).map_err(|error| refused(chosen, Transport::Tcp, error))?;
-        Ok(Self { address: chosen, _sockets: [udp, tcp] })
+    fn once(address: SocketAddr, freebind: bool) -> Result<Self, BindError> {
+        let udp = claim_udp(address, freebind);
+        let (udp, chosen) = udp.map_err(|error| refused(address, Transport::Udp, error))?;
+        let tcp = claim_tcp(chosen, freebind);
+        let tcp = tcp.map_err(|error| refused(chosen, Transport::Tcp, error))?;
+        Ok(Self { address: chosen, _sockets: Some([udp, tcp]) })
     }
 }
 
-fn claim_udp(address: SocketAddr) -> io::Result<(Socket, SocketAddr)> {
-    let socket = socket(address, Transport::Udp)?;
+fn claim_udp(address: SocketAddr, freebind: bool) -> io::Result<(Socket, SocketAddr)> {
+    let socket = socket(address, Transport::Udp, freebind)?;
     socket.bind(&address.into())?;
     let bound = socket.local_addr()?.as_socket();
     let chosen = SocketAddr::new(address.ip(), bound.map_or(address.port(), |bound| bound.port()));
@@ -171,8 +248,8 @@ fn claim_udp(address: SocketAddr) -> io::Result<(Socket, SocketAddr)> {
     Ok((socket, with_scope_of(chosen, address)))
 }
 
-fn claim_tcp(address: SocketAddr) -> io::Result<Socket> {
-    let socket = socket(address, Transport::Tcp)?;
+fn claim_tcp(address: SocketAddr, freebind: bool) -> io::Result<Socket> {
+    let socket = socket(address, Transport::Tcp, freebind)?;
     // Only connections that still end (TIME_WAIT) are passed over by this, not listeners.
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
@@ -180,17 +257,19 @@ fn claim_tcp(address: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn open(address: SocketAddr, workers: usize) -> Result<Listeners, BindError> {
+fn open(address: SocketAddr, workers: usize, freebind: bool) -> Result<Listeners, BindError> {
     let (mut udp, mut tcp) = (Vec::new(), Vec::new());
     for _ in 0..workers {
-        udp.push(open_udp(address).map_err(|error| refused(address, Transport::Udp, error))?);
-        tcp.push(open_tcp(address).map_err(|error| refused(address, Transport::Tcp, error))?);
+        let opened = open_udp(address, freebind);
+        udp.push(opened.map_err(|error| refused(address, Transport::Udp, error))?);
+        let opened = open_tcp(address, freebind);
+        tcp.push(opened.map_err(|error| refused(address, Transport::Tcp, error))?);
     }
     Ok(Listeners { address, udp, tcp })
 }
 
-fn open_udp(address: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = socket(address, Transport::Udp)?;
+fn open_udp(address: SocketAddr, freebind: bool) -> io::Result<UdpSocket> {
+    let socket = socket(address, Transport::Udp, freebind)?;
     socket.set_reuse_port(true)?;
     // A smaller queue than asked for still works.
     let _ = socket.set_recv_buffer_size(RECEIVE_QUEUE_OCTETS);
@@ -211,8 +290,8 @@ fn open_udp(address: SocketAddr) -> io::Result<UdpSocket> {
     Ok(UdpSocket::new(socket.into()))
 }
 
-fn open_tcp(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = socket(address, Transport::Tcp)?;
+fn open_tcp(address: SocketAddr, freebind: bool) -> io::Result<TcpListener> {
+    let socket = socket(address, Transport::Tcp, freebind)?;
     socket.set_reuse_port(true)?;
     // A restart must not wait for the last run's connections to end.
     socket.set_reuse_address(true)?;
@@ -223,7 +302,7 @@ fn open_tcp(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Non-blocking, closed on exec; an IPv6 socket is for IPv6 alone, so that `0.0.0.0` and `[::]` can
 /// stand side by side and no IPv4-mapped client appears.
-fn socket(address: SocketAddr, transport: Transport) -> io::Result<Socket> {
+fn socket(address: SocketAddr, transport: Transport, freebind: bool) -> io::Result<Socket> {
     let (kind, protocol) = match transport {
         Transport::Udp => (Type::DGRAM, Protocol::UDP),
         Transport::Tcp => (Type::STREAM, Protocol::TCP),
@@ -231,6 +310,14 @@ fn socket(address: SocketAddr, transport: Transport) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), kind.nonblocking(), Some(protocol))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
+    }
+    if freebind {
+        let (level, option) = if address.is_ipv4() {
+            (libc::IPPROTO_IP, libc::IP_FREEBIND)
+        } else {
+            (libc::IPPROTO_IPV6, libc::IPV6_FREEBIND)
+        };
+        set_option(&socket, level, option, 1)?;
     }
     Ok(socket)
 }
@@ -257,7 +344,8 @@ fn refused(address: SocketAddr, transport: Transport, error: io::Error) -> BindE
     let refusal = match error.raw_os_error() {
         Some(libc::EADDRINUSE) => Refusal::InUse(address.port()),
         Some(libc::EACCES | libc::EPERM) => Refusal::Denied(address.port()),
-        Some(libc::EADDRNOTAVAIL) => Refusal::NoSuchAddress,
+        // ENODEV: the interface that a link-local address names.
+        Some(libc::EADDRNOTAVAIL | libc::ENODEV) => Refusal::NoSuchAddress,
         Some(libc::EAFNOSUPPORT) => Refusal::NoFamily,
         _ => Refusal::Other(error),
     };
@@ -270,110 +358,5 @@ impl fmt::Display for Transport {
             Self::Udp => "UDP",
             Self::Tcp => "TCP",
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn any(ip: &str) -> SocketAddr {
-        SocketAddr::new(ip.parse().unwrap(), 0)
-    }
-
-    #[test]
-    fn port_zero_gives_one_port_to_all_workers_and_both_transports() {
-        let bound = bind(&[any("127.0.0.1"), any("::1")], 3).unwrap();
-        assert_eq!(bound.len(), 2);
-        for listeners in &bound {
-            assert_ne!(listeners.address.port(), 0);
-            assert_eq!((listeners.udp.len(), listeners.tcp.len()), (3, 3));
-            let udp = listeners.udp.iter().map(|socket| socket.local_addr().unwrap());
-            let tcp = listeners.tcp.iter().map(|socket| socket.local_addr().unwrap());
-            for address in udp.chain(tcp) {
-                assert_eq!(address, listeners.address);
-            }
-        }
-    }
-
-    #[test]
-    fn a_port_of_another_program_is_named() {
-        let theirs = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-        let address = theirs.local_addr().unwrap();
-        let error = bind(&[address], 1).unwrap_err();
-        assert_eq!(error.transport, Transport::Udp);
-        assert!(error.to_string().contains(&format!("port {} is taken", address.port())));
-
-        let theirs = TcpListener::bind("127.0.0.1:0").unwrap();
-        let error = bind(&[theirs.local_addr().unwrap()], 1).unwrap_err();
-        assert_eq!(error.transport, Transport::Tcp, "{error}");
-        assert!(matches!(error.refusal, Refusal::InUse(_)));
-    }
-
-    #[test]
-    fn a_second_of_us_does_not_share_in_silence() {
-        let first = bind(&[any("127.0.0.1")], 2).unwrap();
-        let error = bind(&[first[0].address], 2).unwrap_err();
-        assert!(matches!(error.refusal, Refusal::InUse(_)), "{error}");
-        // The TCP half alone is enough to notice.
-        let Listeners { address, udp, tcp } = first.into_iter().next().unwrap();
-        drop(udp);
-        let error = bind(&[address], 2).unwrap_err();
-        assert_eq!(error.transport, Transport::Tcp);
-        drop(tcp);
-        bind(&[address], 2).unwrap();
-    }
-
-    #[test]
-    fn a_wildcard_and_one_of_its_addresses_stand_side_by_side() {
-        let port = bind(&[any("127.0.0.1")], 1).unwrap()[0].address.port();
-        let both = [
-            SocketAddr::new("127.0.0.1".parse().unwrap(), port),
-            SocketAddr::new("0.0.0.0".parse().unwrap(), port),
-            SocketAddr::new("::".parse().unwrap(), port),
-        ];
-        let bound = bind(&both, 2).unwrap();
-        assert_eq!(bound.iter().map(|one| one.address).collect::<Vec<_>>(), both);
-    }
-
-    #[test]
-    fn a_restart_does_not_wait_for_old_connections() {
-        use std::io::Read;
-        let first = bind(&[any("127.0.0.1")], 1).unwrap().remove(0);
-        let mut client = std::net::TcpStream::connect(first.address).unwrap();
-        let server = loop {
-            match first.tcp[0].accept() {
-                Ok((server, _)) => break server,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => panic!("{error}"),
-            }
-        };
-        // We close first, so TIME_WAIT stays on our side.
-        drop(server);
-        assert_eq!(client.read(&mut [0]).unwrap(), 0);
-        drop(client);
-        let address = first.address;
-        drop(first);
-        bind(&[address], 1).unwrap();
-    }
-
-    #[test]
-    fn an_address_of_another_host_is_explained() {
-        let error = bind(&["192.0.2.200:0".parse().unwrap()], 1).unwrap_err();
-        assert!(matches!(error.refusal, Refusal::NoSuchAddress), "{error}");
-        assert!(
-            error.to_string().starts_with("cannot listen on 192.0.2.200:0 (UDP): no interface")
-        );
-    }
-
-    #[test]
-    fn refusals_say_what_to_do() {
-        let address = "127.0.0.1:53".parse().unwrap();
-        let denied = refused(address, Transport::Udp, io::Error::from_raw_os_error(libc::EACCES));
-        assert!(denied.to_string().contains("CAP_NET_BIND_SERVICE"), "{denied}");
-        assert!(denied.to_string().contains("above 1023"), "{denied}");
-        let family =
-            refused(address, Transport::Tcp, io::Error::from_raw_os_error(libc::EAFNOSUPPORT));
-        assert!(matches!(family.refusal, Refusal::NoFamily));
     }
 }

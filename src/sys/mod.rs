@@ -32,7 +32,10 @@ mod user;
 
 pub use addresses::{local_addresses, scope_id, source_towards};
 pub use batch::{BATCH_SLOTS, Batch, RECEIVE_OCTETS, REPLY_OCTETS, Received};
-pub use bind::{BindError, Listeners, Refusal, Transport, bind, bind_tcp};
+pub use bind::{
+    BindError, Listeners, Opened, Refusal, Transport, bind, bind_late, bind_tcp,
+    first_unprivileged_port,
+};
 pub use clock::{is_clock_synchronised, time_asleep};
 pub use descriptors::{DescriptorLimit, is_shortage, raise_descriptor_limit};
 pub use files::{FileError, FileKind, Links, open_file, read_file, read_input, read_up_to};

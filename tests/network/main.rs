@@ -4,6 +4,7 @@
 //! Needs root; says so and does nothing without.
 
 mod daemon;
+mod late;
 #[path = "../harness/namespaces.rs"]
 mod namespaces;
 #[path = "../harness/process.rs"]

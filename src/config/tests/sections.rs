@@ -261,3 +261,16 @@ fn limits_have_ranges() {
         limit("tcp-idel = '5s'", &[(E, 7, "limits.tcp-idel", "did you mean \"tcp-idle\"?")]),
     ]);
 }
+
+#[test]
+fn freebind_is_for_addresses_that_may_be_absent() {
+    check([
+        listen("dns = ['192.0.2.1:53']\nfreebind = true", &[]),
+        listen("dns = ['0.0.0.0:53']\nfreebind = false", &[]),
+        listen(
+            "dns = ['0.0.0.0:53', '[::]:53']\nfreebind = true",
+            &[(W, 6, "listen.freebind", "no effect: 0.0.0.0 and [::] are never absent")],
+        ),
+        listen("dns = ['192.0.2.1:53']\nfreebind = 1", &[(E, 6, "listen.freebind", "true")]),
+    ]);
+}

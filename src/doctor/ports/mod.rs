@@ -14,10 +14,6 @@ use table::Program;
 
 /// How the kernel calls us.
 const OURSELVES: &str = "privatelinkd";
-/// The first port that everybody may bind, unless the system says otherwise.
-const UNPRIVILEGED: u16 = 1_024;
-/// Where it says so.
-const UNPRIVILEGED_FILE: &str = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
 
 /// One address, as it was found.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -55,24 +51,19 @@ pub(super) struct Transports {
     pub(super) tcp: bool,
 }
 
-/// Tries to listen there, for a moment.
-pub(super) fn look(address: SocketAddr) -> Port {
-    let state = match sys::bind(&[address], 1) {
+/// Tries to listen there, for a moment, with `listen.freebind` as configured.
+pub(super) fn look(address: SocketAddr, freebind: bool) -> Port {
+    let state = match sys::bind(&[address], 1, freebind) {
         Ok(_) => State::Free,
         Err(BindError { refusal: Refusal::InUse(_), .. }) => State::Taken(holders(address)),
         Err(BindError { refusal: Refusal::Denied(_), .. }) => match holders(address) {
             // The kernel looks at rights first.
-            holders if holders.is_empty() => State::Denied(unprivileged()),
+            holders if holders.is_empty() => State::Denied(sys::first_unprivileged_port()),
             holders => State::Taken(holders),
         },
         Err(BindError { refusal, .. }) => State::Impossible(refusal.to_string()),
     };
     Port { address, state }
-}
-
-fn unprivileged() -> u16 {
-    let text = std::fs::read_to_string(UNPRIVILEGED_FILE).unwrap_or_default();
-    text.trim().parse().unwrap_or(UNPRIVILEGED)
 }
 
 fn holders(address: SocketAddr) -> Vec<Holder> {
@@ -127,7 +118,8 @@ impl Port {
             ),
             State::Impossible(why) => Finding::problem("port-impossible", about, why)
                 .advise("ip address show")
-                .advise("write addresses of this host, or 0.0.0.0 and [::], into [listen] dns"),
+                .advise("write addresses of this host, or 0.0.0.0 and [::], into [listen] dns")
+                .advise("for one that comes later (VRRP, a tunnel): freebind = true in [listen]"),
             State::Denied(start) => self.denied(about, *start),
             State::Taken(holders) if self.is_ours(answer) => self.ours(about, holders, answer),
             State::Taken(holders) => self.taken(about, holders),

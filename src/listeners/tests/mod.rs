@@ -165,20 +165,22 @@ struct Server {
     fake: Rc<Fake>,
     shared: Arc<Shared>,
     stopper: Stopper,
+    giver: Giver,
     running: JoinHandle<io::Result<()>>,
 }
 
 impl Server {
     fn start(ip: &str, limits: Limits) -> Self {
         let address = SocketAddr::new(ip.parse().unwrap(), 0);
-        let mut bound = bind(&[address], 1).unwrap();
+        let mut bound = bind(&[address], 1, false).unwrap();
         let fake = Rc::new(Fake::new(limits));
         let shared = Arc::new(Shared::default());
         let (stopper, shutdown) = Stopper::new();
         let sockets = bound.workers.remove(0);
-        let served = serve(sockets, Rc::clone(&fake), Arc::clone(&shared), shutdown);
+        let (giver, later) = Later::new();
+        let served = serve(sockets, later, Rc::clone(&fake), Arc::clone(&shared), shutdown);
         let running = spawn_local(served);
-        Self { address: bound.addresses[0], fake, shared, stopper, running }
+        Self { address: bound.addresses[0], fake, shared, stopper, giver, running }
     }
 
     /// Ends the worker and waits for it.

@@ -109,7 +109,7 @@ struct Waiting {
 
 impl Waiting {
     fn new(peer: SocketAddr) -> Self {
-        let mut bound = bind(&["127.0.0.1:0".parse().unwrap()], 1).unwrap();
+        let mut bound = bind(&["127.0.0.1:0".parse().unwrap()], 1, false).unwrap();
         let socket = late_udp::Socket::new(bound.workers.remove(0).udp.remove(0)).unwrap();
         let (stopper, shutdown) = Stopper::new();
         let fake = Rc::new(Fake::new(LIMITS));
@@ -256,5 +256,19 @@ fn a_query_longer_than_its_slot_is_counted() {
         client.send(&[b'd'; crate::sys::RECEIVE_OCTETS]).await.unwrap();
         until(|| server.fake.seen.borrow().len() == 2).await;
         assert_eq!(server.shared.tally.udp_truncated.total(), 1);
+    });
+}
+
+#[test]
+fn sockets_that_come_later_are_served_too() {
+    local(async {
+        let server = Server::start("127.0.0.1", LIMITS);
+        let mut late = bind(&["127.0.0.1:0".parse().unwrap()], 1, false).unwrap();
+        assert!(server.giver.give(late.workers.remove(0)));
+        let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        client.connect(late.addresses[0]).await.unwrap();
+        client.send(b"e").await.unwrap();
+        assert_eq!(receive(&client).await, b"e");
+        server.stop_by(Instant::now()).await;
     });
 }
