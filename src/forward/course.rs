@@ -24,6 +24,8 @@ pub(super) struct Course<'a> {
     pub(super) client: HostBlock,
     pub(super) targets: &'a [Arc<Target>],
     pub(super) order: &'a Order,
+    /// Upstreams that are asked last, by number.
+    pub(super) avoid: &'a [u64],
     pub(super) probe_zones: &'a ProbeZones,
     /// Questions that may wait for one server.
     pub(super) in_flight: u32,

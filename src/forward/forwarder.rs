@@ -97,12 +97,27 @@ impl Forwarder {
         question: &Question,
         deadline: Instant,
     ) -> Result<Answer, Failure> {
+        let asked = self.ask_others_first(rule, client, question, deadline, &[]);
+        asked.await.map(|(answer, _)| answer)
+    }
+
+    /// The same, but the upstreams whose numbers are in `avoid` come after the others, those that
+    /// are down aside. Returns the number of the upstream that answered, too.
+    pub async fn ask_others_first(
+        &self,
+        rule: &Rule,
+        client: HostBlock,
+        question: &Question,
+        deadline: Instant,
+        avoid: &[u64],
+    ) -> Result<(Answer, u64), Failure> {
         let (targets, begun) = (rule.targets(), Instant::now());
         let course = Course {
             question,
             client,
             targets: &targets,
             order: rule.order(),
+            avoid,
             probe_zones: rule.probe_zones(),
             in_flight: rule.in_flight(),
             begun,

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::course::Course;
+use super::policy::Standing;
 use super::target::{Mark, Target, may_be_asked};
 use crate::upstream::{InFlight, MIN_TIMEOUT, Upstream};
 
@@ -83,7 +84,7 @@ impl<'a> Lanes<'a> {
         }
         self.is_laid_out = true;
         let targets = course.targets;
-        let order = course.order.all(targets, self.mark, self.first.at);
+        let order = course.order.all(targets, self.mark, self.first.at, course.avoid);
         let lane = |at: usize| targets.get(at).map(|target| Lane::new(at, target));
         self.others = order.into_iter().skip(1).filter_map(lane).collect();
     }
@@ -201,6 +202,6 @@ impl<'a> Lanes<'a> {
         let others = others
             .filter(|(at, target)| *at != self.first.at && may_be_asked(target))
             .map(|(_, target)| &**target.upstream());
-        others.min_by_key(|upstream| upstream.is_down())
+        others.min_by_key(|upstream| Standing::of(upstream, course.avoid))
     }
 }

@@ -1,8 +1,9 @@
 //! Which server of a rule is asked first, and in which order the others follow.
 //!
 //! Whatever the policy, those that are down come last: they are asked only when nobody else has
-//! answered. Before them come those that have said that they are busy. Chosen from what is known of the servers, without a lock and, for the first, without
-//! an allocation.
+//! answered. Before them come those that the question avoids, and before these the busy ones.
+//! Chosen from what is known of the servers, without a lock and, for the first, without an
+//! allocation.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -38,10 +39,17 @@ impl Order {
         self.policy == Policy::Fastest
     }
 
-    /// The place of the server to ask first; `None` when all are proven to loop for `mark`.
-    pub(super) fn first(&self, targets: &[Arc<Target>], mark: Mark) -> Option<usize> {
-        let best = candidates(targets, mark).map(|(_, upstream)| Standing::of(upstream)).min()?;
-        let those = || candidates(targets, mark).filter(|(_, up)| Standing::of(up) == best);
+    /// The place of the server to ask first: none of those to `avoid` while another is up. `None`
+    /// when all are proven to loop for `mark`.
+    pub(super) fn first(
+        &self,
+        targets: &[Arc<Target>],
+        mark: Mark,
+        avoid: &[u64],
+    ) -> Option<usize> {
+        let standing = |upstream: &Upstream| Standing::of(upstream, avoid);
+        let best = candidates(targets, mark).map(|(_, upstream)| standing(upstream)).min()?;
+        let those = || candidates(targets, mark).filter(|(_, up)| standing(up) == best);
         let first = match self.policy {
             // Of those that are down, all are asked soon.
             _ if best == Standing::Down => None,
@@ -59,7 +67,13 @@ impl Order {
 
     /// The places of all servers that may be asked for names of `mark`, in the order in which they
     /// are asked after the one at `first`, which comes first.
-    pub(super) fn all(&self, targets: &[Arc<Target>], mark: Mark, first: usize) -> Vec<usize> {
+    pub(super) fn all(
+        &self,
+        targets: &[Arc<Target>],
+        mark: Mark,
+        first: usize,
+        avoid: &[u64],
+    ) -> Vec<usize> {
         let mut all: Vec<_> = candidates(targets, mark).collect();
         all.sort_by_cached_key(|(place, upstream)| {
             let rank = match self.policy {
@@ -69,7 +83,7 @@ impl Order {
                 Policy::Spread if *place < first => Duration::MAX,
                 Policy::Spread => Duration::ZERO,
             };
-            (*place != first, Standing::of(upstream), rank, *place)
+            (*place != first, Standing::of(upstream, avoid), rank, *place)
         });
         all.into_iter().map(|(place, _)| place).collect()
     }
@@ -100,17 +114,22 @@ impl Order {
 
 /// How willingly a server is asked: the least first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum Standing {
+pub(super) enum Standing {
     Ready,
     /// It has said so.
     Busy,
+    /// The question wants the answer of another one.
+    Avoided,
     Down,
 }
 
 impl Standing {
-    fn of(upstream: &Upstream) -> Self {
+    /// Returns the standing of `upstream` for a question that avoids the upstreams of these numbers.
+    pub(super) fn of(upstream: &Upstream, avoid: &[u64]) -> Self {
         if upstream.is_down() {
             Self::Down
+        } else if avoid.contains(&upstream.number()) {
+            Self::Avoided
         } else if upstream.is_busy() {
             Self::Busy
         } else {

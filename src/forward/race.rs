@@ -45,12 +45,13 @@ pub(super) trait Attempt {
     ) -> impl Future<Output = Result<Answer, TryError>>;
 }
 
-/// Asks servers until one has a good answer or the deadline has come.
+/// Asks servers until one has a good answer or the deadline has come. Returns the number of the
+/// upstream that gave it, too.
 pub(super) async fn ask<'a, A: Attempt>(
     attempt: &'a A,
     alarms: &Alarms,
     course: Course<'a>,
-) -> Result<Answer, Failure> {
+) -> Result<(Answer, u64), Failure> {
     let Course { targets, question, begun, deadline, .. } = course;
     if targets.is_empty() {
         return Err(Failure::NoUpstream);
@@ -58,7 +59,7 @@ pub(super) async fn ask<'a, A: Attempt>(
     // Whose zone it is costs a look-up, and nearly never matters.
     let loops = targets.iter().any(|target| target.is_looping());
     let mark = if loops { course.mark() } else { Mark::NONE };
-    let first = course.order.first(targets, mark).ok_or(Failure::Looping)?;
+    let first = course.order.first(targets, mark, course.avoid).ok_or(Failure::Looping)?;
     let target = targets.get(first).ok_or(Failure::NoUpstream)?;
     if deadline <= begun {
         return Err(Failure::TimedOut);
@@ -95,7 +96,8 @@ struct Race<'a, Begin, Try> {
 
 /// What polling the tries brought.
 enum News {
-    Won(Answer),
+    /// And the number of the upstream.
+    Won(Answer, u64),
     Failed,
     None,
 }
@@ -138,13 +140,13 @@ where
         mut first: Pin<&mut Try>,
         alarm: &Alarm<'_>,
         context: &mut Context<'_>,
-    ) -> Poll<Result<Answer, Failure>> {
+    ) -> Poll<Result<(Answer, u64), Failure>> {
         loop {
             let is_idle = !self.is_running();
             let news = if is_idle { News::Failed } else { self.poll_tries(&mut first, context) };
             let news = if let News::None = news { self.poll_seats(context) } else { news };
             match news {
-                News::Won(answer) => return Poll::Ready(Ok(answer)),
+                News::Won(answer, upstream) => return Poll::Ready(Ok((answer, upstream))),
                 News::Failed => {
                     let now = Instant::now();
                     self.lanes.lay_out(&self.course);
@@ -259,7 +261,7 @@ where
         {
             self.runs_first = false;
             match self.hear(0, self.course.begun, outcome) {
-                Some(answer) => return News::Won(answer),
+                Some((answer, upstream)) => return News::Won(answer, upstream),
                 None => failed = true,
             }
         }
@@ -271,7 +273,7 @@ where
             };
             let Running { lane, begun, .. } = self.tries.swap_remove(index);
             match self.hear(lane, begun, outcome) {
-                Some(answer) => return News::Won(answer),
+                Some((answer, upstream)) => return News::Won(answer, upstream),
                 None => failed = true,
             }
         }
@@ -301,7 +303,7 @@ where
         number: usize,
         begun: Instant,
         outcome: Result<Answer, TryError>,
-    ) -> Option<Answer> {
+    ) -> Option<(Answer, u64)> {
         let now = Instant::now();
         let runs_another = match number {
             0 => self.runs_first || self.tries.iter().any(|running| running.lane == 0),
@@ -324,10 +326,11 @@ where
             Ok(answer) => {
                 upstream.note_answer(answer.rcode(), begun, now);
                 if answer.rcode().is_answer() {
+                    let upstream = upstream.number();
                     if !self.tries.is_empty() || number != 0 {
                         self.note_overdue(now);
                     }
-                    return Some(answer);
+                    return Some((answer, upstream));
                 }
                 Failure::BadReply(Arc::new(answer))
             }

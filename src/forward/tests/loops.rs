@@ -248,11 +248,11 @@ async fn returns_alone_never_take_the_last_upstream_away() {
                 let rule = after.iter().next().unwrap();
                 assert!(rule.targets().iter().all(|target| target.is_looping()));
                 let (targets, mark) = (rule.targets(), Mark::at(0));
-                assert!(rule.order().first(&targets, mark).is_some(), "{does:?}, {servers}");
-                assert_eq!(rule.order().all(&targets, mark, 0).len(), servers);
+                assert!(rule.order().first(&targets, mark, &[]).is_some(), "{does:?}, {servers}");
+                assert_eq!(rule.order().all(&targets, mark, 0, &[]).len(), servers);
                 // Proof of one leaves the others.
                 targets[0].set_looping(mark, Evidence::Proven);
-                let left = rule.order().all(&targets, mark, usize::MAX);
+                let left = rule.order().all(&targets, mark, usize::MAX, &[]);
                 assert_eq!(left, (1..servers).collect::<Vec<_>>());
             }
         }

@@ -174,3 +174,33 @@ async fn those_that_are_busy_are_asked_after_the_others_and_before_those_that_ar
         assert_eq!(order(&rig).await, [1, 3, 2], "{policy:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn those_to_avoid_come_after_the_others_that_are_up() {
+    for policy in ALL {
+        let rig = Rig::new(policy, 4);
+        for place in 1..=4 {
+            measure(&rig, place, place as u64 * 10);
+        }
+        let avoid = |places: &[usize]| {
+            let numbers = places.iter().map(|place| rig.upstream(*place).number());
+            *rig.avoid.borrow_mut() = numbers.collect();
+        };
+        rig.answer_after(&[1, 1, 1, 1]);
+        avoid(&[1]);
+        for _ in 0..8 {
+            assert_ne!(rig.first().await, 1, "{policy:?}");
+        }
+        let failing: &[_] = &[Fails(0, TryError::Busy)];
+        rig.servers(&[failing, failing, failing, failing]);
+        let asked: Vec<_> = rig.run().await.2.into_iter().map(|(_, server)| server).collect();
+        assert_eq!((asked.len(), asked[3]), (4, 1), "{policy:?}: {asked:?}");
+        // With all avoided, all are asked.
+        avoid(&[1, 2, 3, 4]);
+        assert_eq!(rig.run().await.2.len(), 4, "{policy:?}");
+        rig.answer_after(&[1, 1, 1, 1]);
+        avoid(&[1, 2, 3]);
+        rig.take_down(4);
+        assert_ne!(rig.first().await, 4, "{policy:?}");
+    }
+}

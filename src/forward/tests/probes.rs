@@ -364,7 +364,7 @@ async fn what_would_come_back_to_us_is_not_probed() {
         ..forward(&["."], vec![address("192.0.2.1:1")])
     };
     let rules = Rules::build(&[everything], &[], OwnAddresses::default(), Some(&rig.rules));
-    let rig = Rig { rules: Arc::new(rules), script: rig.script };
+    let rig = Rig { rules: Arc::new(rules), script: rig.script, avoid: rig.avoid };
     rig.take_down(1);
     rig.target(1).set_looping(Mark::at(0), Evidence::Proven);
     probed(&rig, sleep(Duration::from_secs(10))).await;

@@ -100,6 +100,8 @@ fn answer(question: &Question, rcode: u16, ede: Option<(Ede, &str)>) -> Answer {
 pub(super) struct Rig {
     pub(super) rules: Arc<Rules>,
     pub(super) script: Rc<Script>,
+    /// Numbers of the servers that are asked last.
+    pub(super) avoid: RefCell<Vec<u64>>,
 }
 
 impl Rig {
@@ -114,7 +116,7 @@ impl Rig {
             servers: RefCell::new(silent),
             heard: RefCell::default(),
         };
-        Self { rules: Arc::new(rules), script: Rc::new(script) }
+        Self { rules: Arc::new(rules), script: Rc::new(script), avoid: RefCell::default() }
     }
 
     pub(super) fn ordered(servers: usize) -> Self {
@@ -177,12 +179,13 @@ impl Rig {
     ) -> (Result<Answer, Failure>, u64, Vec<(u64, u16)>) {
         let (rule, begun) = (self.rule(), Instant::now());
         let before = self.script.heard.borrow().len();
-        let targets = rule.targets();
+        let (targets, avoid) = (rule.targets(), self.avoid.borrow().clone());
         let course = Course {
             question,
             client: client(),
             targets: &targets,
             order: rule.order(),
+            avoid: &avoid,
             probe_zones: rule.probe_zones(),
             in_flight: rule.in_flight(),
             begun,
@@ -191,7 +194,7 @@ impl Rig {
         };
         let alarms = Alarms::default();
         let outcome = tokio::select! {
-            outcome = race::ask(&*self.script, &alarms, course) => outcome,
+            outcome = race::ask(&*self.script, &alarms, course) => outcome.map(|(answer, _)| answer),
             () = alarms.ring(Arc::default()) => unreachable!(),
         };
         let took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap();
