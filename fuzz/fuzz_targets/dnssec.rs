@@ -7,9 +7,10 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
+use std::time::Instant;
 
 use libfuzzer_sys::fuzz_target;
-use privatelinkd::dnssec::{Security, Source, validator_with_anchors};
+use privatelinkd::dnssec::{Brought, KnownZones, Security, Session, Source, validator_with_anchors};
 use privatelinkd::wire::{Answer, QName, Question, Rtype};
 use privatelinkd_fuzz::{field, question_of};
 use tokio::runtime::{Builder, Runtime};
@@ -33,7 +34,7 @@ impl Source for Replies {
         true
     }
 
-    async fn ask(&self, question: Question) -> Option<Arc<Answer>> {
+    async fn ask(&self, question: Question, _: Option<Instant>) -> Option<Brought> {
         assert!(question.dnssec_ok && question.checking_disabled);
         assert!(matches!(question.qtype, Rtype(43 | 48 | 2)), "DS, DNSKEY and NS alone");
         self.asked.set(self.asked.get() + 1);
@@ -42,7 +43,8 @@ impl Source for Replies {
                 == (&question.qname, question.qtype, question.qclass)
         };
         let found = self.replies.iter().find(|(known, _)| is_asked(known));
-        found.map(|(_, answer)| Arc::clone(answer))
+        let since = Instant::now();
+        found.map(|(_, answer)| Brought { answer: Arc::clone(answer), since })
     }
 }
 
@@ -69,10 +71,13 @@ fuzz_target!(|input: &[u8]| {
     let Some((question, answer)) = replies.first().cloned() else { return };
     let source = Replies { replies, asked: Cell::new(0) };
     let links = answer.borrowed().links().count();
+    // The second round knows what the first one has proven.
+    let known = Arc::<KnownZones>::default();
     for links in [None, Some(links)] {
         source.asked.set(0);
+        let mut session = Session::new(Arc::clone(&known));
         let borrowed = answer.borrowed();
-        let validate = validator.validate(&question, &borrowed, links, &source);
+        let validate = validator.validate(&question, &borrowed, links, &source, &mut session);
         let security = RUNTIME.with(|runtime| runtime.block_on(validate));
         assert!(source.asked.get() <= MAX_QUERIES);
         if let Ok(Security::Secure { .. }) = security {

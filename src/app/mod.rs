@@ -337,6 +337,7 @@ impl Daemon<'_> {
             self.workers.epoch().advance();
             // What failed over the old way may be had over the new one.
             snapshot.failures.clear();
+            snapshot.keys.forget_failures();
             self.probe_anew.begin();
         }
     }

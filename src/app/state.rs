@@ -90,6 +90,11 @@ pub fn build(
             snapshot.flights.set_limit(config.limits.in_flight);
             snapshot.failures = Arc::clone(&old.failures);
         }
+        // Keys are proven by the anchors, out of what the servers say.
+        if same_answers {
+            snapshot.keys = Arc::clone(&old.keys);
+            snapshot.keys.set_limit(config.limits.in_flight);
+        }
         let size = |config: &Config| (config.cache.size_octets, config.cache.stale);
         if same_answers && size(old_config) == size(config) {
             snapshot.cache = Arc::clone(&old.cache);
@@ -137,6 +142,7 @@ mod tests {
     use super::*;
     use crate::config::testing::{forward_all, minimal};
     use crate::config::{Dnssec, Forward, Unlisted, UpstreamSource};
+    use crate::dnssec::testing::{AnchorFile, Zones};
 
     fn reloaded(old: &Config, new: &Config) -> (Snapshot, Snapshot) {
         let before = build(old, &[], None).expect("fit");
@@ -149,6 +155,8 @@ mod tests {
         let is_joined = Arc::ptr_eq(&before.flights, &after.flights);
         assert_eq!(is_joined, Arc::ptr_eq(&before.failures, &after.failures));
         let is_kept = Arc::ptr_eq(&before.cache, &after.cache);
+        let is_proven = Arc::ptr_eq(&before.keys, &after.keys);
+        assert!(is_proven || !is_kept, "keys hold at least as long as answers");
         assert!(is_kept || !is_joined, "what is under way was asked by the same rules");
         is_kept
     }
@@ -203,6 +211,26 @@ mod tests {
     }
 
     #[test]
+    fn keys_are_kept_while_the_servers_and_the_anchors_stay() {
+        let rule = Forward { dnssec: Dnssec::Validate, ..forward_all() };
+        let old = Config { forwards: vec![rule], ..minimal() };
+        let file = AnchorFile::of_root(&Zones::new());
+        let keeps_keys = |change: &dyn Fn(&mut Config)| {
+            let mut new = old.clone();
+            change(&mut new);
+            let (before, after) = reloaded(&old, &new);
+            Arc::ptr_eq(&before.keys, &after.keys)
+        };
+        assert!(keeps_keys(&|_| {}));
+        assert!(keeps_keys(&|config| config.cache.size_octets *= 2));
+        let never = || vec!["never.test".parse().expect("a name")];
+        assert!(keeps_keys(&|config| config.dnssec.negative_trust_anchors = never()));
+        assert!(!keeps_keys(&|config| config.dnssec.trust_anchors = Some(file.0.clone())));
+        let other = || crate::config::testing::plain(([192, 0, 2, 99], 53).into());
+        assert!(!keeps_keys(&|config| config.forwards[0].upstreams = vec![other()]));
+    }
+
+    #[test]
     fn a_reload_goes_on_with_what_no_configuration_changes() {
         let (before, after) = reloaded(&minimal(), &minimal());
         assert!(Arc::ptr_eq(&before.loops, &after.loops), "what carry_over takes");
@@ -232,6 +260,7 @@ mod tests {
         assert!(!Arc::ptr_eq(&before.cache, &after.cache));
         assert!(!Arc::ptr_eq(&before.flights, &after.flights));
         assert!(!Arc::ptr_eq(&before.failures, &after.failures));
+        assert!(!Arc::ptr_eq(&before.keys, &after.keys));
         // The rest is the same.
         assert!(Arc::ptr_eq(&before.rules, &after.rules));
         assert!(Arc::ptr_eq(&before.loops, &after.loops));

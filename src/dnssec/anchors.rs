@@ -9,7 +9,7 @@ use hickory_proto::rr::{DNSClass, LowerName, RData, RecordType};
 use hickory_proto::serialize::txt::ParseError;
 use hickory_proto::serialize::txt::trust_anchor::{Entry, Parser};
 
-use super::parts::{Part, now_seconds, to_hickory};
+use super::parts::{Part, now_seconds, seconds_left, to_hickory};
 use crate::sys;
 use crate::wire::{Name, NameMap, QName};
 
@@ -101,15 +101,10 @@ impl Anchors {
 }
 
 impl Anchor {
-    /// The keys of a DNSKEY answer, all of them, if one that the anchor names signed it.
-    pub(super) fn trusted(&self, answer: &Part) -> Option<TrustAnchors> {
+    /// The keys of a DNSKEY answer, all of them, if one that the anchor names signed it; and for how
+    /// long that holds, seconds.
+    pub(super) fn trusted(&self, answer: &Part) -> Option<(TrustAnchors, u32)> {
         let zone = to_hickory(&self.zone)?;
-        let keys = || {
-            answer.message.answers.iter().filter_map(|record| match &record.data {
-                RData::DNSSEC(DNSSECRData::DNSKEY(key)) => Some(key),
-                _ => None,
-            })
-        };
         let is_named = |key: &&DNSKEY| {
             let digested = |digest: &DS| digest.covers(&zone, key).unwrap_or(false);
             key.zone_key()
@@ -117,9 +112,9 @@ impl Anchor {
                 && (self.keys.iter().any(|anchor| anchor.public_key() == key.public_key())
                     || self.digests.iter().any(digested))
         };
-        let signs = |key: &DNSKEY| {
+        let signature_by = |key: &DNSKEY| {
             let tag = key.calculate_key_tag().ok();
-            answer.signatures(RecordType::DNSKEY).any(|signature| {
+            answer.signatures(RecordType::DNSKEY).find(|signature| {
                 let input = signature.input();
                 tag == Some(input.key_tag)
                     && input.signer_name == zone
@@ -134,13 +129,15 @@ impl Anchor {
                         .is_ok()
             })
         };
-        keys().filter(is_named).any(signs).then(|| {
-            let mut trusted = TrustAnchors::empty();
-            for key in keys() {
-                trusted.insert_with_name(key.public_key(), LowerName::from(&zone));
-            }
-            trusted
-        })
+        let signature = answer.keys().filter(is_named).find_map(signature_by)?.input();
+        let ttl_seconds = answer.records(RecordType::DNSKEY).map(|record| record.ttl).min()?;
+        let ttl_seconds =
+            ttl_seconds.min(signature.original_ttl).min(seconds_left(signature.sig_expiration));
+        let mut trusted = TrustAnchors::empty();
+        for key in answer.keys() {
+            trusted.insert_with_name(key.public_key(), LowerName::from(&zone));
+        }
+        Some((trusted, ttl_seconds))
     }
 }
 

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::time::Instant;
 
 use hickory_proto::op::{DnsRequest, DnsResponse, Message, Query};
 use hickory_proto::rr::RecordType;
@@ -14,8 +15,10 @@ use hickory_resolver::net::xfer::DnsResponseStream;
 use hickory_resolver::net::{DnsHandle, NetError};
 use tokio::sync::{mpsc, oneshot};
 
-use super::Source;
+use super::known::{Known, Proven};
 use super::parts::{Part, from_hickory, to_hickory};
+use super::session::Session;
+use super::{Brought, Source};
 use crate::wire::{CLASS_IN, Name, Question, Rtype};
 
 /// Questions about keys for one client's question. A chain of ten unsigned names in ten zones takes
@@ -68,11 +71,21 @@ pub(super) struct Clerk<'a, S> {
     source: &'a S,
     inbox: mpsc::Receiver<Ask>,
     desk: Desk,
-    known: HashMap<(Name, Rtype), Option<Arc<Part>>>,
-    queries: usize,
-    looks: usize,
-    signatures: usize,
+    session: &'a mut Session,
+    held: HashMap<(Name, Rtype), Option<Held>>,
+    /// Zones whose keys are held as proven.
+    taken: Vec<Name>,
+    /// The clerk asks the source nothing: the held records must do.
+    is_off_duty: bool,
     missing: Option<Missing>,
+}
+
+/// A part that the clerk holds.
+#[derive(Clone)]
+pub(super) struct Held {
+    pub(super) part: Arc<Part>,
+    /// Since when we have had it.
+    pub(super) since: Instant,
 }
 
 /// What could not be had, in words: then nothing can be said of what needs it.
@@ -85,16 +98,16 @@ pub(super) enum Missing {
 }
 
 impl<'a, S: Source> Clerk<'a, S> {
-    pub(super) fn new(source: &'a S) -> Self {
+    pub(super) fn new(source: &'a S, session: &'a mut Session) -> Self {
         let (sender, inbox) = mpsc::channel(DESK);
         Self {
             source,
             inbox,
             desk: Desk(sender),
-            known: HashMap::new(),
-            queries: 0,
-            looks: 0,
-            signatures: 0,
+            session,
+            held: HashMap::new(),
+            taken: Vec::new(),
+            is_off_duty: false,
             missing: None,
         }
     }
@@ -103,13 +116,31 @@ impl<'a, S: Source> Clerk<'a, S> {
         self.desk.clone()
     }
 
+    pub(super) fn session(&mut self) -> &mut Session {
+        self.session
+    }
+
     /// Puts the part that is validated where the validator asks for it. Gives false where it holds
     /// more than anybody may ask us to look at.
     pub(super) fn put(&mut self, part: Arc<Part>) -> bool {
         let key = from_hickory(&part.name).map(|name| (name, Rtype(part.asked.into())));
         let Some(key) = key.filter(|_| self.affords(&part)) else { return false };
-        self.known.insert(key, Some(part));
+        self.held.insert(key, Some(Held { part, since: Instant::now() }));
         true
+    }
+
+    /// Holds the keys in `path` as proven, without signatures, instead of those of an earlier path.
+    pub(super) fn take_keys(&mut self, path: &[Known]) {
+        for zone in self.taken.drain(..) {
+            self.held.remove(&(zone, Rtype::DNSKEY));
+        }
+        for known in path {
+            let Proven::Keys(part) = &known.proven else { continue };
+            let held = Held { part: Arc::clone(part), since: known.learned };
+            self.session.note_used(&known.zone, known.learned);
+            self.held.insert((known.zone.clone(), Rtype::DNSKEY), Some(held));
+            self.taken.push(known.zone.clone());
+        }
     }
 
     /// What could not be had.
@@ -119,7 +150,37 @@ impl<'a, S: Source> Clerk<'a, S> {
 
     /// Whatever was brought.
     pub(super) fn brought(&self) -> impl Iterator<Item = &Part> {
-        self.known.values().flatten().map(|part| &**part)
+        self.held.values().flatten().map(|held| &*held.part)
+    }
+
+    /// Returns the held records of a type at `name`.
+    pub(super) fn held(&self, name: &Name, rtype: RecordType) -> Option<&Held> {
+        self.held.get(&(name.clone(), Rtype(rtype.into())))?.as_ref()
+    }
+
+    /// Returns the age of the held records of a type at `name`, seconds; 0 if there are none.
+    pub(super) fn age_seconds(&self, name: &Name, rtype: RecordType) -> u32 {
+        let age = self.held(name, rtype).map(|held| held.since.elapsed().as_secs());
+        u32::try_from(age.unwrap_or(0)).unwrap_or(u32::MAX)
+    }
+
+    /// Returns the names at or above `name` at which records of that type are held, the highest first.
+    pub(super) fn held_above(&self, name: &Name, rtype: RecordType) -> Vec<Name> {
+        let rtype = Rtype(rtype.into());
+        let held = self.held.iter().filter(|((zone, held), what)| {
+            *held == rtype && what.is_some() && name.is_within(zone)
+        });
+        let mut names: Vec<_> = held.map(|((zone, _), _)| zone.clone()).collect();
+        names.sort_by_key(Name::label_count);
+        names
+    }
+
+    /// Does `work` with the held records, and asks the source nothing.
+    pub(super) async fn serve_off_duty<T>(&mut self, work: impl Future<Output = T>) -> T {
+        self.is_off_duty = true;
+        let done = self.serve(work).await;
+        self.is_off_duty = false;
+        done
     }
 
     /// Does `work`, answering what it asks.
@@ -149,16 +210,19 @@ impl<'a, S: Source> Clerk<'a, S> {
 
     /// The answer to a question about keys.
     pub(super) async fn bring(&mut self, name: Name, rtype: RecordType) -> Option<Arc<Part>> {
-        self.looks += 1;
-        if self.looks > MAX_LOOKS {
+        self.session.effort.looks += 1;
+        if self.session.effort.looks > MAX_LOOKS {
             return self.lack_means("validation takes too many steps".to_owned());
         }
         let key = (name, Rtype(rtype.into()));
-        if let Some(known) = self.known.get(&key) {
-            return known.clone();
+        if let Some(held) = self.held.get(&key) {
+            return held.as_ref().map(|held| Arc::clone(&held.part));
         }
-        self.queries += 1;
-        if self.queries > MAX_QUERIES {
+        if self.is_off_duty {
+            return None;
+        }
+        self.session.effort.queries += 1;
+        if self.session.effort.queries > MAX_QUERIES {
             return self.lack_means("validation takes too many queries".to_owned());
         }
         let question = Question {
@@ -168,18 +232,29 @@ impl<'a, S: Source> Clerk<'a, S> {
             dnssec_ok: true,
             checking_disabled: true,
         };
-        let part = self.source.ask(question).await.map(|answer| {
+        if key.1 == Rtype::DNSKEY {
+            self.session.note_asked_for_keys();
+        }
+        let since = self.session.fresh_since(&key.0);
+        let brought = self.source.ask(question, since).await;
+        if key.1 != Rtype::NS {
+            let since = brought.as_ref().map_or_else(Instant::now, |brought| brought.since);
+            self.session.note_used(&key.0, since);
+        }
+        let held = brought.map(|Brought { answer, since }| {
             let message = Message::from_vec(answer.borrowed().message()).ok()?;
             let name = to_hickory(&key.0)?;
-            Some(Arc::new(Part::new(&message, name, rtype)))
+            Some(Held { part: Arc::new(Part::new(&message, name, rtype)), since })
         });
-        let part = match part {
-            Some(Some(part)) if self.affords(&part) => Some(part),
+        let held = match held {
+            Some(Some(held)) if self.affords(&held.part) => Some(held),
             Some(Some(_)) => {
-                self.lack_means(format!("too many keys or signatures in {} {}", key.0, key.1))
+                self.lack_means(format!("too many keys or signatures in {} {}", key.0, key.1));
+                None
             }
             Some(None) => {
-                self.lack_means(format!("the answer for {} {} cannot be decoded", key.0, key.1))
+                self.lack_means(format!("the answer for {} {} cannot be decoded", key.0, key.1));
+                None
             }
             None => {
                 let what = format!("no answer for {} {}", key.0, key.1);
@@ -187,15 +262,16 @@ impl<'a, S: Source> Clerk<'a, S> {
                 None
             }
         };
-        self.known.insert(key, part.clone());
+        let part = held.as_ref().map(|held| Arc::clone(&held.part));
+        self.held.insert(key, held);
         part
     }
 
     fn affords(&mut self, part: &Part) -> bool {
         let signatures = part.signature_count();
-        self.signatures += signatures;
+        self.session.effort.signatures += signatures;
         signatures <= MAX_SIGNATURES
-            && self.signatures <= MAX_SIGNATURES_IN_ALL
+            && self.session.effort.signatures <= MAX_SIGNATURES_IN_ALL
             && part.records(RecordType::DNSKEY).count() <= MAX_KEYS
             && part.records(RecordType::DS).count() <= MAX_KEYS
     }

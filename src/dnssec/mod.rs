@@ -10,8 +10,12 @@
 
 mod anchors;
 mod clerk;
+mod known;
+mod learn;
 mod parts;
 mod reason;
+mod session;
+mod trust;
 mod validator;
 mod wildcard;
 
@@ -22,8 +26,11 @@ mod tests;
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Instant;
 
 pub use anchors::AnchorError;
+pub use known::KnownZones;
+pub use session::Session;
 pub use validator::Validator;
 #[cfg(fuzzing)]
 pub use validator::validator_with_anchors;
@@ -36,8 +43,21 @@ pub trait Source {
     fn validates(&self, name: &QName) -> bool;
 
     /// Brings the answer to a question about DS, DNSKEY or NS, which has DO and CD set; `None`
-    /// where there is none to be had.
-    fn ask(&self, question: Question) -> impl Future<Output = Option<Arc<Answer>>>;
+    /// where there is none to be had. With `since`, none that came before that moment will do.
+    fn ask(
+        &self,
+        question: Question,
+        since: Option<Instant>,
+    ) -> impl Future<Output = Option<Brought>>;
+}
+
+/// An answer about keys. Nothing says yet that it is true.
+#[derive(Clone, Debug)]
+pub struct Brought {
+    /// The answer, with the TTLs that it came with.
+    pub answer: Arc<Answer>,
+    /// When it came.
+    pub since: Instant,
 }
 
 /// What an answer that is not bogus is worth (RFC 4035 §4.3).

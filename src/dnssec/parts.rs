@@ -6,7 +6,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use hickory_proto::dnssec::rdata::{DNSSECRData, RRSIG};
+use hickory_proto::dnssec::rdata::{DNSKEY, DNSSECRData, RRSIG};
 use hickory_proto::op::{Message, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{Name as HickoryName, RData, Record, RecordType, SerialNumber};
 use hickory_proto::serialize::binary::{BinDecodable, BinEncodable};
@@ -76,6 +76,23 @@ impl Part {
         self.message.answers.iter().filter(move |record| record.record_type() == rtype)
     }
 
+    /// The keys in it.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &DNSKEY> {
+        self.message.answers.iter().filter_map(|record| match &record.data {
+            RData::DNSSEC(DNSSECRData::DNSKEY(key)) => Some(key),
+            _ => None,
+        })
+    }
+
+    /// The same keys without signatures; `None` if there are none, or a wildcard gave them.
+    pub(super) fn bare_keys(&self) -> Option<Self> {
+        let keys = self.records(RecordType::DNSKEY).cloned();
+        let mut message = Message::response(0, OpCode::Query);
+        message.add_answers(keys);
+        let bare = Self::new(&message, self.name.clone(), RecordType::DNSKEY);
+        (bare.is_positive() && self.expansion.is_none()).then_some(bare)
+    }
+
     /// Whether a signature is valid at `now` (RFC 4034 §3.1.5).
     pub(super) fn is_in_time(&self, signature: &RRSIG, now: SerialNumber) -> bool {
         let input = signature.input();
@@ -128,6 +145,13 @@ pub(super) fn signature(record: &Record) -> Option<&RRSIG> {
 pub(super) fn now_seconds() -> SerialNumber {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     SerialNumber::new(u32::try_from(since & u64::from(u32::MAX)).unwrap_or(0))
+}
+
+/// How long a signature that ends then is still valid, seconds; 0 if it has expired.
+pub(super) fn seconds_left(expiration: SerialNumber) -> u32 {
+    let left = expiration.get().wrapping_sub(now_seconds().get());
+    // Serial numbers: what lies in the upper half is in the past (RFC 1982).
+    if left > u32::MAX / 2 { 0 } else { left }
 }
 
 /// A name as hickory has it.

@@ -45,6 +45,10 @@ impl Default for Life {
 pub(crate) struct Zone {
     pub(crate) name: HickoryName,
     signer: Option<DnssecSigner>,
+    /// Signs all but the keys, where it is not `signer`.
+    of_data: Option<DnssecSigner>,
+    /// Signs the keys beside `signer`.
+    of_keys_too: Option<DnssecSigner>,
     denial: Denial,
     records: BTreeMap<(HickoryName, u16), Vec<Record>>,
 }
@@ -60,17 +64,22 @@ pub(crate) fn name(text: &str) -> HickoryName {
     HickoryName::from_ascii(format!("{}.", text.trim_end_matches('.'))).expect("a name")
 }
 
+/// A new key of a zone.
+fn new_signer(zone: &HickoryName) -> DnssecSigner {
+    let algorithm = Algorithm::ECDSAP256SHA256;
+    let pkcs8 = EcdsaSigningKey::generate_pkcs8(algorithm).expect("a key");
+    let key = EcdsaSigningKey::from_pkcs8(&pkcs8, algorithm).expect("the same key");
+    let public = DNSKEY::from_key(&key.to_public_key().expect("a public key"));
+    DnssecSigner::new(public, Box::new(key), zone.clone(), std::time::Duration::ZERO)
+}
+
 impl Zone {
     fn new(apex: &str, is_signed: bool, denial: Denial) -> Self {
         let apex = name(apex);
-        let signer = is_signed.then(|| {
-            let algorithm = Algorithm::ECDSAP256SHA256;
-            let pkcs8 = EcdsaSigningKey::generate_pkcs8(algorithm).expect("a key");
-            let key = EcdsaSigningKey::from_pkcs8(&pkcs8, algorithm).expect("the same key");
-            let public = DNSKEY::from_key(&key.to_public_key().expect("a public key"));
-            DnssecSigner::new(public, Box::new(key), apex.clone(), std::time::Duration::ZERO)
-        });
-        let mut zone = Self { name: apex.clone(), signer, denial, records: BTreeMap::new() };
+        let signer = is_signed.then(|| new_signer(&apex));
+        let (of_data, of_keys_too) = (None, None);
+        let records = BTreeMap::new();
+        let mut zone = Self { name: apex.clone(), signer, of_data, of_keys_too, denial, records };
         let nobody = name("nobody.invalid");
         let soa = SOA::new(nobody.clone(), nobody.clone(), 1, 3_600, 300, 86_400, TTL);
         zone.add(apex.clone(), RData::SOA(soa));
@@ -91,6 +100,44 @@ impl Zone {
         self.signer.as_ref().expect("a signed zone").dnskey().clone()
     }
 
+    /// Publishes one more key, which signs nothing yet.
+    pub(crate) fn publish_another(&mut self) -> DnssecSigner {
+        let signer = new_signer(&self.name);
+        let data = RData::DNSSEC(DNSSECRData::DNSKEY(signer.dnskey().clone()));
+        self.add(self.name.clone(), data);
+        signer
+    }
+
+    /// Signs all but the keys with another key from now on.
+    pub(crate) fn sign_data_with(&mut self, signer: DnssecSigner) {
+        self.of_data = Some(signer);
+    }
+
+    /// Signs the keys with another key too from now on.
+    pub(crate) fn sign_keys_too_with(&mut self, signer: DnssecSigner) {
+        self.of_keys_too = Some(signer);
+    }
+
+    /// Makes the second key that signs the keys the zone's own; gives the one before.
+    pub(crate) fn change_over(&mut self) -> DNSKEY {
+        let before = self.key();
+        self.signer = self.of_keys_too.take();
+        before
+    }
+
+    /// Publishes a key no more.
+    pub(crate) fn withdraw(&mut self, key: &DNSKEY) {
+        let keys = self.records.get_mut(&(self.name.clone(), RecordType::DNSKEY.into()));
+        let gone = RData::DNSSEC(DNSSECRData::DNSKEY(key.clone()));
+        keys.expect("a signed zone").retain(|record| record.data != gone);
+    }
+
+    /// Names another key of a child.
+    pub(crate) fn name_key(&mut self, child: &HickoryName, digest: DS) {
+        self.records.remove(&(child.clone(), RecordType::DS.into()));
+        self.add(child.clone(), RData::DNSSEC(DNSSECRData::DS(digest)));
+    }
+
     pub(crate) fn ds(&self) -> DS {
         let key = self.key();
         let digest = key.to_digest(&self.name, DigestType::SHA256).expect("a digest");
@@ -100,7 +147,19 @@ impl Zone {
 
     /// The signature over records of one name and type; `labels`: of a wildcard.
     pub(crate) fn sign(&self, records: &[Record], labels: Option<u8>, life: Life) -> Record {
-        let signer = self.signer.as_ref().expect("a signed zone");
+        let of_data = self.of_data.as_ref();
+        let of_data = of_data.filter(|_| records[0].record_type() != RecordType::DNSKEY);
+        let signer = of_data.or(self.signer.as_ref()).expect("a signed zone");
+        self.sign_with(signer, records, labels, life)
+    }
+
+    fn sign_with(
+        &self,
+        signer: &DnssecSigner,
+        records: &[Record],
+        labels: Option<u8>,
+        life: Life,
+    ) -> Record {
         let owner = records[0].name.clone();
         let now = i64::from(now_seconds().get());
         let at = |offset: i64| SerialNumber::new(u32::try_from(now + offset).expect("a time"));
@@ -124,7 +183,12 @@ impl Zone {
         let mut all = records;
         let cut = all[0].record_type() == RecordType::NS && all[0].name != self.name;
         if self.signer.is_some() && !cut {
-            all.push(self.sign(&all, labels, Life::default()));
+            let one = self.sign(&all, labels, Life::default());
+            let too = self.of_keys_too.as_ref();
+            let too = too.filter(|_| all[0].record_type() == RecordType::DNSKEY);
+            let too = too.map(|signer| self.sign_with(signer, &all, labels, Life::default()));
+            all.push(one);
+            all.extend(too);
         }
         all
     }

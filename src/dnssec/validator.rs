@@ -8,25 +8,20 @@ use hickory_proto::dnssec::rdata::DNSSECRData;
 use hickory_proto::op::{DnsRequest, DnsRequestOptions, Message, ResponseCode};
 use hickory_proto::rr::{Name as HickoryName, RData, Record, RecordType};
 use hickory_proto::serialize::binary::BinDecodable;
-use hickory_resolver::net::dnssec::DnssecDnsHandle;
 use hickory_resolver::net::xfer::FirstAnswer;
 use hickory_resolver::net::{DnsError, DnsHandle, NetError};
 
 use super::anchors::{AnchorError, Anchors};
-use super::clerk::{Clerk, Desk};
+use super::clerk::Clerk;
+use super::learn::learn;
 use super::parts::{Part, from_hickory, signature, to_hickory};
-use super::reason::{bogus, lacking, opts_out, why};
-use super::wildcard::NSEC3_INSECURE_ITERATIONS;
+use super::reason::{bogus, opts_out, why};
+use super::session::Session;
+use super::trust::{Start, Trust};
 use super::{Security, Source};
 use crate::config::{DnssecConfig, PrivateLink};
 use crate::forward::Failure;
 use crate::wire::{AnswerRef, Ede, Name, NameMap, QName, Question, Rcode, Rtype};
-
-/// Above so many it is bogus: nobody may make us hash that often.
-const NSEC3_BOGUS_ITERATIONS: u16 = 150;
-/// Verdicts kept within one question, so that the keys of a zone are looked at once. More than all
-/// RRsets that the messages of one question may hold.
-const VERDICTS: usize = 512;
 
 /// Holds answers against trust anchors.
 pub struct Validator {
@@ -36,9 +31,6 @@ pub struct Validator {
     /// The same names, in order, to be compared.
     names: Vec<Name>,
 }
-
-/// hickory's validators by the zone of their anchor.
-type Handles = Vec<(Name, DnssecDnsHandle<Desk>)>;
 
 impl Validator {
     /// Trusts the root, with the keys built in; validates nothing at or below `config`'s negative
@@ -86,7 +78,8 @@ impl Validator {
     }
 
     /// Says what `answer`, asked with DO and CD, is worth. `links`: only so many CNAMEs of it
-    /// matter, what follows is thrown away.
+    /// matter, what follows is thrown away. `session` is the question's: a second round with it
+    /// shares what the question may cost.
     ///
     /// Takes as long as `source` does; drop it when the time is up.
     ///
@@ -99,6 +92,7 @@ impl Validator {
         answer: &AnswerRef<'_>,
         links: Option<usize>,
         source: &S,
+        session: &mut Session,
     ) -> Result<Security, Failure> {
         // A signature is what signs; none signs it.
         if question.qtype == Rtype::RRSIG {
@@ -112,12 +106,13 @@ impl Validator {
         if !steps.iter().any(is_validated) {
             return Ok(Security::Insecure);
         }
+        session.begin(&question.qname);
         let Ok(whole) = Message::from_vec(answer.message()) else {
             return Err(bogus(Ede::DnssecIndeterminate, "the answer cannot be decoded"));
         };
         let proves_absence = matches!(answer.rcode(), Rcode::NOERROR | Rcode::NXDOMAIN);
-        let mut clerk = Clerk::new(source);
-        let mut handles = Handles::new();
+        let mut clerk = Clerk::new(source, session);
+        let mut trust = Trust::new(&self.anchors);
         let mut security = Security::Secure { ttl_seconds: u32::MAX };
         let mut looked_at = LookedAt::default();
         for step in steps {
@@ -134,7 +129,7 @@ impl Validator {
                     continue;
                 }
                 looked_at.sets.push((part.stands_for().clone(), part.asked));
-                let of_part = self.validate_whole(part, &mut clerk, &mut handles).await?;
+                let of_part = validate_whole(part, &mut clerk, &mut trust).await?;
                 security = security.and(of_part);
             }
         }
@@ -145,94 +140,53 @@ impl Validator {
         // Signatures alone say nothing.
         Ok(if looked_at.sets.is_empty() { Security::Insecure } else { security })
     }
+}
 
-    /// Validates a part, and what proves that a wildcard may have given it.
-    async fn validate_whole<S: Source>(
-        &self,
-        part: Part,
-        clerk: &mut Clerk<'_, S>,
-        handles: &mut Handles,
-    ) -> Result<Security, Failure> {
-        let part = Arc::new(part);
-        let security = self.validate_part(&part, clerk, handles).await?;
-        let is_secure = matches!(security, Security::Secure { .. });
-        // Where nothing is signed, nothing can be denied.
-        let Some(expansion) = part.expansion.as_ref().filter(|_| is_secure) else {
-            return Ok(security);
-        };
-        let denial = expansion.denial().ok_or_else(|| {
-            let name = expansion.name();
-            bogus(Ede::NsecMissing, format!("no proof that only a wildcard has {name}"))
-        })?;
-        let denied = self.validate_part(&Arc::new(denial.part), clerk, handles).await?;
-        Ok(if denial.is_weak { Security::Insecure } else { security.and(denied) })
-    }
+/// Validates a part, and what proves that a wildcard may have given it.
+async fn validate_whole<S: Source>(
+    part: Part,
+    clerk: &mut Clerk<'_, S>,
+    trust: &mut Trust<'_>,
+) -> Result<Security, Failure> {
+    let part = Arc::new(part);
+    let security = validate_part(&part, clerk, trust).await?;
+    let is_secure = matches!(security, Security::Secure { .. });
+    // Where nothing is signed, nothing can be denied.
+    let Some(expansion) = part.expansion.as_ref().filter(|_| is_secure) else {
+        return Ok(security);
+    };
+    let denial = expansion.denial().ok_or_else(|| {
+        let name = expansion.name();
+        bogus(Ede::NsecMissing, format!("no proof that only a wildcard has {name}"))
+    })?;
+    let denied = validate_part(&Arc::new(denial.part), clerk, trust).await?;
+    Ok(if denial.is_weak { Security::Insecure } else { security.and(denied) })
+}
 
-    async fn validate_part<S: Source>(
-        &self,
-        part: &Arc<Part>,
-        clerk: &mut Clerk<'_, S>,
-        handles: &mut Handles,
-    ) -> Result<Security, Failure> {
-        if !clerk.put(Arc::clone(part)) {
-            return Err(bogus(Ede::DnssecIndeterminate, "too many signatures in the answer"));
-        }
-        let Some(handle) = self.handle(&part.name, clerk, handles).await? else {
-            return Ok(Security::Insecure);
-        };
-        let Some(query) = part.message.queries.first() else { return Ok(Security::Insecure) };
-        let request = DnsRequest::from_query(query.clone(), DnsRequestOptions::default());
-        let validated = clerk.serve(handle.send(request).first_answer()).await;
-        match validated {
-            Ok(message) => worth(part, &message).ok_or_else(|| why(part, clerk)),
-            Err(NetError::Dns(DnsError::Nsec { proof: Proof::Insecure, .. })) => {
-                Ok(Security::Insecure)
-            }
-            Err(_) => Err(why(part, clerk)),
-        }
+async fn validate_part<S: Source>(
+    part: &Arc<Part>,
+    clerk: &mut Clerk<'_, S>,
+    trust: &mut Trust<'_>,
+) -> Result<Security, Failure> {
+    if let Some(name) = from_hickory(&part.name) {
+        clerk.session().fail_at(&name);
     }
-
-    /// The validator with the anchors above `name`; `None` where there is none.
-    async fn handle<S: Source>(
-        &self,
-        name: &HickoryName,
-        clerk: &mut Clerk<'_, S>,
-        handles: &mut Handles,
-    ) -> Result<Option<DnssecDnsHandle<Desk>>, Failure> {
-        let anchor = match &self.anchors {
-            Anchors::BuiltIn(_) => None,
-            Anchors::File { .. } => {
-                let above = from_hickory(name).and_then(|n| self.anchors.above(&QName::from(&n)));
-                let Some(anchor) = above else { return Ok(None) };
-                Some(anchor)
-            }
-        };
-        let zone = anchor.map_or_else(Name::root, |anchor| anchor.zone.clone());
-        if let Some((_, handle)) = handles.iter().find(|(known, _)| *known == zone) {
-            return Ok(Some(handle.clone()));
-        }
-        let trusted = match (&self.anchors, anchor) {
-            (Anchors::BuiltIn(root), _) => Arc::clone(root),
-            (_, None) => return Ok(None),
-            (_, Some(anchor)) => {
-                let Some(keys) = clerk.bring(zone.clone(), RecordType::DNSKEY).await else {
-                    let unreadable = || bogus(Ede::DnssecIndeterminate, "a zone's name");
-                    return Err(clerk.missing().map_or_else(unreadable, lacking));
-                };
-                let trusted = anchor.trusted(&keys).ok_or_else(|| {
-                    let ede =
-                        if keys.is_positive() { Ede::DnssecBogus } else { Ede::DnskeyMissing };
-                    bogus(ede, format!("no key of zone {zone} is one of its trust anchors"))
-                })?;
-                Arc::new(trusted)
-            }
-        };
-        let handle = DnssecDnsHandle::with_trust_anchor(clerk.desk(), trusted)
-            .nsec3_iteration_limits(Some(NSEC3_INSECURE_ITERATIONS), Some(NSEC3_BOGUS_ITERATIONS))
-            .validation_cache_size(VERDICTS);
-        handles.push((zone, handle.clone()));
-        Ok(Some(handle))
+    if !clerk.put(Arc::clone(part)) {
+        return Err(bogus(Ede::DnssecIndeterminate, "too many signatures in the answer"));
     }
+    let Start::At { handle, top } = trust.above(part, clerk).await? else {
+        return Ok(Security::Insecure);
+    };
+    let Some(query) = part.message.queries.first() else { return Ok(Security::Insecure) };
+    let request = DnsRequest::from_query(query.clone(), DnsRequestOptions::default());
+    let validated = clerk.serve(handle.send(request).first_answer()).await;
+    let security = match validated {
+        Ok(message) => worth(part, &message).ok_or_else(|| why(part, clerk)),
+        Err(NetError::Dns(DnsError::Nsec { proof: Proof::Insecure, .. })) => Ok(Security::Insecure),
+        Err(_) => Err(why(part, clerk)),
+    }?;
+    learn(part, security, &handle, &top, clerk).await;
+    Ok(security)
 }
 
 impl Security {

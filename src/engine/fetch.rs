@@ -35,6 +35,7 @@ pub struct Remembered {
     failure: Failure,
     /// The paths to the upstreams that were asked: see [`Worker::paths`].
     paths: u64,
+    noted: Instant,
 }
 
 #[cfg(test)]
@@ -147,28 +148,8 @@ impl Worker {
         });
     }
 
-    /// Fetches what we want to know ourselves: kept or new, and never past its time.
-    pub(super) async fn fetch_for_us(
-        &self,
-        snapshot: &Snapshot,
-        client: HostBlock,
-        question: Question,
-    ) -> Result<Arc<Answer>, Failure> {
-        let now = Instant::now();
-        if let Some(hit) = snapshot.cache.find(&question.borrowed(), now)
-            && holds(snapshot, question.qtype, &hit)
-        {
-            return Ok(Arc::new(hit.answer().to_answer()));
-        }
-        let rule = snapshot.rule_for(&question);
-        match self.remembered(snapshot, rule, &question, now) {
-            Some(failure) => Err(failure),
-            None => self.fetch_once(snapshot, rule, client, &question).await,
-        }
-    }
-
     /// Asks for `question`, together with everybody who asks for it now.
-    async fn fetch_once(
+    pub(super) async fn fetch_once(
         &self,
         snapshot: &Snapshot,
         rule: Option<&Arc<Rule>>,
@@ -212,7 +193,7 @@ impl Worker {
 
     /// Changes when upstreams of `rule` come back or go, and with the network: what failed before may
     /// be had now.
-    fn paths(&self, rule: &Rule) -> u64 {
+    pub(super) fn paths(&self, rule: &Rule) -> u64 {
         self.forwarder.network().wrapping_add(rule.changes())
     }
 
@@ -228,12 +209,13 @@ impl Worker {
             }
             failure => failure,
         };
-        let remembered = Remembered { failure, paths };
-        snapshot.failures.note(question, remembered, snapshot.failure_ttl, Instant::now());
+        let noted = Instant::now();
+        let remembered = Remembered { failure, paths, noted };
+        snapshot.failures.note(question, remembered, snapshot.failure_ttl, noted);
     }
 
-    /// What is remembered of `question`, unless it was found over other paths. Refusals go by the
-    /// answer, not by the path.
+    /// Returns the remembered failure of `question`, unless it was found over other paths, or keys of a
+    /// zone above it have been proven since a verdict. Refusals go by the answer, not by the path.
     fn remembered(
         &self,
         snapshot: &Snapshot,
@@ -241,7 +223,13 @@ impl Worker {
         question: &Question,
         now: Instant,
     ) -> Option<Failure> {
-        let Remembered { failure, paths } = snapshot.failures.recent(&question.borrowed(), now)?;
+        let Remembered { failure, paths, noted } =
+            snapshot.failures.recent(&question.borrowed(), now)?;
+        if matches!(failure, Failure::Bogus(_) | Failure::Unvalidated(_))
+            && snapshot.keys.known.has_learned_since(&question.qname, noted)
+        {
+            return None;
+        }
         (!failure.may_serve_stale() || paths == self.paths(rule?)).then_some(failure)
     }
 
@@ -285,7 +273,8 @@ impl Worker {
     }
 
     /// Asks, and goes on asking while the answer ends in a CNAME that is not ours, all of it until
-    /// `deadline`. A chain without an end within our limit is a failure.
+    /// `deadline`. A chain without an end within our limit is a failure. The upstreams in `avoid` are
+    /// asked last. Returns the number of the upstream that answered first, too.
     pub(super) async fn ask_and_chase(
         &self,
         snapshot: &Snapshot,
@@ -293,18 +282,21 @@ impl Worker {
         client: HostBlock,
         question: &Question,
         deadline: tokio::time::Instant,
-    ) -> Result<Answer, Failure> {
-        let mut whole = pin!(self.forwarder.ask(rule, client, question, deadline)).await?;
+        avoid: &[u64],
+    ) -> Result<(Answer, u64), Failure> {
+        let asked = self.forwarder.ask_others_first(rule, client, question, deadline, avoid);
+        let (mut whole, upstream) = pin!(asked).await?;
         for _ in 0..=chase::MAX_HOPS {
             let Some(qname) = chase::next(&snapshot.zones, question, &whole.borrowed()) else {
-                return Ok(whole);
+                return Ok((whole, upstream));
             };
             let next = Question { qname, ..question.clone() };
             // Where no upstream can be asked, the chain's beginning is all there is.
-            let Some(rule) = snapshot.rule_for(&next) else { return Ok(whole) };
+            let Some(rule) = snapshot.rule_for(&next) else { return Ok((whole, upstream)) };
             // In a box, since nearly no question comes here.
-            let rest = match Box::pin(self.forwarder.ask(rule, client, &next, deadline)).await {
-                Ok(rest) => {
+            let asked = self.forwarder.ask_others_first(rule, client, &next, deadline, avoid);
+            let rest = match Box::pin(asked).await {
+                Ok((rest, _)) => {
                     // Its own rule may be stricter than the first one's.
                     self.admit(snapshot, rule, &next, &rest.borrowed())?;
                     rest
@@ -319,7 +311,7 @@ impl Worker {
             let is_end = rest.borrowed().header().answers == 0;
             whole = chase::join(question, &whole.borrowed(), &rest.borrowed())?;
             if is_end {
-                return Ok(whole);
+                return Ok((whole, upstream));
             }
         }
         Err(chase::ENDLESS)

@@ -16,6 +16,7 @@ mod expect;
 mod explain;
 mod fetch;
 mod guard;
+mod keys;
 mod private;
 pub mod query_lines;
 mod recorder;
@@ -27,6 +28,7 @@ mod special;
 mod splice;
 #[cfg(test)]
 mod tests;
+mod trial;
 mod validated;
 mod worker;
 
@@ -41,6 +43,7 @@ pub use decide::decide;
 pub use expect::{Expectation, MAX_UNMET, query_message, question_message};
 pub use explain::{Ask, Conclusion, Explanation};
 pub use fetch::Remembered;
+pub use keys::Keys;
 pub use recorder::{DownAddress, Recorder, Silent, SpecialReason, Step, Steps, UpstreamState};
 pub use shown::{Shown, ShownRecord, Undecodable, printable};
 pub use snapshot::Snapshot;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::complaints::Complaints;
 use super::fetch::Remembered;
 use super::guard::Guard;
+use super::keys::Keys;
 use crate::access::Clients;
 use crate::cache::{Cache, Failures};
 use crate::config::{Config, Limits, LogQueries, Probes, Refused};
@@ -41,7 +42,9 @@ pub struct Snapshot {
     pub flights: Arc<Flights<Arc<Answer>>>,
     /// Questions whose resolution failed lately; those of one set of rules only.
     pub failures: Arc<Failures<Remembered>>,
-    /// For how long they are remembered.
+    /// The state of validation; that of one set of servers and trust anchors only.
+    pub keys: Arc<Keys>,
+    /// For how long failures are remembered.
     pub(super) failure_ttl: Duration,
     /// The highest TTLs of an upstream's answer.
     pub(super) ttl_limits: TtlLimits,
@@ -78,6 +81,7 @@ impl Snapshot {
             cache: Arc::new(Cache::new(config.cache.size_octets, config.cache.stale)),
             flights: Arc::new(Flights::new(config.limits.in_flight)),
             failures: Arc::new(Failures::new()),
+            keys: Arc::new(Keys::new(config.limits.in_flight)),
             failure_ttl: config.cache.failure_ttl,
             ttl_limits: TtlLimits {
                 positive_seconds: seconds(config.cache.max_ttl),
@@ -133,6 +137,7 @@ impl Snapshot {
             cache: Arc::new(self.cache.another()),
             flights: Arc::new(Flights::new(self.limits.in_flight)),
             failures: Arc::new(Failures::new()),
+            keys: Arc::new(Keys::new(self.limits.in_flight)),
             loops: Arc::clone(&self.loops),
             ..*self
         }

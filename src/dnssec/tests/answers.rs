@@ -134,7 +134,8 @@ fn chains_are_as_good_as_their_worst_part() {
     let validator = validator(&file, &[]).expect("anchors");
     let question = question("over.signed.test", Rtype::A);
     let answer = resolver.answer(&question);
-    let link = run(validator.validate(&question, &answer.borrowed(), Some(1), &resolver));
+    let link =
+        run(validator.validate(&question, &answer.borrowed(), Some(1), &resolver, &mut session()));
     assert_eq!(link.map_err(|failure| failure.ede()), SECURE);
     // An end without a proof is none.
     change(&resolver.zones, "lost.signed.test", RecordType::A, |_, message| {
@@ -176,8 +177,15 @@ fn the_links_to_an_error_must_hold() {
         let validator = validator(&file, &[]).expect("anchors");
         let question = question("over.signed.test", Rtype::A);
         let answer = resolver.answer(&question);
-        let link = run(validator.validate(&question, &answer.borrowed(), Some(1), &resolver));
-        let whole = run(validator.validate(&question, &answer.borrowed(), None, &resolver));
+        let link = run(validator.validate(
+            &question,
+            &answer.borrowed(),
+            Some(1),
+            &resolver,
+            &mut session(),
+        ));
+        let whole =
+            run(validator.validate(&question, &answer.borrowed(), None, &resolver, &mut session()));
         (link.map_err(|failure| failure.ede()), whole.map_err(|failure| failure.ede()))
     };
     assert_eq!(judged(false), (SECURE, INSECURE));

@@ -72,7 +72,8 @@ fn more_signatures_and_keys_than_anybody_has_are_not_looked_at() {
 fn all_looks_and_signatures_of_a_question_are_counted() {
     let resolver = Resolver::new(Zones::new());
     let root = || ".".parse::<Name>().expect("a name");
-    let mut clerk = Clerk::new(&resolver);
+    let mut session = session();
+    let mut clerk = Clerk::new(&resolver, &mut session);
     for _ in 0..MAX_LOOKS {
         assert!(run(clerk.bring(root(), RecordType::DNSKEY)).is_some());
     }
@@ -80,7 +81,8 @@ fn all_looks_and_signatures_of_a_question_are_counted() {
     let too_many = Missing::Unaffordable("validation takes too many steps".to_owned());
     assert_eq!(clerk.missing(), Some(&too_many));
     resolver.zones.tamper(|_, _, message| add_signatures(message, MAX_SIGNATURES - 1));
-    let mut clerk = Clerk::new(&resolver);
+    let mut other = super::session();
+    let mut clerk = Clerk::new(&resolver, &mut other);
     for asked in 1..=5 {
         // Names that a wildcard has, so that there is always an answer.
         let qname: Name = format!("{asked}.signed.test").parse().expect("a name");

@@ -4,6 +4,7 @@ mod anchored;
 mod answers;
 mod bounds;
 mod denials;
+mod known;
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -56,10 +57,11 @@ impl Source for Resolver {
         self.passes.as_ref().is_none_or(|zone| !name.to_name().is_within(zone))
     }
 
-    async fn ask(&self, question: Question) -> Option<Arc<Answer>> {
+    async fn ask(&self, question: Question, _since: Option<Instant>) -> Option<Brought> {
         assert!(question.dnssec_ok && question.checking_disabled);
         self.asked.borrow_mut().push((question.qname.clone(), question.qtype));
-        (!self.silent.get()).then(|| self.answer(&question))
+        let brought = || Brought { answer: self.answer(&question), since: Instant::now() };
+        (!self.silent.get()).then(brought)
     }
 }
 
@@ -80,13 +82,18 @@ fn run<T>(work: impl Future<Output = T>) -> T {
     runtime.block_on(work)
 }
 
+/// A question's, while nothing is known.
+fn session() -> Session {
+    Session::new(Arc::default())
+}
+
 fn judge(
     validator: &Validator,
     resolver: &Resolver,
     question: &Question,
 ) -> Result<Security, Failure> {
     let answer = resolver.answer(question);
-    run(validator.validate(question, &answer.borrowed(), None, resolver))
+    run(validator.validate(question, &answer.borrowed(), None, resolver, &mut session()))
 }
 
 fn ask(resolver: &Resolver, qname: &str, qtype: Rtype) -> Result<Security, Ede> {

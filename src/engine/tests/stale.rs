@@ -266,7 +266,9 @@ async fn who_follows_somebody_else_waits_no_longer() {
         let (worker, snapshot) = (Rc::clone(&house.worker), Arc::clone(&house.snapshot));
         let client = HostBlock::of([10, 0, 0, 1].into());
         tokio::task::spawn_local(async move {
-            let _failed = worker.fetch_for_us(&snapshot, client, plain_question()).await;
+            let question = plain_question();
+            let rule = snapshot.rules.find(&(&question.qname).into());
+            let _failed = worker.fetch_once(&snapshot, rule, client, &question).await;
         });
         tokio::task::yield_now().await;
         let (reply, took) = house.ask().await;

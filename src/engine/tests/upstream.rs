@@ -29,8 +29,8 @@ type Heard = Rc<RefCell<Vec<(Name, Rtype)>>>;
 pub(super) struct World {
     pub(super) worker: Rc<Worker>,
     pub(super) counters: Arc<Counters>,
-    /// Questions that the upstream heard.
-    heard: Heard,
+    /// Questions that each upstream heard.
+    heard: Vec<Heard>,
 }
 
 impl World {
@@ -49,9 +49,14 @@ impl World {
         self.counters.total(event)
     }
 
-    /// How often the upstream was asked for this type.
+    /// How often the upstreams were asked for this type.
     pub(super) fn heard(&self, qtype: Rtype) -> usize {
-        self.heard.borrow().iter().filter(|(_, heard)| *heard == qtype).count()
+        (0..self.heard.len()).map(|upstream| self.heard_by(upstream, qtype)).sum()
+    }
+
+    /// How often one of them was, by its place in the rule.
+    pub(super) fn heard_by(&self, upstream: usize, qtype: Rtype) -> usize {
+        self.heard[upstream].borrow().iter().filter(|(_, heard)| *heard == qtype).count()
     }
 }
 
@@ -61,13 +66,26 @@ pub(super) fn in_world<F: Future<Output = ()>>(
     change: impl FnOnce(&mut Config, &mut Forward),
     test: impl FnOnce(World) -> F,
 ) {
+    in_world_of(vec![answering], change, test);
+}
+
+/// The same with several upstreams.
+pub(super) fn in_world_of<F: Future<Output = ()>>(
+    all_answering: Vec<Answering>,
+    change: impl FnOnce(&mut Config, &mut Forward),
+    test: impl FnOnce(World) -> F,
+) {
     let runtime = runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let tasks = LocalSet::new();
     tasks.block_on(&runtime, async {
-        let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
+        let mut sockets = Vec::new();
+        for _ in &all_answering {
+            sockets.push(UdpSocket::bind("127.0.0.1:0").await.expect("a socket"));
+        }
         let mut config = minimal();
         let mut rule = forward_all();
-        rule.upstreams = vec![plain(socket.local_addr().expect("an address"))];
+        let address = |socket: &UdpSocket| plain(socket.local_addr().expect("an address"));
+        rule.upstreams = sockets.iter().map(address).collect();
         change(&mut config, &mut rule);
         config.forwards.insert(0, rule);
         let mut snapshot = snapshot(&config);
@@ -75,27 +93,32 @@ pub(super) fn in_world<F: Future<Output = ()>>(
         let validator = Validator::new(&config.dnssec, &config.private_links);
         snapshot.validator = Arc::new(validator.expect("trust anchors"));
         let shared = Shared { snapshot: ArcSwap::from_pointee(snapshot) };
-        let (counters, heard) = (Arc::<Counters>::default(), Heard::default());
+        let (counters, mut heard) = (Arc::<Counters>::default(), Vec::new());
         let worker =
             Rc::new(Worker::new(Arc::new(shared), Forwarder::new(), Arc::clone(&counters)));
-        let hears = Rc::clone(&heard);
-        spawn_local(async move {
-            let mut octets = [0; 4_096];
-            while let Ok((len, from)) = socket.recv_from(&mut octets).await {
-                let query = Query::parse(&octets[..len]).expect("we send queries");
-                hears.borrow_mut().push((query.qname.to_name(), query.qtype));
-                let Some(mut reply) = answering(&query) else { continue };
-                reply[..2].copy_from_slice(&octets[..2]);
-                // The question as it was sent, in the case of its letters.
-                let name_end = 12 + query.qname.as_wire().len();
-                if reply.len() >= name_end {
-                    reply[12..name_end].copy_from_slice(&octets[12..name_end]);
-                }
-                socket.send_to(&reply, from).await.expect("sent");
-            }
-        });
+        for (socket, answering) in sockets.into_iter().zip(all_answering) {
+            let hears = Heard::default();
+            heard.push(Rc::clone(&hears));
+            spawn_local(serve(socket, answering, hears));
+        }
         test(World { worker, counters, heard }).await;
     });
+}
+
+async fn serve(socket: UdpSocket, answering: Answering, hears: Heard) {
+    let mut octets = [0; 4_096];
+    while let Ok((len, from)) = socket.recv_from(&mut octets).await {
+        let query = Query::parse(&octets[..len]).expect("we send queries");
+        hears.borrow_mut().push((query.qname.to_name(), query.qtype));
+        let Some(mut reply) = answering(&query) else { continue };
+        reply[..2].copy_from_slice(&octets[..2]);
+        // The question as it was sent, in the case of its letters.
+        let name_end = 12 + query.qname.as_wire().len();
+        if reply.len() >= name_end {
+            reply[12..name_end].copy_from_slice(&octets[12..name_end]);
+        }
+        socket.send_to(&reply, from).await.expect("sent");
+    }
 }
 
 /// Makes upstreams known as slow: tests count what they are asked, and a machine with other things to

@@ -1,0 +1,515 @@
+//! One bad reply among good ones: validation asks again, and no client notices.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use hickory_proto::dnssec::rdata::{DNSSECRData, RRSIG};
+use hickory_proto::op::{Query as HickoryQuery, ResponseCode};
+use hickory_proto::rr::rdata::A;
+use hickory_proto::rr::{Name as HickoryName, RData, RecordType};
+use hickory_proto::serialize::binary::BinDecodable;
+
+use super::super::keys::{MAX_ANSWER_REPEATS, MAX_KEY_REPEATS, REPEAT_EVERY};
+use super::kept::keep;
+use super::upstream::{Answering, World, in_world_of};
+use super::*;
+use crate::config::{Dnssec, Forward};
+use crate::dnssec::testing::{AnchorFile, Life, Zones, name};
+use crate::metrics::Event;
+use crate::wire::Query;
+
+const DO: u32 = 0x8000;
+const AD: u8 = 0x20;
+const CD: u8 = 0x10;
+
+/// Does something to one reply; `false`: it leaves it alone.
+type Fault = Rc<dyn Fn(&Zones, &HickoryQuery, &mut Message) -> bool>;
+
+/// Zones that a test can change while they are served.
+type Shared = Rc<RefCell<Zones>>;
+
+fn served(zones: &Shared, fault: Fault) -> Answering {
+    let zones = Rc::clone(zones);
+    Rc::new(move |query: &Query<'_>| {
+        let qname = HickoryName::from_bytes(query.qname.as_wire()).expect("a name");
+        let asked = HickoryQuery::query(qname, RecordType::from(query.qtype.0));
+        let zones = zones.borrow();
+        let mut reply = zones.untampered(&asked);
+        fault(&zones, &asked, &mut reply);
+        // A question taken away stands for silence.
+        (!reply.queries.is_empty()).then(|| reply.to_vec().expect("encodable"))
+    })
+}
+
+/// Runs `test` with one validating rule over an upstream for each fault.
+fn with_faults<F: Future<Output = ()>>(
+    zones: &Shared,
+    faults: Vec<Fault>,
+    test: impl FnOnce(World) -> F,
+) {
+    let anchors = AnchorFile::of_root(&zones.borrow());
+    let setting = |config: &mut Config, rule: &mut Forward| {
+        rule.dnssec = Dnssec::Validate;
+        rule.timeout = Duration::from_secs(5);
+        config.dnssec.trust_anchors = Some(anchors.0.clone());
+    };
+    in_world_of(faults.into_iter().map(|fault| served(zones, fault)).collect(), setting, test);
+}
+
+/// With a key for the data in each zone beside the one that its parent names: so a set of keys needs
+/// its signature.
+fn shared() -> Shared {
+    let mut zones = Zones::new();
+    for apex in ["", "test", "signed.test", "hashed.test"] {
+        let zone = zones.zone_mut(apex);
+        let of_data = zone.publish_another();
+        zone.sign_data_with(of_data);
+    }
+    Rc::new(RefCell::new(zones))
+}
+
+fn none() -> Fault {
+    Rc::new(|_, _, _| false)
+}
+
+/// The fault, for the first `count` replies to one question.
+fn first(
+    count: usize,
+    qname: &'static str,
+    rtype: RecordType,
+    fault: impl Fn(&Zones, &mut Message) + 'static,
+) -> Fault {
+    let left = Cell::new(count);
+    Rc::new(move |zones, query, message| {
+        let is_it = *query.name() == name(qname) && query.query_type() == rtype && left.get() > 0;
+        if is_it {
+            left.set(left.get() - 1);
+            fault(zones, message);
+        }
+        is_it
+    })
+}
+
+fn is_signature(record: &Record) -> bool {
+    record.record_type() == RecordType::RRSIG
+}
+
+fn strip(message: &mut Message) {
+    message.answers.retain(|record| !is_signature(record));
+    message.authorities.retain(|record| !is_signature(record));
+}
+
+/// Changes an octet of each signature.
+fn corrupt(message: &mut Message) {
+    let sections = [&mut message.answers, &mut message.authorities];
+    for record in sections.into_iter().flatten() {
+        if let RData::DNSSEC(DNSSECRData::RRSIG(signature)) = &mut record.data {
+            let mut octets = signature.sig().to_vec();
+            octets[9] ^= 1;
+            let input = signature.input().clone();
+            *signature = RRSIG::from_sig(input, octets);
+        }
+    }
+}
+
+/// Puts signatures of before in: all of them have expired.
+fn replay(zones: &Zones, signer: &str, message: &mut Message) {
+    strip(message);
+    let life = Life { from: -7_200, until: -3_600 };
+    if !message.answers.is_empty() {
+        message.add_answer(zones.zone(signer).sign(&message.answers, None, life));
+    }
+}
+
+fn plain(qname: &str) -> Vec<u8> {
+    let mut query = query(qname, 1, 1_232, 0);
+    query[3] |= AD;
+    query
+}
+
+fn head(reply: &[u8]) -> String {
+    text(reply).split(':').next().expect("a head").to_owned()
+}
+
+/// Each kind of bad reply, as a change of a good one.
+fn faults(signer: &'static str) -> Vec<(&'static str, Rc<dyn Fn(&Zones, &mut Message)>)> {
+    vec![
+        ("corrupted", Rc::new(|_, message| corrupt(message))),
+        ("stripped", Rc::new(|_, message| strip(message))),
+        ("replayed", Rc::new(move |zones, message| replay(zones, signer, message))),
+        (
+            "empty",
+            Rc::new(|_, message| {
+                message.answers.clear();
+                message.authorities.clear();
+            }),
+        ),
+        (
+            "another's",
+            Rc::new(|zones, message| {
+                let asked = message.queries[0].query_type();
+                let other = HickoryQuery::query(name("hashed.test"), asked);
+                let mut other = zones.untampered(&other);
+                for record in &mut other.answers {
+                    record.name = message.queries[0].name().clone();
+                }
+                message.answers = other.answers;
+            }),
+        ),
+        (
+            "from the future",
+            Rc::new(move |zones, message| {
+                strip(message);
+                let life = Life { from: 3_600, until: 7_200 };
+                if !message.answers.is_empty() {
+                    message.add_answer(zones.zone(signer).sign(&message.answers, None, life));
+                }
+            }),
+        ),
+        (
+            "too much for us",
+            Rc::new(|_, message| {
+                let one = message.all_sections().find(|record| is_signature(record)).cloned();
+                let one = one.expect("signed");
+                let RData::DNSSEC(DNSSECRData::RRSIG(signature)) = &one.data else { return };
+                for number in 0..65_u8 {
+                    let other = RRSIG::from_sig(signature.input().clone(), vec![number]);
+                    let data = RData::DNSSEC(DNSSECRData::RRSIG(other));
+                    message.add_answer(Record::from_rdata(one.name.clone(), 300, data));
+                }
+            }),
+        ),
+        (
+            "failed",
+            Rc::new(|_, message| {
+                message.answers.clear();
+                message.authorities.clear();
+                message.metadata.response_code = ResponseCode::ServFail;
+            }),
+        ),
+    ]
+}
+
+#[test]
+fn one_bad_reply_about_keys_costs_no_client_its_answer() {
+    for (qname, rtype, signer) in [
+        ("signed.test", RecordType::DNSKEY, "signed.test"),
+        ("signed.test", RecordType::DS, "test"),
+        ("test", RecordType::DNSKEY, "test"),
+        ("test", RecordType::DS, ""),
+        ("", RecordType::DNSKEY, ""),
+    ] {
+        for (kind, fault) in faults(signer) {
+            let zones = shared();
+            let fault = first(1, qname, rtype, move |zones, message| fault(zones, message));
+            with_faults(&zones, vec![fault], |world| async move {
+                let replies = [
+                    world.ask(&plain("www.signed.test")).await,
+                    world.ask(&plain("mail.signed.test")).await,
+                ];
+                for reply in replies {
+                    assert_eq!(head(&reply), "NOERROR ra ad", "{kind} {qname} {rtype}");
+                }
+                assert_eq!(world.counted(Event::Bogus), 0, "{kind} {qname} {rtype}");
+                // Each is asked twice at most, where it was bad or could have been.
+                assert!(world.heard(Rtype::A) <= 3, "{kind} {qname}");
+                let asked = world.heard(Rtype::DNSKEY) + world.heard(Rtype::DS);
+                assert!(asked <= 10, "{kind} {qname} {rtype}: {asked}");
+            });
+        }
+    }
+}
+
+#[test]
+fn one_bad_denial_of_keys_costs_no_client_its_answer() {
+    for (kind, fault) in faults("test") {
+        // Another zone's keys are no denial.
+        if kind == "another's" {
+            continue;
+        }
+        let zones = shared();
+        let fault = first(1, "unsigned.test", RecordType::DS, move |zones, m| fault(zones, m));
+        with_faults(&zones, vec![fault], |world| async move {
+            for qname in ["www.unsigned.test", "mail.unsigned.test", "x.y.unsigned.test"] {
+                let reply = head(&world.ask(&plain(qname)).await);
+                assert!(reply == "NOERROR ra" || reply == "NXDOMAIN ra", "{kind} {qname}: {reply}");
+            }
+            assert_eq!(world.counted(Event::Bogus), 0, "{kind}");
+            assert!(world.heard(Rtype::DS) <= 4, "{kind}: {}", world.heard(Rtype::DS));
+        });
+    }
+}
+
+#[test]
+fn an_answer_that_does_not_validate_is_asked_for_once_more() {
+    for (qname, expected) in [
+        ("www.signed.test", "NOERROR ra ad"),
+        ("none.www.signed.test", "NXDOMAIN ra ad"),
+        // By a wildcard, whose denial is in it.
+        ("x.wild.signed.test", "NOERROR ra ad"),
+    ] {
+        let zones = shared();
+        with_faults(
+            &zones,
+            vec![first(1, qname, RecordType::A, |_, m| corrupt(m))],
+            |world| async move {
+                // The keys are known already: they are not asked for again.
+                assert_eq!(head(&world.ask(&plain("mail.signed.test")).await), "NOERROR ra ad");
+                let keys = world.heard(Rtype::DNSKEY) + world.heard(Rtype::DS);
+                assert_eq!(head(&world.ask(&plain(qname)).await), expected);
+                assert_eq!(world.heard(Rtype::A), 3);
+                assert_eq!(world.heard(Rtype::DNSKEY) + world.heard(Rtype::DS), keys);
+                assert_eq!(world.counted(Event::Bogus), 0);
+            },
+        );
+    }
+}
+
+#[test]
+fn the_second_answer_of_a_zone_asks_nobody_for_keys() {
+    let zones = shared();
+    with_faults(&zones, vec![none()], |world| async move {
+        for (qname, expected) in
+            [("www.signed.test", "NOERROR ra ad"), ("www.unsigned.test", "NOERROR ra")]
+        {
+            assert_eq!(head(&world.ask(&plain(qname)).await), expected);
+        }
+        let keys = || world.heard(Rtype::DNSKEY) + world.heard(Rtype::DS) + world.heard(Rtype::NS);
+        let before = keys();
+        for (qname, expected) in [
+            ("mail.signed.test", "NOERROR ra ad"),
+            ("none.www.signed.test", "NXDOMAIN ra ad"),
+            ("mail.unsigned.test", "NOERROR ra"),
+            ("a.b.c.unsigned.test", "NOERROR ra"),
+        ] {
+            assert_eq!(head(&world.ask(&plain(qname)).await), expected, "{qname}");
+        }
+        assert_eq!(keys(), before);
+    });
+}
+
+#[test]
+fn a_zone_that_is_broken_does_not_multiply_queries() {
+    let zones = shared();
+    let broken =
+        first(usize::MAX, "signed.test", RecordType::DNSKEY, |_, message| corrupt(message));
+    with_faults(&zones, vec![broken], |world| async move {
+        let names = 30;
+        let begun = Instant::now();
+        for number in 0..names {
+            let reply = world.ask(&plain(&format!("n{number}.signed.test"))).await;
+            assert_eq!(head(&reply), "SERVFAIL ra");
+        }
+        assert_eq!(world.counted(Event::Bogus), names);
+        // Under load this may take longer than until the keys may be asked for again.
+        let runs = 1 + begun.elapsed().as_secs() / REPEAT_EVERY.as_secs();
+        let asked_again = u64::from(MAX_ANSWER_REPEATS) * runs;
+        assert!(world.heard(Rtype::A) as u64 <= names + asked_again, "{}", world.heard(Rtype::A));
+        // Root, test and signed.test, each once and so often again.
+        let most = 3 * (1 + u64::from(MAX_KEY_REPEATS) * runs);
+        assert!(world.heard(Rtype::DNSKEY) as u64 <= most, "{}", world.heard(Rtype::DNSKEY));
+        assert!(world.heard(Rtype::DS) as u64 <= most, "{}", world.heard(Rtype::DS));
+    });
+}
+
+#[test]
+fn what_clients_with_cd_ask_for_proves_nothing_and_denies_nothing() {
+    let zones = shared();
+    // The client with CD gets the bad one, and others would if they shared it.
+    let fault = first(1, "signed.test", RecordType::DNSKEY, |_, message| corrupt(message));
+    with_faults(&zones, vec![fault], |world| async move {
+        let itself = |qname: &str, qtype: Rtype| {
+            let mut query = query(qname, qtype.0, 1_232, DO);
+            query[3] |= CD;
+            query
+        };
+        assert_eq!(head(&world.ask(&itself("signed.test", Rtype::DNSKEY)).await), "NOERROR ra");
+        assert_eq!(world.heard(Rtype::DNSKEY), 1);
+        assert_eq!(head(&world.ask(&plain("www.signed.test")).await), "NOERROR ra ad");
+        // Nothing was bad, so nothing was asked twice.
+        assert_eq!(world.heard(Rtype::A), 1);
+        assert_eq!(world.heard(Rtype::DNSKEY), 4);
+        // Nor the other way round.
+        assert_eq!(head(&world.ask(&itself("test", Rtype::DS)).await), "NOERROR ra");
+        assert_eq!(head(&world.ask(&plain("mail.signed.test")).await), "NOERROR ra ad");
+        assert_eq!(world.counted(Event::Bogus), 0);
+    });
+}
+
+#[test]
+fn clients_that_ask_at_once_all_go_by_what_was_asked_again() {
+    let zones = shared();
+    let fault = first(1, "signed.test", RecordType::DNSKEY, |_, message| corrupt(message));
+    with_faults(&zones, vec![fault], |world| async move {
+        let world = Rc::new(world);
+        let asking = (0..20).map(|number| {
+            let world = Rc::clone(&world);
+            // Some follow another's question.
+            let qname = format!("n{}.signed.test", number / 2);
+            tokio::task::spawn_local(async move { head(&world.ask(&plain(&qname)).await) })
+        });
+        for asked in asking.collect::<Vec<_>>() {
+            assert_eq!(asked.await.expect("no panic"), "NOERROR ra ad");
+        }
+        assert!(world.heard(Rtype::DNSKEY) <= 6, "{}", world.heard(Rtype::DNSKEY));
+        assert_eq!(world.counted(Event::Bogus), 0);
+    });
+}
+
+#[test]
+fn an_upstream_that_strips_signatures_is_asked_last() {
+    let zones = shared();
+    let strips: Fault = Rc::new(|_, _, message| {
+        strip(message);
+        true
+    });
+    with_faults(&zones, vec![strips, none()], |world| async move {
+        assert_eq!(head(&world.ask(&plain("www.signed.test")).await), "NOERROR ra ad");
+        let heard = |upstream: usize| {
+            [Rtype::A, Rtype::DNSKEY, Rtype::DS, Rtype::NS]
+                .map(|qtype| world.heard_by(upstream, qtype))
+                .iter()
+                .sum::<usize>()
+        };
+        for zone in ["signed.test", "hashed.test"] {
+            let reply = world.ask(&plain(&format!("mail.{zone}"))).await;
+            assert_eq!(head(&reply), "NOERROR ra ad", "{zone}");
+            let before = heard(0);
+            assert!(before > 0);
+            for number in 0..30 {
+                let reply = world.ask(&plain(&format!("n{number}.{zone}"))).await;
+                assert_eq!(head(&reply), "NOERROR ra ad", "{number} {zone}");
+            }
+            assert_eq!(heard(0), before, "{zone}");
+        }
+        assert_eq!(world.counted(Event::Bogus), 0);
+    });
+}
+
+#[test]
+fn a_second_upstream_without_signatures_does_no_harm() {
+    let zones = shared();
+    let strips: Fault = Rc::new(|_, _, message| {
+        strip(message);
+        true
+    });
+    for (qname, rtype) in [("www.signed.test", RecordType::A), ("signed.test", RecordType::DNSKEY)]
+    {
+        let fault = first(1, qname, rtype, |_, message| corrupt(message));
+        with_faults(&zones, vec![fault, Rc::clone(&strips)], |world| async move {
+            // The first one's reply is corrupted, and the other's is stripped.
+            let _either = world.ask(&plain("www.signed.test")).await;
+            for number in 0..5 {
+                let reply = world.ask(&plain(&format!("n{number}.signed.test"))).await;
+                assert_eq!(head(&reply), "NOERROR ra ad", "{number} {qname} {rtype}");
+            }
+        });
+    }
+}
+
+#[test]
+fn a_verdict_is_forgotten_when_keys_are_proven() {
+    let zones = shared();
+    let fault = first(2, "www.signed.test", RecordType::A, |_, message| corrupt(message));
+    with_faults(&zones, vec![fault], |world| async move {
+        // Both times: nothing is proven of the zone by that.
+        assert_eq!(head(&world.ask(&plain("www.signed.test")).await), "SERVFAIL ra");
+        assert_eq!(head(&world.ask(&plain("mail.signed.test")).await), "NOERROR ra ad");
+        assert_eq!(head(&world.ask(&plain("www.signed.test")).await), "NOERROR ra ad");
+    });
+}
+
+#[test]
+fn bogus_is_never_stale_whatever_is_asked_again() {
+    let zones = shared();
+    let fault = first(usize::MAX, "www.signed.test", RecordType::A, |_, message| corrupt(message));
+    with_faults(&zones, vec![fault], |world| async move {
+        let old = [("www.signed.test", 60, Rtype::A, vec![203, 0, 113, 9])];
+        let snapshot = Arc::clone(&world.worker.snapshot());
+        keep(&snapshot, "www.signed.test", Rtype::A, 0, &old, Duration::from_secs(100));
+        for _ in 0..2 {
+            assert_eq!(head(&world.ask(&plain("www.signed.test")).await), "SERVFAIL ra");
+        }
+    });
+}
+
+#[test]
+fn asking_again_takes_no_longer_than_the_question_has() {
+    let zones = shared();
+    // The first reply is bad, and then there is silence.
+    let asked = Cell::new(0);
+    let fault: Fault = Rc::new(move |_, query, message| {
+        let is_it = query.query_type() == RecordType::A;
+        if is_it {
+            asked.set(asked.get() + 1);
+            if asked.get() == 1 { corrupt(message) } else { message.queries.clear() }
+        }
+        is_it
+    });
+    with_faults(&zones, vec![fault], |world| async move {
+        let begun = Instant::now();
+        let reply = world.ask(&plain("www.signed.test")).await;
+        assert_eq!(head(&reply), "SERVFAIL ra");
+        let why = Shown::read(&reply).expect("a reply").extended_errors;
+        let verdict =
+            "6 (DNSSEC Bogus): DNSSEC: the signature of www.signed.test. A does not validate";
+        assert_eq!(why, [verdict]);
+        // Five seconds, and what a busy machine adds.
+        assert!(begun.elapsed() < Duration::from_secs(9), "{:?}", begun.elapsed());
+    });
+}
+
+#[test]
+fn a_zone_may_change_its_keys_while_answers_are_kept() {
+    let zones = shared();
+    let world_zones = Rc::clone(&zones);
+    with_faults(&zones, vec![none()], |world| async move {
+        let zones = world_zones;
+        let ask =
+            async |label: &str| head(&world.ask(&plain(&format!("{label}.signed.test"))).await);
+        let change = |change: &dyn Fn(&mut Zones)| change(&mut zones.borrow_mut());
+        assert_eq!(ask("n1").await, "NOERROR ra ad");
+        // A key for the data is published ahead, and known by the time that it is used. The zone did
+        // not wait for that: the new key is not among those that we know.
+        change(&|zones| {
+            let zone = zones.zone_mut("signed.test");
+            let next = zone.publish_another();
+            zone.sign_data_with(next);
+        });
+        assert_eq!(ask("n2").await, "NOERROR ra ad");
+        // Both sign the keys, then the parent names the new one, then the old one goes.
+        change(&|zones| {
+            let zone = zones.zone_mut("signed.test");
+            let next = zone.publish_another();
+            zone.sign_keys_too_with(next);
+        });
+        assert_eq!(ask("n3").await, "NOERROR ra ad");
+        change(&|zones| {
+            let zone = zones.zone_mut("signed.test");
+            let old = zone.change_over();
+            let (child, digest) = (zone.name.clone(), zone.ds());
+            zone.withdraw(&old);
+            zones.zone_mut("test").name_key(&child, digest);
+        });
+        assert_eq!(ask("n4").await, "NOERROR ra ad");
+        assert_eq!(ask("none.www").await, "NXDOMAIN ra ad");
+        assert_eq!(world.counted(Event::Bogus), 0);
+    });
+}
+
+#[test]
+fn a_name_forged_once_is_right_the_second_time() {
+    let zones = shared();
+    let fault = first(1, "www.signed.test", RecordType::A, |_, message| {
+        for record in &mut message.answers {
+            if let RData::A(address) = &mut record.data {
+                *address = A::new(192, 0, 2, 66);
+            }
+        }
+    });
+    with_faults(&zones, vec![fault], |world| async move {
+        let expected = "NOERROR ra ad: www.signed.test. 300 A 192.0.2.1";
+        assert_eq!(text(&world.ask(&plain("www.signed.test")).await), expected);
+    });
+}
