@@ -101,8 +101,8 @@ impl Anchors {
 }
 
 impl Anchor {
-    /// The keys of a DNSKEY answer, all of them, if one that the anchor names signed it; and for how
-    /// long that holds, seconds.
+    /// The keys of a DNSKEY answer, all of them, if one that the anchor names signed it; and for
+    /// how long that holds, seconds.
     pub(super) fn trusted(&self, answer: &Part) -> Option<(TrustAnchors, u32)> {
         let zone = to_hickory(&self.zone)?;
         let is_named = |key: &&DNSKEY| {

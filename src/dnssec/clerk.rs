@@ -164,7 +164,8 @@ impl<'a, S: Source> Clerk<'a, S> {
         u32::try_from(age.unwrap_or(0)).unwrap_or(u32::MAX)
     }
 
-    /// Returns the names at or above `name` at which records of that type are held, the highest first.
+    /// Returns the names at or above `name` at which records of that type are held, the highest
+    /// first.
     pub(super) fn held_above(&self, name: &Name, rtype: RecordType) -> Vec<Name> {
         let rtype = Rtype(rtype.into());
         let held = self.held.iter().filter(|((zone, held), what)| {

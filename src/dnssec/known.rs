@@ -1,8 +1,8 @@
 //! The table of proven zones: their keys, or the fact that they are unsigned.
 //!
-//! An entry outlives the question that proved it, for as long as the proof holds. The table compares
-//! whole names. Its hash has a secret, so that no stranger can choose names that collide; and a
-//! collision costs time, never a verdict.
+//! An entry outlives the question that proved it, for as long as the proof holds. The table
+//! compares whole names. Its hash has a secret, so that no stranger can choose names that collide;
+//! and a collision costs time, never a verdict.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,13 +11,13 @@ use std::time::{Duration, Instant, SystemTime};
 use super::parts::Part;
 use crate::wire::Name;
 
-/// Zones in the table: all that a site of some hundred people asks for within an hour. A zone's keys
-/// take about a kilobyte, so the table takes a few megabytes. A zone with [`super::clerk::MAX_KEYS`]
-/// keys of 4,096 bits takes 20 KiB.
+/// Zones in the table: all that a site of some hundred people asks for within an hour. A zone's
+/// keys take about a kilobyte, so the table takes a few megabytes. A zone with
+/// [`super::clerk::MAX_KEYS`] keys of 4,096 bits takes 20 KiB.
 pub(super) const MAX_ZONES: usize = 1_024;
 
-/// Both clocks. The lifetime of a signature goes by the wall clock, which also counts while the machine
-/// sleeps. A TTL goes by the monotonic clock, which cannot be set.
+/// Both clocks. The lifetime of a signature goes by the wall clock, which also counts while the
+/// machine sleeps. A TTL goes by the monotonic clock, which cannot be set.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Clocks {
     pub(super) now: Instant,
@@ -124,8 +124,9 @@ impl KnownZones {
         path
     }
 
-    /// Keeps the proof about `zone` for `ttl_seconds` from `at` on, or not at all if that is 0. If the
-    /// table is full, it drops the zones that have expired, or else the least recently used one.
+    /// Keeps the proof about `zone` for `ttl_seconds` from `at` on, or not at all if that is 0. If
+    /// the table is full, it drops the zones that have expired, or else the least recently used
+    /// one.
     pub(super) fn learn(&self, zone: Name, proven: Proven, ttl_seconds: u32, at: Clocks) {
         if ttl_seconds == 0 {
             return;

@@ -1,9 +1,9 @@
-//! Takes proofs about zones out of a verdict: the keys of the zones on the way, or that one of them is
-//! unsigned.
+//! Takes proofs about zones out of a verdict: the keys of the zones on the way, or that one of them
+//! is unsigned.
 //!
-//! hickory returns its verdict on an answer, and not on the keys that it checked for it. So this module
-//! asks hickory again, about each zone, within the same round. hickory's own memory answers then, and
-//! checks no signature twice.
+//! hickory returns its verdict on an answer, and not on the keys that it checked for it. So this
+//! module asks hickory again, about each zone, within the same round. hickory's own memory answers
+//! then, and checks no signature twice.
 
 use std::sync::Arc;
 
@@ -25,7 +25,8 @@ const MAX_UNSIGNED_SECONDS: u32 = 3_600;
 /// The type of a record that no zone has (RFC 6895 §3.1: for private use).
 const NO_TYPE: u16 = 65_280;
 
-/// Keeps the proofs of `handle` about the zones on the way from the anchor's zone, `top`, to `part`.
+/// Keeps the proofs of `handle` about the zones on the way from the anchor's zone, `top`, to
+/// `part`.
 pub(super) async fn learn<S: Source>(
     part: &Part,
     security: Security,
@@ -47,8 +48,8 @@ pub(super) async fn learn<S: Source>(
     }
 }
 
-/// Notes the keys of `zone` if they are held and proven: for their TTL, that of the digests that name
-/// them, and while the keys of the zone above count, whichever ends first.
+/// Notes the keys of `zone` if they are held and proven: for their TTL, that of the digests that
+/// name them, and while the keys of the zone above count, whichever ends first.
 async fn learn_keys<S: Source>(
     zone: &Name,
     handle: &DnssecDnsHandle<Desk>,
@@ -77,6 +78,10 @@ async fn learn_unsigned<S: Source>(
     top: &Name,
     clerk: &mut Clerk<'_, S>,
 ) -> Option<()> {
+    // The anchor says that its zone is signed.
+    if zone == top {
+        return None;
+    }
     let above = left_above(zone, top, clerk)?;
     let ttl_seconds = denial_ttl(&clerk.held(zone, RecordType::DS)?.part.message)?.min(above);
     let age_seconds = clerk.age_seconds(zone, RecordType::DS);
@@ -111,8 +116,8 @@ fn left_above<S: Source>(zone: &Name, top: &Name, clerk: &mut Clerk<'_, S>) -> O
     matches!(above.proven, Proven::Keys(_)).then_some(above.left_seconds)
 }
 
-/// Returns how long the held records of a type at `zone` are valid, seconds; `None` unless all of them
-/// are secure.
+/// Returns how long the held records of a type at `zone` are valid, seconds; `None` unless all of
+/// them are secure.
 async fn secure_ttl<S: Source>(
     zone: &Name,
     rtype: RecordType,

@@ -1,5 +1,5 @@
-//! The state that the rounds of one question's validation share: their cost, the zones that they used,
-//! and the zones that a later round must not take from memory.
+//! The state that the rounds of one question's validation share: their cost, the zones that they
+//! used, and the zones that a later round must not take from memory.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -99,7 +99,8 @@ impl Session {
         names.find_map(|name| self.fresh.get(&name)).copied()
     }
 
-    /// Returns the known zones on the way from `top` down to `name`, without those that must be asked again.
+    /// Returns the known zones on the way from `top` down to `name`, without those that must be
+    /// asked again.
     pub(super) fn path(&self, name: &Name, top: &Name) -> Vec<Known> {
         let mut path = self.known.path(name, top, Clocks::read());
         path.retain(|known| {

@@ -1,5 +1,5 @@
-//! Where a part's validation begins: at the trust anchor above its name, or further down at the zones
-//! whose keys were proven before.
+//! Where a part's validation begins: at the trust anchor above its name, or further down at the
+//! zones whose keys were proven before.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -94,8 +94,8 @@ impl<'a> Trust<'a> {
     }
 }
 
-/// Returns whether the zone above signs a part, if a zone begins at its name. A zone's own keys prove
-/// neither themselves nor its parent's records about it.
+/// Returns whether the zone above signs a part, if a zone begins at its name. A zone's own keys
+/// prove neither themselves nor its parent's records about it.
 fn is_from_above(part: &Part) -> bool {
     match part.asked {
         RecordType::DNSKEY | RecordType::DS => true,

@@ -214,8 +214,9 @@ impl Worker {
         snapshot.failures.note(question, remembered, snapshot.failure_ttl, noted);
     }
 
-    /// Returns the remembered failure of `question`, unless it was found over other paths, or keys of a
-    /// zone above it have been proven since a verdict. Refusals go by the answer, not by the path.
+    /// Returns the remembered failure of `question`, unless it was found over other paths, or keys
+    /// of a zone above it have been proven since a verdict. Refusals go by the answer, not by the
+    /// path.
     fn remembered(
         &self,
         snapshot: &Snapshot,
@@ -273,8 +274,8 @@ impl Worker {
     }
 
     /// Asks, and goes on asking while the answer ends in a CNAME that is not ours, all of it until
-    /// `deadline`. A chain without an end within our limit is a failure. The upstreams in `avoid` are
-    /// asked last. Returns the number of the upstream that answered first, too.
+    /// `deadline`. A chain without an end within our limit is a failure. The upstreams in `avoid`
+    /// are asked last. Returns the number of the upstream that answered first, too.
     pub(super) async fn ask_and_chase(
         &self,
         snapshot: &Snapshot,

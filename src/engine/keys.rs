@@ -1,5 +1,5 @@
-//! The state that validation keeps between questions: proven keys, unproven answers about keys, and the
-//! repeats after bad verdicts.
+//! The state that validation keeps between questions: proven keys, unproven answers about keys, and
+//! the repeats after bad verdicts.
 //!
 //! This state is apart from the cache of answers. So no client can add to it, and no client gets an
 //! unproven answer from it. It belongs to one set of rules and anchors, as the cache does.
@@ -23,10 +23,11 @@ pub(super) const MAX_UNPROVEN_OCTETS: usize = 4 << 20;
 
 /// After bad verdicts, so much is asked for again within this time:
 pub(super) const REPEAT_EVERY: Duration = Duration::from_secs(10);
-/// the keys of a zone so often, because the first repeat may meet an upstream that is worse than the
-/// first one;
+/// the keys of a zone so often, because the first repeat may meet an upstream that is worse than
+/// the first one;
 pub(super) const MAX_KEY_REPEATS: u32 = 2;
-/// and so many answers of a zone: as many as may be under way when an upstream begins to spoil them.
+/// and so many answers of a zone: as many as may be under way when an upstream begins to spoil
+/// them.
 pub(super) const MAX_ANSWER_REPEATS: u32 = 16;
 /// Zones whose repeats are counted. While all are taken, nothing is asked again for other zones. So
 /// all repeats together are bounded too.
@@ -206,9 +207,9 @@ impl Keys {
         of_zone.is_some_and(|of_zone| of_zone.answers.takes(MAX_ANSWER_REPEATS, now))
     }
 
-    /// Returns the time from which on answers about the keys of `zone` count, after a bad verdict over
-    /// keys that we have had since `had_since`. That is `now`, or the time of the last repeat if the
-    /// keys are older than it. Returns `None` if there were too many repeats.
+    /// Returns the time from which on answers about the keys of `zone` count, after a bad verdict
+    /// over keys that we have had since `had_since`. That is `now`, or the time of the last repeat
+    /// if the keys are older than it. Returns `None` if there were too many repeats.
     pub(super) fn renew(&self, zone: &Name, had_since: Instant, now: Instant) -> Option<Instant> {
         let mut repeats = lock(&self.repeats);
         let of_zone = of_zone(&mut repeats, zone, now)?;

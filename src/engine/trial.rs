@@ -1,5 +1,5 @@
-//! Judges one answer with the validator. After a bad verdict it asks for the answer and the keys again,
-//! and judges once more.
+//! Judges one answer with the validator. After a bad verdict it asks for the answer and the keys
+//! again, and judges once more.
 //!
 //! docs/design/validation.md lists the steps and their bounds.
 
@@ -40,8 +40,8 @@ impl Trial<'_> {
         let (answer, upstream) = match self.ask(&suspects).await {
             Ok(told) => told,
             Err(Failure::BadReply(shown)) => {
-                // A chain that leads to us counts whatever the upstream says of its end: so its links
-                // must hold.
+                // A chain that leads to us counts whatever the upstream says of its end: so its
+                // links must hold.
                 let zones = &self.snapshot.zones;
                 if splice::leads_to_us(zones, self.question.qtype, &shown.borrowed()) {
                     self.judge((*shown).clone(), None).await?;
@@ -71,7 +71,8 @@ impl Trial<'_> {
         let keys = &self.snapshot.keys;
         let mut session = Session::new(Arc::clone(&keys.known));
         let mut sources = Sources::new();
-        let avoid = Avoided { sources: HashMap::new(), upstreams: self.suspects() };
+        let upstreams = self.suspects();
+        let avoid = Avoided { sources: Sources::new(), answered: None, upstreams };
         let first = self.round(&answer, &avoid, &mut session, &mut sources).await;
         let failure = match first {
             Ok(security) => return Ok((answer, security)),
@@ -84,37 +85,37 @@ impl Trial<'_> {
         self.appeal(Verdict { answer, upstream, sources, failure, is_bogus }, session).await
     }
 
-    /// Asks again past memory, another upstream first, and judges again. The first verdict stands unless
-    /// the second round ends with one.
+    /// Asks again past memory, another upstream first, and judges again. The first verdict stands
+    /// unless the second round ends with one.
     async fn appeal(
         &self,
         verdict: Verdict,
         mut session: Session,
     ) -> Result<(Answer, Security), Failure> {
-        let Verdict { mut answer, upstream, sources, mut failure, is_bogus } = verdict;
+        let Verdict { answer, upstream, sources, mut failure, is_bogus } = verdict;
         let keys = &self.snapshot.keys;
-        let mut avoid = Avoided { sources, upstreams: self.suspects() };
-        avoid.upstreams.extend(upstream);
+        let avoid = Avoided { sources, answered: upstream, upstreams: self.suspects() };
         let at_fault = session.at_fault();
         let zone = at_fault.first().map_or_else(Name::root, |(zone, _)| zone.clone());
-        let may_ask = upstream.is_some() && is_bogus && keys.may_ask_again(&zone, now());
         let mut second = None;
-        if may_ask && let Ok((other, from)) = self.ask(&avoid.upstreams).await {
-            (answer, second) = (other, Some(from));
+        if upstream.is_some() && is_bogus && keys.may_ask_again(&zone, now()) {
+            let not = avoid.upstreams.iter().copied().chain(upstream).collect::<Vec<_>>();
+            second = self.ask(&not).await.ok();
         }
         // Proven keys are seldom wrong: a zone has changed them in a hurry.
         let mut is_judged = second.is_none();
-        let mut new_sources = Sources::new();
-        if second.is_some() && session.took_proven_keys_only() {
+        let mut after = Sources::new();
+        if let Some((other, from)) = second.take_if(|_| session.took_proven_keys_only()) {
             is_judged = true;
-            match self.round(&answer, &avoid, &mut session, &mut new_sources).await {
+            match self.round(&other, &avoid, &mut session, &mut after).await {
                 Ok(security) => {
-                    self.compare(&zone, [upstream, second], [&avoid.sources, &new_sources]);
-                    return Ok((answer, security));
+                    self.compare(&zone, [upstream, Some(from)], [&avoid.sources, &after]);
+                    return Ok((other, security));
                 }
                 Err(Failure::TimedOut) => return Err(failure),
-                Err(other) => failure = other,
+                Err(why) => failure = why,
             }
+            second = Some((other, from));
         }
         for (zone, had_since) in at_fault {
             if let Some(since) = keys.renew(&zone, had_since, now()) {
@@ -125,15 +126,21 @@ impl Trial<'_> {
         if is_judged {
             return Err(failure);
         }
-        new_sources.clear();
-        match self.round(&answer, &avoid, &mut session, &mut new_sources).await {
-            Ok(security) => {
-                self.compare(&zone, [upstream, second], [&avoid.sources, &new_sources]);
-                Ok((answer, security))
+        // The second answer may be the worse one.
+        let other = second.as_ref().map(|(_, from)| *from);
+        let second = second.map(|(answer, from)| (answer, [upstream, Some(from)]));
+        for (answer, answered) in second.into_iter().chain([(answer, [other, upstream])]) {
+            after.clear();
+            match self.round(&answer, &avoid, &mut session, &mut after).await {
+                Ok(security) => {
+                    self.compare(&zone, answered, [&avoid.sources, &after]);
+                    return Ok((answer, security));
+                }
+                Err(why @ Failure::Bogus(_)) => failure = why,
+                Err(_) => return Err(failure),
             }
-            Err(other @ Failure::Bogus(_)) => Err(other),
-            Err(_) => Err(failure),
         }
+        Err(failure)
     }
 
     async fn round(
@@ -151,9 +158,9 @@ impl Trial<'_> {
         timeout_at(*deadline, validation).await.map_err(|_| Failure::TimedOut)?
     }
 
-    /// Compares a first round that failed with a second one that did not: the upstreams of the answer
-    /// and those of the keys, each before and after. An upstream that had a part in the first alone is
-    /// asked last for a while.
+    /// Compares a first round that failed with a second one that did not: the upstreams of the
+    /// answer and those of the keys, each before and after. An upstream that had a part in the
+    /// first alone is asked last for a while.
     fn compare(&self, zone: &Name, answered: [Option<u64>; 2], asked: [&Sources; 2]) {
         let ([first, second], [before, after]) = (answered, asked);
         let is_good = |upstream: u64| {
@@ -182,6 +189,8 @@ struct Verdict {
 struct Avoided {
     /// For a question that they have answered.
     sources: Sources,
+    /// For a question of which that is not known: the upstream of the answer.
+    answered: Option<u64>,
     /// For every question.
     upstreams: Vec<u64>,
 }
@@ -252,8 +261,8 @@ impl KeySource<'_, '_> {
         deadline: Instant,
     ) -> Result<Told, Failure> {
         let Trial { worker, snapshot, client, .. } = self.trial;
-        let Avoided { sources, upstreams } = self.avoid;
-        let before = sources.get(&(question.qname.clone(), question.qtype));
+        let Avoided { sources, answered, upstreams } = self.avoid;
+        let before = sources.get(&(question.qname.clone(), question.qtype)).or(answered.as_ref());
         let avoid: Vec<_> = upstreams.iter().chain(before).copied().collect();
         let asked = worker.forwarder.ask_others_first(rule, *client, question, deadline, &avoid);
         let (answer, upstream) = asked.await?;

@@ -1,5 +1,5 @@
-//! The real binary validates over signed zones, while its upstreams spoil, delay or lose replies about
-//! keys. Counts what the upstreams are asked.
+//! The real binary validates over signed zones, while its upstreams spoil, delay or lose replies
+//! about keys. Counts what the upstreams are asked.
 
 mod client;
 #[path = "../harness/process.rs"]
@@ -130,8 +130,8 @@ fn a_broken_zone_does_not_multiply_queries() {
         let reply = client.ask(&format!("n{number}.signed.test"), A, Flags::Ad);
         assert_eq!(reply, "SERVFAIL");
     }
-    // Each ten seconds, sixteen answers are asked for again, and the keys of each zone twice; the root,
-    // test and signed.test have keys. A busy machine adds questions that are sent again.
+    // Each ten seconds, sixteen answers are asked for again, and the keys of each zone twice; the
+    // root, test and signed.test have keys. A busy machine adds questions that are sent again.
     let runs = 1 + usize::try_from(begun.elapsed().as_secs() / 10).expect("few");
     assert!(upstream.heard(A) <= names + 16 * runs + 15, "{}", upstream.heard(A));
     assert!(upstream.heard(DNSKEY) <= 3 * (1 + 2 * runs) + 10, "{}", upstream.heard(DNSKEY));
@@ -164,7 +164,8 @@ fn an_upstream_that_strips_signatures_gives_way_to_another() {
         let reply = client.ask(&format!("n{number}.signed.test"), A, Flags::Ad);
         assert_eq!(reply, GOOD, "{number}");
     }
-    // It was asked first until that was found out. On a busy machine the other may be late at times.
+    // It was asked first until that was found out. On a busy machine the other may be late at
+    // times.
     assert!(strips.heard(A) <= 10, "{}", strips.heard(A));
 }
 

@@ -57,8 +57,8 @@ fn with_faults<F: Future<Output = ()>>(
     in_world_of(faults.into_iter().map(|fault| served(zones, fault)).collect(), setting, test);
 }
 
-/// With a key for the data in each zone beside the one that its parent names: so a set of keys needs
-/// its signature.
+/// With a key for the data in each zone beside the one that its parent names: so a set of keys
+/// needs its signature.
 fn shared() -> Shared {
     let mut zones = Zones::new();
     for apex in ["", "test", "signed.test", "hashed.test"] {
@@ -470,8 +470,8 @@ fn a_zone_may_change_its_keys_while_answers_are_kept() {
             async |label: &str| head(&world.ask(&plain(&format!("{label}.signed.test"))).await);
         let change = |change: &dyn Fn(&mut Zones)| change(&mut zones.borrow_mut());
         assert_eq!(ask("n1").await, "NOERROR ra ad");
-        // A key for the data is published ahead, and known by the time that it is used. The zone did
-        // not wait for that: the new key is not among those that we know.
+        // A key for the data is published ahead, and known by the time that it is used. The zone
+        // did not wait for that: the new key is not among those that we know.
         change(&|zones| {
             let zone = zones.zone_mut("signed.test");
             let next = zone.publish_another();

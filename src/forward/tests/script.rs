@@ -194,7 +194,7 @@ impl Rig {
         };
         let alarms = Alarms::default();
         let outcome = tokio::select! {
-            outcome = race::ask(&*self.script, &alarms, course) => outcome.map(|(answer, _)| answer),
+            outcome = race::ask(&*self.script, &alarms, course) => outcome.map(|told| told.0),
             () = alarms.ring(Arc::default()) => unreachable!(),
         };
         let took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap();
