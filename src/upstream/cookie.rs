@@ -256,6 +256,11 @@ impl Support {
         }
     }
 
+    /// Whether queries have no cookie now. Reads the clock only if cookies have ever failed.
+    pub(super) fn is_off_now(&self) -> bool {
+        self.off_until_ms.load(Ordering::Relaxed) != 0 && self.is_off(Instant::now())
+    }
+
     /// Whether queries have no cookie at `now`.
     pub(super) fn is_off(&self, now: Instant) -> bool {
         let until_ms = self.off_until_ms.load(Ordering::Relaxed);

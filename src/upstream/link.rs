@@ -62,7 +62,7 @@ impl Link {
     /// # Panics
     /// Outside a tokio `LocalSet`: sockets are read by tasks of the same thread.
     pub async fn ask(&self, question: &Question) -> Result<Answer, TryError> {
-        let outcome = self.ask_with_and_without_cookie(question).await;
+        let outcome = self.ask_with_or_without_cookie(question).await;
         match &outcome {
             Ok(_) => self.upstream.note_reply(),
             Err(TryError::Unreachable(_) | TryError::Unprocessed) => {
@@ -81,23 +81,33 @@ impl Link {
         self.ask_over_connection(question, Edns::With).await
     }
 
-    /// With a cookie, unless the server may be one that does not reply to such queries.
-    async fn ask_with_and_without_cookie(&self, question: &Question) -> Result<Answer, TryError> {
-        let Some(udp) = &self.udp else { return self.ask_with(question, Edns::With).await };
-        if self.upstream.cookies.is_off(Instant::now()) {
+    /// Asks with a cookie, or without one after silence or trouble with cookies.
+    async fn ask_with_or_without_cookie(&self, question: &Question) -> Result<Answer, TryError> {
+        let (edns, is_after_silence) = self.first_edns();
+        let answer = self.ask_with(question, edns).await?;
+        if is_after_silence {
+            self.upstream.note_answered_without_cookie();
+        }
+        Ok(answer)
+    }
+
+    /// What a query has at first, and whether it lacks a cookie because of the server's silence.
+    fn first_edns(&self) -> (Edns, bool) {
+        let (Some(udp), cookies) = (&self.udp, &self.upstream.cookies) else {
+            return (Edns::With, false);
+        };
+        if cookies.is_off_now() {
             udp.jar().clear();
-            return self.ask_with(question, Edns::With).await;
+            return (Edns::With, false);
         }
         // A server that has given a cookie is silent for another reason, unless it is down: a box on
-        // a new path may drop what has a cookie, and probes must find that out.
-        let speaks = udp.jar().is_proven()
-            || (self.upstream.cookies.is_proven() && !self.upstream.is_down());
-        if self.upstream.is_silent() && !speaks {
-            let answer = self.ask_with(question, Edns::With).await?;
-            self.upstream.note_answered_without_cookie();
-            return Ok(answer);
+        // a new path may drop queries with a cookie, and probes must find that out.
+        let has_shown_one =
+            udp.jar().is_proven() || (cookies.is_proven() && !self.upstream.is_down());
+        match self.upstream.is_silent() && !has_shown_one {
+            true => (Edns::With, true),
+            false => (Edns::WithCookie, false),
         }
-        self.ask_with(question, Edns::WithCookie).await
     }
 
     /// With `edns`, and with less where the server rejects it.
