@@ -7,6 +7,7 @@ round trip that waits are held against.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import statuses
 from rivals import HTTPS, PLAIN, TCP, TLS
 from world import DELAY_MS
 
@@ -73,6 +74,8 @@ class Fault:
     back: float | None = None
     kinds: tuple = USUAL
     transport: str = PLAIN
+    # The upstreams' HTTPS is `web_end`, which fails as told.
+    is_web: bool = False
     # Nothing is asked in this span.
     quiet: tuple = (0.0, 0.0)
     keeps_cache: bool = False
@@ -382,6 +385,9 @@ GROUPS = {
     "Lines that are slow and lossy": bad_lines(),
     "The tunnel": tunnel(),
     "TCP, TLS and HTTPS": transports(),
+    "HTTPS with statuses, the second upstream is good": statuses.rows(
+        Fault, Step, BEGINS, LEFT_ONE
+    ),
     "The first upstream lies, the second is good": first_lies(),
     "Every upstream lies": all_lie(),
     "A hostile client": attacks(),

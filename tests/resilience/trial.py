@@ -38,7 +38,9 @@ class Trial:
         """Gives the figures; raises Missing or OSError where server or network cannot be had."""
         try:
             self.world.build()
-            if self.fault.transport == rivals.HTTPS:
+            if self.fault.is_web:
+                self.world.web_end()
+            elif self.fault.transport == rivals.HTTPS:
                 self.front()
             self.start(self.answers)
             ours = self.server.name == rivals.OURS

@@ -127,6 +127,13 @@ class World:
     def upstream(self, mode, *addresses):
         control.tell(self.socket("far_end"), {address: mode for address in addresses})
 
+    def web_end(self):
+        """Starts upstreams of DNS over HTTPS that answer with statuses if told to."""
+        self.program("web_end", [*self.certificate, *self.both], self.far_space)
+
+    def web(self, mode, *addresses):
+        control.tell(self.socket("web_end"), {address: mode for address in addresses})
+
     def link(self, state):
         """The tunnel's device; up, its route comes back too, as a VPN client sets it."""
         ip(f"-n {self.server_space} link set {self.near_link} {state}")
