@@ -212,6 +212,12 @@ impl Rules {
         self.alarm.hurry(Haste::Anew);
     }
 
+    /// Has the hosts of upstreams looked for again by the next dial, though what is known of them
+    /// serves until then: call it when paths have changed.
+    pub fn doubt_hosts(&self) {
+        self.bootstrap.doubt();
+    }
+
     /// The state of every server now, once each, by address.
     pub fn reports(&self) -> Vec<UpstreamReport> {
         let mut reports: Vec<_> = self.upstreams().values().map(|up| up.report()).collect();

@@ -1,28 +1,30 @@
 //! Where the upstreams are that the configuration names by host.
 //!
-//! Plain upstreams of the same configuration are asked, through hickory's resolver. What they said
-//! is used for its TTL, and longer while they say nothing: behind a tunnel that is down, an address
-//! of yesterday is better than none.
+//! Plain upstreams of the same configuration are asked ([`super::lookup`]). IPv4 and IPv6 are two
+//! questions, and each answer counts for itself: it is used as soon as it is there, for its own TTL,
+//! and longer while no server answers. Behind a tunnel that is down, an address of yesterday is
+//! better than none. A dial sees all of this through [`super::search`].
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::fmt;
+use std::future::Future;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{
-    ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig,
-    ResolverOpts,
-};
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::proto::rr::Name as HickoryName;
-use tokio::time::{Instant, timeout};
+use tokio::sync::watch;
+use tokio::task::spawn_local;
+use tokio::time::Instant;
 
+use super::lookup::{self, Family, Found, Miss};
 use super::race::first_of;
-use crate::config::{Scheme, UpstreamServer};
+use crate::config::UpstreamServer;
 use crate::wire::Name;
 
-/// Addresses of one host that are dialled: more are only more ways to the same end.
+/// Addresses of one family of a host that are remembered, and those of one host that are dialled:
+/// more are only more ways to the same end.
 pub(super) const ADDRESSES: usize = 4;
 /// Servers that are asked for one host, for the same reason.
 const SERVERS: usize = 6;
@@ -30,26 +32,88 @@ const SERVERS: usize = 6;
 const SHORTEST: Duration = Duration::from_secs(30);
 /// Longest one: a host that moved is found again within the hour, whatever its TTL was.
 const LONGEST: Duration = Duration::from_secs(3_600);
-/// How long known addresses are used unasked after nobody answered.
+/// How long a family is not asked for after no server answered, while the host has any address.
 const UNANSWERED: Duration = Duration::from_secs(10);
-/// How long an expired address waits to be renewed before a dial takes it as it is: one round trip
-/// on a slow path.
-const RENEWAL: Duration = Duration::from_millis(500);
-/// hickory's time limit for one try with one server; a dial's own bound ends before the second.
-const HICKORY_TRY: Duration = Duration::from_secs(1);
 
 /// The addresses of all upstreams that one configuration names by host. Shared by all workers.
 #[derive(Debug)]
 pub struct Bootstrap {
     hosts: Mutex<HashMap<Name, Host>>,
+    /// Tells those who search that a look-up has brought something, or has ended.
+    news: watch::Sender<()>,
+    asker: Asker,
 }
 
 #[derive(Clone, Default, Debug)]
-struct Host {
+pub(super) struct Host {
     servers: Vec<UpstreamServer>,
-    addresses: Vec<IpAddr>,
-    /// When `addresses` are looked for again.
+    four: Known,
+    six: Known,
+    /// Why the last look-up left a family without an address.
+    pub(super) miss: Option<Miss>,
+}
+
+/// What is known of one family of a host's addresses.
+#[derive(Clone, Default, Debug)]
+pub(super) struct Known {
+    pub(super) addresses: Vec<IpAddr>,
+    /// When they are looked for again; none: with the next dial.
     until: Option<Instant>,
+    /// The look-up under way.
+    pub(super) asked: Option<Asked>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Asked {
+    ticket: u64,
+    pub(super) since: Instant,
+}
+
+impl Known {
+    /// Whether no look-up is wanted: there are addresses, or it is known that there are none.
+    pub(super) fn is_current(&self, now: Instant) -> bool {
+        self.until.is_some_and(|until| now < until)
+    }
+
+    fn is_asked_by(&self, ticket: u64) -> bool {
+        self.asked.is_some_and(|asked| asked.ticket == ticket)
+    }
+
+    fn settle(&mut self, addresses: Vec<IpAddr>, ttl: Duration, now: Instant) {
+        self.addresses = addresses;
+        self.addresses.truncate(ADDRESSES);
+        self.until = Some(now + ttl.clamp(SHORTEST, LONGEST));
+        self.asked = None;
+    }
+}
+
+impl Host {
+    pub(super) fn of(&self, family: Family) -> &Known {
+        match family {
+            Family::Four => &self.four,
+            Family::Six => &self.six,
+        }
+    }
+
+    fn of_mut(&mut self, family: Family) -> &mut Known {
+        match family {
+            Family::Four => &mut self.four,
+            Family::Six => &mut self.six,
+        }
+    }
+
+    fn asked_by(&self, ticket: u64) -> Vec<Family> {
+        let families = Family::BOTH.into_iter();
+        families.filter(|family| self.of(*family).is_asked_by(ticket)).collect()
+    }
+
+    /// Without what is under way.
+    fn at_rest(mut self) -> Self {
+        for family in Family::BOTH {
+            self.of_mut(family).asked = None;
+        }
+        self
+    }
 }
 
 impl Bootstrap {
@@ -58,10 +122,15 @@ impl Bootstrap {
     pub fn new(servers: HashMap<Name, Vec<UpstreamServer>>, previous: Option<&Self>) -> Self {
         let mut known = previous.map_or_else(HashMap::new, |previous| previous.lock().clone());
         let hosts = servers.into_iter().map(|(name, servers)| {
-            let known = known.remove(&name).unwrap_or_default();
+            // What is under way brings its result to `previous`.
+            let known = known.remove(&name).unwrap_or_default().at_rest();
             (name, Host { servers: able(servers), ..known })
         });
-        Self { hosts: Mutex::new(hosts.collect()) }
+        Self {
+            hosts: Mutex::new(hosts.collect()),
+            news: watch::Sender::new(()),
+            asker: previous.map_or_else(Asker::hickory, |previous| previous.asker.clone()),
+        }
     }
 
     /// Whether it asks exactly these.
@@ -78,230 +147,214 @@ impl Bootstrap {
         let next = Self::new(servers, Some(self));
         let next = next.hosts.into_inner().unwrap_or_else(PoisonError::into_inner);
         *self.lock() = next;
+        self.tell();
+    }
+
+    /// Every host is looked for again by the next dial, because other servers may be reached over
+    /// another network, and may give other addresses. Look-ups under way belong to the old one.
+    pub fn doubt(&self) {
+        for host in self.lock().values_mut() {
+            for family in Family::BOTH {
+                let known = host.of_mut(family);
+                (known.until, known.asked) = (None, None);
+            }
+        }
+        self.tell();
+    }
+
+    /// Begins to ask for the families of `name` that are not current. The receiver hears when
+    /// something has come of it.
+    ///
+    /// # Panics
+    /// Outside a tokio `LocalSet`.
+    pub(super) fn look_for(self: &Arc<Self>, name: &Name) -> watch::Receiver<()> {
+        let news = self.news.subscribe();
+        self.ask_for(name);
+        news
+    }
+
+    /// What is known of `name` now.
+    pub(super) fn host(&self, name: &Name) -> Host {
+        self.lock().get(name).cloned().unwrap_or_default()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Name, Host>> {
         self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The addresses of `name`, at least one, or why there is none. May take as long as the servers
-    /// do: give it a limit.
-    pub(super) async fn addresses(&self, name: &Name) -> Result<Vec<IpAddr>, String> {
-        let host = self.lock().get(name).cloned().unwrap_or_default();
-        if !host.addresses.is_empty() && host.until.is_some_and(|until| Instant::now() < until) {
-            return Ok(host.addresses);
-        }
-        if host.addresses.is_empty() {
-            let (addresses, ttl) = look_up(name, &host.servers).await?;
-            self.keep(name, Some(&addresses), ttl);
-            return Ok(addresses);
-        }
-        match timeout(RENEWAL, look_up(name, &host.servers)).await {
-            Ok(Ok((addresses, ttl))) => {
-                self.keep(name, Some(&addresses), ttl);
-                Ok(addresses)
+    fn change<T>(&self, name: &Name, change: impl FnOnce(&mut Host) -> T) -> Option<T> {
+        self.lock().get_mut(name).map(change)
+    }
+
+    fn tell(&self) {
+        self.news.send_replace(());
+    }
+
+    /// Begins to ask for each family of `name` that is not current, unless it is asked for already.
+    fn ask_for(self: &Arc<Self>, name: &Name) {
+        static TICKETS: AtomicU64 = AtomicU64::new(0);
+        let ticket = TICKETS.fetch_add(1, Ordering::Relaxed);
+        let now = Instant::now();
+        let servers = self.change(name, |host| {
+            for family in Family::BOTH {
+                let is_askable = !host.servers.is_empty();
+                let known = host.of_mut(family);
+                if is_askable && known.asked.is_none() && !known.is_current(now) {
+                    known.asked = Some(Asked { ticket, since: now });
+                }
             }
-            Ok(Err(_)) | Err(_) => {
-                self.keep(name, None, UNANSWERED);
-                Ok(host.addresses)
-            }
+            (!host.asked_by(ticket).is_empty()).then(|| host.servers.clone())
+        });
+        if let Some(servers) = servers.flatten() {
+            let lookup = LookUp {
+                bootstrap: Arc::clone(self),
+                name: name.clone(),
+                ticket,
+                miss: Miss::Failed("the look-up has been given up".to_owned()),
+            };
+            // It goes on when the dial has what it needs, and brings the rest to the next one.
+            spawn_local(lookup.run(servers));
+        }
+    }
+}
+
+/// One look-up of a host, for the families that have its ticket.
+struct LookUp {
+    bootstrap: Arc<Bootstrap>,
+    name: Name,
+    ticket: u64,
+    /// What the families that stay without an answer are left with.
+    miss: Miss,
+}
+
+impl LookUp {
+    async fn run(mut self, servers: Vec<UpstreamServer>) {
+        let outcome = first_of(servers.iter().map(|server| self.ask_at(server))).await;
+        if let Err(misses) = outcome {
+            self.miss = worst(misses);
         }
     }
 
-    /// `None`: those that are known.
-    fn keep(&self, name: &Name, addresses: Option<&[IpAddr]>, time: Duration) {
-        if let Some(host) = self.lock().get_mut(name) {
-            if let Some(addresses) = addresses {
-                host.addresses = addresses.to_vec();
+    /// Asks one server for the families that no other server has answered yet.
+    ///
+    /// # Errors
+    /// Why a family is still without an answer.
+    async fn ask_at(&self, server: &UpstreamServer) -> Result<(), Miss> {
+        let missing = self.missing();
+        let ask = async |family| match missing.contains(&family) {
+            true => self.ask_for(family, server).await.err(),
+            false => None,
+        };
+        let (four, six) = tokio::join!(ask(Family::Four), ask(Family::Six));
+        for (family, miss) in [(Family::Four, &four), (Family::Six, &six)] {
+            if let Some(Miss::Denied { ttl, .. }) = miss {
+                self.denied(family, *ttl);
             }
-            host.until = Some(Instant::now() + time);
         }
+        if self.missing().is_empty() { Ok(()) } else { Err(worst(four.into_iter().chain(six))) }
+    }
+
+    async fn ask_for(&self, family: Family, server: &UpstreamServer) -> Result<(), Miss> {
+        let Found { addresses, ttl } = self.bootstrap.asker.ask(&self.name, family, server).await?;
+        self.settle(family, |_| Some((addresses, ttl)));
+        Ok(())
+    }
+
+    /// A server says that the host has no address of `family`. That counts if the host has one of
+    /// the other family: else the server may know only inner names, and another one is asked.
+    fn denied(&self, family: Family, ttl: Duration) {
+        let now = Instant::now();
+        self.settle(family, |host| {
+            let other = host.of(family.other());
+            (other.is_current(now) && !other.addresses.is_empty()).then(|| (Vec::new(), ttl))
+        });
+    }
+
+    fn settle(
+        &self,
+        family: Family,
+        answer: impl FnOnce(&Host) -> Option<(Vec<IpAddr>, Duration)>,
+    ) {
+        self.bootstrap.change(&self.name, |host| {
+            if host.of(family).is_asked_by(self.ticket)
+                && let Some((addresses, ttl)) = answer(host)
+            {
+                host.of_mut(family).settle(addresses, ttl, Instant::now());
+                host.miss = None;
+            }
+        });
+        self.bootstrap.tell();
+    }
+
+    fn missing(&self) -> Vec<Family> {
+        self.bootstrap.change(&self.name, |host| host.asked_by(self.ticket)).unwrap_or_default()
+    }
+}
+
+/// Also when its task is dropped, because a thread's runtime ends.
+impl Drop for LookUp {
+    fn drop(&mut self) {
+        let now = Instant::now();
+        self.bootstrap.change(&self.name, |host| {
+            let is_known = Family::BOTH.iter().any(|family| !host.of(*family).addresses.is_empty());
+            // What this host lacks it may have again with the next dial.
+            let is_remembered =
+                is_known && matches!(self.miss, Miss::Failed(_) | Miss::Denied { .. });
+            for family in host.asked_by(self.ticket) {
+                let known = host.of_mut(family);
+                known.asked = None;
+                known.until = is_remembered.then(|| now + UNANSWERED);
+                host.miss = Some(self.miss.clone());
+            }
+        });
+        self.bootstrap.tell();
+    }
+}
+
+/// The miss to speak of: our own shortage, because it says nothing about any server, else the first.
+fn worst(misses: impl IntoIterator<Item = Miss>) -> Miss {
+    let mut misses = misses.into_iter();
+    let first = misses.next().unwrap_or_else(|| Miss::Failed("no answer".to_owned()));
+    match &first {
+        Miss::OwnShortage(_) => first,
+        _ => misses.find(|miss| matches!(miss, Miss::OwnShortage(_))).unwrap_or(first),
     }
 }
 
 /// Those that can be asked for a host: no other host has to be known for it.
 fn able(servers: Vec<UpstreamServer>) -> Vec<UpstreamServer> {
-    let is_able = |server: &UpstreamServer| {
-        !server.scheme.is_encrypted() && server.address().is_some_and(has_no_scope)
-    };
+    let is_able =
+        |server: &UpstreamServer| !server.scheme.is_encrypted() && server.address().is_some();
     servers.into_iter().filter(is_able).take(SERVERS).collect()
 }
 
-/// hickory's resolver has no place for an interface.
-fn has_no_scope(address: SocketAddr) -> bool {
-    !matches!(address, SocketAddr::V6(address) if address.scope_id() != 0)
-}
+type Answer<'a> = Pin<Box<dyn Future<Output = Result<Found, Miss>> + 'a>>;
+type Ask = dyn for<'a> Fn(&'a Name, Family, &'a UpstreamServer) -> Answer<'a> + Send + Sync;
 
-async fn look_up(
-    name: &Name,
-    servers: &[UpstreamServer],
-) -> Result<(Vec<IpAddr>, Duration), String> {
-    if servers.is_empty() {
-        return Err("no plain upstream is there to ask for the host's address".to_owned());
+/// Asks one server for one family.
+#[derive(Clone)]
+struct Asker(Arc<Ask>);
+
+impl Asker {
+    fn hickory() -> Self {
+        Self(Arc::new(|name, family, server| Box::pin(lookup::ask(name, family, server))))
     }
-    let lookups = servers.iter().map(|server| look_up_at(name, server));
-    first_of(lookups).await.map_err(|errors| {
-        let why = errors.into_iter().next().unwrap_or_default();
-        format!("the host has no known address: {why}")
-    })
+
+    async fn ask(
+        &self,
+        name: &Name,
+        family: Family,
+        server: &UpstreamServer,
+    ) -> Result<Found, Miss> {
+        (self.0)(name, family, server).await
+    }
 }
 
-/// One resolver for one lookup: connections of a longer-lived one would belong to one worker.
-async fn look_up_at(
-    name: &Name,
-    server: &UpstreamServer,
-) -> Result<(Vec<IpAddr>, Duration), String> {
-    let says = |error: &dyn std::fmt::Display| format!("{server}: {error}");
-    let address = server.address().ok_or_else(|| says(&"no address"))?;
-    let mut connections = match server.scheme {
-        Scheme::Tcp => vec![ConnectionConfig::tcp()],
-        _ => vec![ConnectionConfig::udp(), ConnectionConfig::tcp()],
-    };
-    connections.iter_mut().for_each(|connection| connection.port = address.port());
-    // A server that knows only inner names may deny outer ones: the next is asked.
-    let servers = vec![NameServerConfig::new(address.ip(), false, connections)];
-    let mut options = ResolverOpts::default();
-    options.cache_size = 0;
-    options.timeout = HICKORY_TRY;
-    options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
-    options.use_hosts_file = ResolveHosts::Never;
-    let resolver = TokioResolver::builder_with_config(
-        ResolverConfig::from_name_servers(servers),
-        TokioRuntimeProvider::new(),
-    )
-    .with_options(options)
-    .build()
-    .map_err(|error| says(&error))?;
-    let name = HickoryName::from_ascii(name.to_string()).map_err(|error| says(&error))?;
-    let found = resolver.lookup_ip(name).await.map_err(|error| says(&error))?;
-    let ttls = found.as_lookup().answers().iter().map(|record| record.ttl);
-    let ttl = Duration::from_secs(ttls.min().unwrap_or(0).into()).clamp(SHORTEST, LONGEST);
-    let addresses = in_turn(found.iter());
-    if addresses.is_empty() { Err(says(&"no address")) } else { Ok((addresses, ttl)) }
-}
-
-/// IPv4 and IPv6 in turn: one of the two may lead nowhere here.
-fn in_turn(addresses: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
-    let (four, six): (Vec<_>, Vec<_>) = addresses.partition(IpAddr::is_ipv4);
-    let longer = four.len().max(six.len());
-    let pairs = (0..longer).flat_map(|at| [four.get(at), six.get(at)]);
-    pairs.flatten().copied().take(ADDRESSES).collect()
+impl fmt::Debug for Asker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Asker")
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::cell::RefCell;
-    use std::rc::Rc;
-
-    use tokio::task::LocalSet;
-    use tokio::time::advance;
-
-    use super::*;
-    use crate::upstream::tests::{local, reply, udp_server};
-
-    fn name() -> Name {
-        "dns.example".parse().unwrap()
-    }
-
-    fn asking(servers: &[UpstreamServer]) -> HashMap<Name, Vec<UpstreamServer>> {
-        HashMap::from([(name(), servers.to_vec())])
-    }
-
-    /// `answer` gives the number of addresses for a question of type A; `None`: silence. There is
-    /// no IPv6.
-    async fn server(answer: impl Fn() -> Option<u16> + 'static) -> UpstreamServer {
-        let address = udp_server(move |query| {
-            let is_a = query[12..].windows(5).any(|octets| octets == b"\0\0\x01\0\x01");
-            let answers = answer().map(|answers| if is_a { answers } else { 0 });
-            answers.map(|answers| reply(query, 0, answers)).into_iter().collect()
-        });
-        UpstreamServer::plain(address.await)
-    }
-
-    #[tokio::test]
-    async fn addresses_are_found_and_bounded() {
-        local(async {
-            let bootstrap = Bootstrap::new(asking(&[server(|| Some(9)).await]), None);
-            let found = bootstrap.addresses(&name()).await.unwrap();
-            let expected = ["10.0.0.0", "10.0.0.1", "10.0.0.2", "10.0.0.3"];
-            assert_eq!(found, expected.map(|address| address.parse::<IpAddr>().unwrap()));
-        })
-        .await;
-    }
-
-    #[tokio::test]
-    async fn a_server_that_says_nothing_or_knows_nothing_is_passed_over() {
-        for first in [None, Some(0)] {
-            local(async move {
-                let servers = [server(move || first).await, server(|| Some(1)).await];
-                let bootstrap = Bootstrap::new(asking(&servers), None);
-                assert_eq!(bootstrap.addresses(&name()).await.unwrap().len(), 1);
-            })
-            .await;
-        }
-    }
-
-    #[tokio::test]
-    async fn nobody_to_ask_is_said() {
-        let encrypted = UpstreamServer {
-            scheme: Scheme::Tls,
-            ..UpstreamServer::plain("192.0.2.1:853".parse().unwrap())
-        };
-        for servers in [vec![], vec![encrypted]] {
-            let bootstrap = Bootstrap::new(asking(&servers), None);
-            let error = bootstrap.addresses(&name()).await.unwrap_err();
-            assert!(error.contains("no plain upstream"), "{error}");
-        }
-    }
-
-    #[tokio::test]
-    async fn addresses_are_kept_for_their_ttl_and_while_nobody_answers() {
-        // Without the limit that other tests have: the clock leaps here.
-        LocalSet::new()
-            .run_until(async {
-                let answers = Rc::new(RefCell::new((Some(1), 0)));
-                let state = Rc::clone(&answers);
-                let server = server(move || {
-                    state.borrow_mut().1 += 1;
-                    state.borrow().0
-                });
-                let bootstrap = Bootstrap::new(asking(&[server.await]), None);
-                let asked = || answers.borrow().1;
-                assert_eq!(bootstrap.addresses(&name()).await.unwrap().len(), 1);
-                assert_eq!(asked(), 2);
-                tokio::time::pause();
-                // The records' TTL is 60 s.
-                advance(Duration::from_secs(59)).await;
-                assert_eq!(bootstrap.addresses(&name()).await.unwrap().len(), 1);
-                assert_eq!(asked(), 2);
-                advance(Duration::from_secs(2)).await;
-                answers.borrow_mut().0 = None;
-                assert_eq!(bootstrap.addresses(&name()).await.unwrap().len(), 1, "the last known");
-                advance(UNANSWERED + Duration::from_secs(1)).await;
-                let next = Bootstrap::new(asking(&[]), Some(&bootstrap));
-                assert_eq!(
-                    next.addresses(&name()).await.unwrap().len(),
-                    1,
-                    "known by the one before"
-                );
-                tokio::time::resume();
-                answers.borrow_mut().0 = Some(2);
-                assert_eq!(bootstrap.addresses(&name()).await.unwrap().len(), 2);
-            })
-            .await;
-    }
-
-    #[tokio::test]
-    async fn servers_are_compared_and_replaced() {
-        let plain = |address: &str| UpstreamServer::plain(address.parse().unwrap());
-        let (one, two) = (plain("192.0.2.1:53"), plain("192.0.2.2:53"));
-        let bootstrap = Bootstrap::new(asking(std::slice::from_ref(&one)), None);
-        assert!(bootstrap.asks(&asking(std::slice::from_ref(&one))));
-        assert!(!bootstrap.asks(&asking(&[one.clone(), two.clone()])));
-        assert!(!bootstrap.asks(&HashMap::new()));
-        bootstrap.ask_others(asking(std::slice::from_ref(&two)));
-        assert!(bootstrap.asks(&asking(&[two])));
-        let many: Vec<_> = (0..=SERVERS).map(|_| one.clone()).collect();
-        assert_eq!(able(many).len(), SERVERS);
-    }
-}
+pub(super) mod tests;

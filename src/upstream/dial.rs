@@ -1,13 +1,16 @@
 //! The way to an open connection: where the server is, whom we mean, and which of its addresses is
 //! reached first.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
 
 use super::failure::TryError;
-use super::race::first_of;
+use super::lookup::Miss;
+use super::race::first_of_coming;
+use super::search::Search;
 use super::server::{Upstream, count};
 use super::transport::{Channel, Fault, Identity};
 use super::trust::Refusal;
@@ -36,28 +39,24 @@ impl Dialler {
         if let Some(address) = preferred.filter(|_| alone) {
             return self.dial_at(address).await;
         }
-        let mut addresses = self.addresses().await?;
-        // Stable: the others keep their order.
-        addresses.sort_by_key(|address| Some(*address) != preferred);
-        let dials = addresses.into_iter().map(|address| self.dial_at(address));
-        first_of(dials).await.map_err(|mut faults| {
+        let (name, port) = match &self.upstream.server().host {
+            UpstreamHost::Address(address) => return self.dial_at(*address).await,
+            UpstreamHost::Name { name, port } => (name, *port),
+        };
+        let preferred = preferred.map(|address| address.ip());
+        let bootstrap = Arc::clone(self.upstream.bootstrap());
+        let mut search = Search::new(bootstrap, name.clone(), preferred);
+        let dials = first_of_coming(async || {
+            let address = SocketAddr::new(search.next().await?, port);
+            Some(self.dial_at(address))
+        });
+        dials.await.map_err(|mut faults| {
             let told = faults.iter().position(|fault| fault.error == TryError::Untrusted);
             match told {
                 Some(place) => faults.swap_remove(place),
-                None => faults.pop().unwrap_or_else(|| no_address("the host has no address")),
+                None => faults.pop().unwrap_or_else(|| no_address(search.miss())),
             }
         })
-    }
-
-    async fn addresses(&self) -> Result<Vec<SocketAddr>, Fault> {
-        match &self.upstream.server().host {
-            UpstreamHost::Address(address) => Ok(vec![*address]),
-            UpstreamHost::Name { name, port } => {
-                let addresses = self.upstream.bootstrap().addresses(name).await;
-                let addresses = addresses.map_err(|reason| no_address(&reason))?;
-                Ok(addresses.into_iter().map(|ip| SocketAddr::new(ip, *port)).collect())
-            }
-        }
     }
 
     async fn dial_at(&self, address: SocketAddr) -> Result<Channel, Fault> {
@@ -102,6 +101,12 @@ impl Dialler {
     }
 }
 
-fn no_address(reason: &str) -> Fault {
-    Fault::dead(TryError::Unreachable(std::io::ErrorKind::AddrNotAvailable), reason)
+fn no_address(miss: Miss) -> Fault {
+    let (error, why) = match miss {
+        Miss::Denied { reason, .. } | Miss::Failed(reason) => {
+            (TryError::Unreachable(ErrorKind::AddrNotAvailable), reason)
+        }
+        Miss::OwnShortage(reason) => (TryError::OwnShortage, reason),
+    };
+    Fault::dead(error, &format!("the host has no known address: {why}"))
 }

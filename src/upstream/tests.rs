@@ -89,7 +89,7 @@ pub(crate) async fn udp_server(
 }
 
 /// A listener and a socket on one port.
-async fn tcp_and_udp() -> (TcpListener, UdpSocket) {
+pub(super) async fn tcp_and_udp() -> (TcpListener, UdpSocket) {
     loop {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         // Another test may hold the same number for UDP.
@@ -123,14 +123,14 @@ async fn tc_server<F: Future<Output = io::Result<()>>>(
     address
 }
 
-async fn read_query(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+pub(super) async fn read_query(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     let octets = stream.read_u16().await?;
     let mut query = vec![0; usize::from(octets)];
     stream.read_exact(&mut query).await?;
     Ok(query)
 }
 
-async fn write_reply(stream: &mut TcpStream, reply: &[u8]) -> io::Result<()> {
+pub(super) async fn write_reply(stream: &mut TcpStream, reply: &[u8]) -> io::Result<()> {
     stream.write_u16(u16::try_from(reply.len()).unwrap()).await?;
     stream.write_all(reply).await
 }

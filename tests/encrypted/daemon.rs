@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::HashSet;
+use std::net::Ipv6Addr;
 
 use rustls::{ServerConnection, StreamOwned};
 
@@ -116,6 +117,65 @@ async fn servers_of_tls_that_close_after_a_few_queries_cost_no_answer() {
                 answered.insert(reply[..2].to_vec());
             }
             assert!(!daemon.process.log().contains("is down"), "{}", daemon.process.log());
+        })
+        .await;
+    }
+}
+
+/// A plain server that answers questions of this type with this address, and says nothing to others.
+async fn half_a_server(rtype: u16, address: &'static [u8]) -> SocketAddr {
+    let socket = UdpSocket::bind(anywhere()).await.unwrap();
+    let server = socket.local_addr().unwrap();
+    spawn_local(async move {
+        let mut buffer = [0; 4_096];
+        loop {
+            let (octets, peer) = socket.recv_from(&mut buffer).await.unwrap();
+            let mut reply = server::reply(&buffer[..octets], &[]);
+            let [.., high, low, _, _] = reply[..] else { panic!("no question") };
+            if u16::from_be_bytes([high, low]) != rtype {
+                continue;
+            }
+            reply[7] = 1;
+            reply.extend_from_slice(b"\xc0\x0c");
+            reply.extend_from_slice(&rtype.to_be_bytes());
+            reply.extend_from_slice(b"\0\x01\0\0\0\x3c\0");
+            reply.push(u8::try_from(address.len()).unwrap());
+            reply.extend_from_slice(address);
+            socket.send_to(&reply, peer).await.unwrap();
+        }
+    });
+    server
+}
+
+#[tokio::test]
+async fn a_host_is_reached_while_one_family_has_no_answer() {
+    const A: u16 = 1;
+    const AAAA: u16 = 28;
+    const LOOPBACK: [u8; 16] = Ipv6Addr::LOCALHOST.octets();
+    for scheme in SCHEMES {
+        local(async {
+            let authority = Authority::new();
+            let identity = authority.sign(&["dns.example"]);
+            for (listen, rtype, address) in
+                [("127.0.0.1:0", A, &[127, 0, 0, 1][..]), ("[::1]:0", AAAA, &LOOPBACK[..])]
+            {
+                let server = Answering::start(scheme, &identity, listen.parse().unwrap()).await;
+                let plain = half_a_server(rtype, address).await;
+                let daemon = Daemon::start(&format!(
+                    "[[forward]]\nzones = ['.']\nupstreams = ['{}://dns.example:{}']\n\
+                     ca-file = '{}'\n\
+                     [[forward]]\nzones = ['inner.example']\nupstreams = ['{plain}']\n",
+                    scheme.as_str(),
+                    server.address.port(),
+                    authority.file.display(),
+                ));
+                let begun = Instant::now();
+                let reply = daemon.ask().await;
+                let waited = begun.elapsed();
+                assert!(reply.ends_with(&[0, 4, 192, 0, 2, 1]), "{scheme:?} {listen}: {reply:?}");
+                // Some 60 ms on a quiet machine. The silent look-up ends after four seconds.
+                assert!(waited < Duration::from_secs(2), "{scheme:?} {listen}: {waited:?}");
+            }
         })
         .await;
     }

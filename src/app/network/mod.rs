@@ -146,6 +146,7 @@ impl Network {
             if !concerns_addresses {
                 read_addresses();
             }
+            rules.doubt_hosts();
             rules.probe_anew();
         } else if cause != Cause::Housekeeping {
             // Whoever could not be reached may be now, also from where it was reached before.
