@@ -106,11 +106,11 @@ mod tests {
         assert_eq!(race(&[(700, Ok(1)), (10, Err(2))]).await, (700, Ok(1)));
     }
 
-    /// Attempts that become known after so many milliseconds each.
-    async fn race_of_coming(
-        coming: &[(u64, (u64, Result<u8, u8>))],
-        then_ms: u64,
-    ) -> (u128, Result<u8, Vec<u8>>) {
+    /// An attempt that becomes known after so many milliseconds.
+    type Coming = (u64, (u64, Result<u8, u8>));
+
+    /// Races attempts that become known one after the other; no other comes `then_ms` later.
+    async fn race_of_coming(coming: &[Coming], then_ms: u64) -> (u128, Result<u8, Vec<u8>>) {
         let begun = Instant::now();
         let mut left = coming.iter();
         let mut known = None;

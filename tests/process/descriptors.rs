@@ -1,14 +1,16 @@
 //! Few file descriptors: misses are still resolved, and no upstream is blamed.
 
-use std::net::{Ipv4Addr, TcpStream};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::Duration;
 
 use hickory_proto::op::ResponseCode;
 
 use super::daemon::{Daemon, config};
-use super::process::PROGRAM;
+use super::process::{self, PROGRAM};
 use super::temporary::File;
 use super::upstream;
 
@@ -112,5 +114,61 @@ fn without_a_descriptor_a_miss_fails_and_no_upstream_is_blamed() {
     lower("--nofile=1024:4096");
     let reply = daemon.ask_udp("late.example.").expect("a reply");
     assert_eq!(reply.address(), Some(public), "{}", daemon.log());
+    daemon.assert_well();
+}
+
+/// A server over TCP that answers the first query of each connection with `address`.
+fn answering_over_tcp(address: Ipv4Addr) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let port = listener.local_addr().expect("bound").port();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let mut octets = [0; 2];
+            let read = stream.read_exact(&mut octets).and_then(|()| {
+                let mut query = vec![0; u16::from_be_bytes(octets).into()];
+                stream.read_exact(&mut query).map(|()| query)
+            });
+            let reply = read.ok().and_then(|query| upstream::answer(&query, address));
+            let Some(reply) = reply else { continue };
+            let octets = u16::try_from(reply.len()).expect("short").to_be_bytes();
+            let _lost = stream.write_all(&[&octets, &reply[..]].concat());
+        }
+    });
+    port
+}
+
+#[test]
+fn without_a_descriptor_no_host_is_looked_up_and_its_upstream_is_not_blamed() {
+    let (socket, resolver) = upstream::silent();
+    let _arrived = upstream::answering(socket, Ipv4Addr::LOCALHOST, Duration::ZERO);
+    let public = Ipv4Addr::new(203, 0, 113, 7);
+    let host = format!("tcp://dns.example:{}", answering_over_tcp(public));
+    let inner = format!("[[forward]]\nzones = ['inner.example']\nupstreams = ['{resolver}']\n");
+    let file = File::new(&(text(&host) + &inner));
+    let mut daemon = Daemon::run(&mut limited("1024:4096", file.path()));
+    let lower = |limit: &str| {
+        let pid = daemon.pid().to_string();
+        let status = Command::new("prlimit").args(["--pid", &pid, limit]).status();
+        assert!(status.expect("prlimit runs").success());
+    };
+    lower("--nofile=3:4096");
+    for number in 0..20 {
+        let reply = daemon.ask_udp(&format!("www{number}.example.")).expect("a reply");
+        assert_eq!(reply.rcode(), ResponseCode::ServFail, "{number}");
+    }
+    daemon.signal("-USR1");
+    daemon.wait_for_log(&format!("upstream {host} state="));
+    let log = daemon.log();
+    let line = log.lines().find(|line| line.contains(&format!("upstream {host} state=")));
+    let line = line.expect("the upstream's totals");
+    assert!(line.contains(" state=up ") && line.contains(" unreachable=0 "), "{line}");
+    assert!(!line.contains(" own-shortage=0 "), "{line}");
+    assert!(!log.contains("is down"), "{log}");
+    lower("--nofile=1024:4096");
+    // A dial that failed is tried again within a second.
+    let mut names = (0..).map(|number| format!("late{number}.example."));
+    let answered =
+        process::until("an answer", || daemon.ask_udp(&names.next()?).expect("a reply").address());
+    assert_eq!(answered, public);
     daemon.assert_well();
 }
