@@ -110,3 +110,27 @@ fn no_address(miss: Miss) -> Fault {
     };
     Fault::dead(error, &format!("the host has no known address: {why}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_host_without_an_address_is_a_failure_unless_we_could_not_ask() {
+        let denied = Miss::Denied { ttl: Duration::ZERO, reason: "NXDOMAIN".to_owned() };
+        for (miss, expected) in [
+            (denied, TryError::Unreachable(ErrorKind::AddrNotAvailable)),
+            (
+                Miss::Failed("SERVFAIL".to_owned()),
+                TryError::Unreachable(ErrorKind::AddrNotAvailable),
+            ),
+            (Miss::OwnShortage("no descriptor".to_owned()), TryError::OwnShortage),
+        ] {
+            let fault = no_address(miss);
+            assert_eq!(fault.error, expected);
+            assert!(fault.reason.starts_with("the host has no known address: "));
+        }
+    }
+}
