@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::task::spawn_local;
+use tokio::task::{spawn_local, yield_now};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::backoff::Backoff;
@@ -437,6 +437,8 @@ async fn keep(
         drop((shared, kept));
         tokio::select! {
             fault = ended => {
+                // Replies that came before the end count: their queries hear of them first.
+                yield_now().await;
                 if let (Some(shared), Some(kept)) = (connections.upgrade(), connection.upgrade()) {
                     shared.ended(&kept, &fault);
                 }
