@@ -65,7 +65,7 @@ fn upstreams_that_close_after_a_few_queries_cost_no_answer() {
         for limit in [1, 10, 100] {
             let upstream = format!("{transport}{}", closing_after(limit));
             // Far more than it takes, so that a busy machine makes no difference.
-            let mut daemon = Daemon::start(&config(&upstream, "15s"));
+            let mut daemon = Daemon::start(&config(&upstream, "30s"));
             for round in ["a", "b"] {
                 let replies = ask_at_once(&daemon, round);
                 let right = replies.values().filter(|reply| reply.address() == Some(ADDRESS));
