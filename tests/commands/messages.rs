@@ -182,7 +182,11 @@ fn encodings_are_named_with_what_to_do() {
         utf16(u16::to_le_bytes, &good[3..]),
         utf16(u16::to_be_bytes, &good[3..]),
     ] {
-        one(&octets, "UTF-16 text", &["iconv -f UTF-16 -t UTF-8", "Out-File -Encoding utf8"]);
+        one(
+            &octets,
+            "the file is UTF-16 text",
+            &["iconv -f UTF-16 -t UTF-8", "Out-File -Encoding utf8"],
+        );
     }
     let latin: Vec<u8> = [LISTEN.as_bytes(), b"# caf\xe9\n"].concat();
     one(&latin, "3: the line has an octet that is not UTF-8 text", &["save the file as UTF-8"]);

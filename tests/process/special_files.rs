@@ -60,10 +60,10 @@ fn a_configuration_or_trust_anchors_that_are_no_file_are_refused() {
     for (special, kind) in [(fifo.as_path(), FIFO), (Path::new("/dev/zero"), "a character device")]
     {
         let shown = special.display();
-        refused(&mut process::run(special), &format!("{shown}: {kind}, and a configuration"));
+        refused(&mut process::run(special), &format!("{shown}: this is {kind}; a configuration"));
         refused(
             Command::new(PROGRAM).arg("check").arg(special),
-            &format!("{shown}: {kind}, and a configuration"),
+            &format!("{shown}: this is {kind}; a configuration"),
         );
         let anchors = File::new(&format!("{good}[dnssec]\ntrust-anchors = '{shown}'\n"));
         let said = format!("dnssec.trust-anchors: {shown}: {kind}; name a regular file");
