@@ -106,6 +106,11 @@ impl Connection {
         self.last_reply.replace(Some(now)).is_none()
     }
 
+    /// Whether it has brought a reply.
+    pub(super) fn has_replied(&self) -> bool {
+        self.replies.get() > 0
+    }
+
     /// What its end said, if that is known.
     pub(super) fn meaning(&self) -> Option<Meaning> {
         self.meaning.get()

@@ -345,7 +345,9 @@ impl Connections {
     /// A query that was sent at `asked` has got no reply over `connection`.
     fn lost(self: &Rc<Self>, connection: &Rc<Connection>, fault: &Fault, asked: Instant) -> Lost {
         self.upstream.note_fault(fault);
-        if fault.is_dead {
+        // A connection that works on no query at all is of no more use than one that has ended.
+        let is_useless = fault.error == TryError::Unprocessed && !connection.has_replied();
+        if fault.is_dead || is_useless {
             return match self.ended(connection, fault) {
                 Meaning::Failing => Lost::Failed(fault.error),
                 // Another connection would add to what it has to do.

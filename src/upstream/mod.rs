@@ -19,6 +19,7 @@ mod dial;
 mod failure;
 mod frames;
 mod health;
+mod in_flight;
 mod link;
 mod lookup;
 mod notices;
@@ -52,12 +53,13 @@ pub use failure::{Flaw, TryError};
 #[cfg(fuzzing)]
 pub use frames::ask_in_frames;
 pub use health::{Alarm, Haste, MAX_TIMEOUT, MIN_TIMEOUT, Rtt};
+pub use in_flight::InFlight;
 pub use link::Link;
 pub use once::{OnceError, Over, Patience, ask, ask_tcp, ask_udp};
 #[cfg(fuzzing)]
 pub use query::read_reply;
 pub use report::{LastError, Tally, UpstreamReport};
-pub use server::{InFlight, Upstream};
+pub use server::Upstream;
 pub use shares::{Holder, Seat, Shares};
 pub use socket::ReceiveBuffer;
 pub use trust::{certificate_fault, trusting_system};

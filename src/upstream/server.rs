@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::Context;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -17,21 +16,17 @@ use super::failure::{Evidence, TryError};
 use super::health::{Alarm, Health, Rtt, Silence};
 use super::notices::Notices;
 use super::report::{LastError, Tally, UpstreamReport};
-use super::shares::{Holder, Seat, Shares};
+use super::shares::Shares;
 use super::silence::SilentZones;
 use super::transport::Fault;
 use super::trust::Authorities;
 use super::willingness::Willingness;
-use crate::addresses::HostBlock;
 use crate::config::UpstreamServer;
 use crate::metrics::Allowance;
-use crate::wire::{Name, Rcode};
+use crate::wire::Rcode;
 
 /// How often the log says of one server that its certificate does not do.
 const DISTRUST_SAID_EVERY: Duration = Duration::from_secs(60);
-/// How long a question must have waited at least to count as silence about its zone: a nearby
-/// resolver looks up most names within this time.
-pub(super) const SILENT_MIN: Duration = Duration::from_millis(100);
 
 /// One server, shared by all workers and rules that name its address.
 #[derive(Debug)]
@@ -41,12 +36,12 @@ pub struct Upstream {
     /// Knows where it is, if it is named by host.
     bootstrap: Arc<Bootstrap>,
     pub(super) authorities: Authorities,
-    health: Health,
+    pub(super) health: Health,
     willingness: Willingness,
     notices: Notices,
     /// Questions that wait for it now.
-    shares: Shares,
-    silent_zones: SilentZones,
+    pub(super) shares: Shares,
+    pub(super) silent_zones: SilentZones,
     pub(super) folding: Folding,
     pub(super) cookies: Support,
     pub(super) counters: Counters,
@@ -77,7 +72,7 @@ pub(super) struct Counters {
     untrusted: AtomicU64,
     declined: AtomicU64,
     server_busy: AtomicU64,
-    busy: AtomicU64,
+    pub(super) busy: AtomicU64,
     own_shortage: AtomicU64,
 }
 
@@ -88,49 +83,6 @@ fn whole_seconds(time: Duration) -> u64 {
 
 pub(super) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
-}
-
-/// A question's seat among those that wait for one server. Dropped without [`Self::end`], the server
-/// was silent about the name.
-pub struct InFlight<'a> {
-    upstream: &'a Upstream,
-    seat: Seat<'a>,
-    name: &'a Name,
-    begun: Instant,
-    is_ended: bool,
-}
-
-impl InFlight<'_> {
-    /// Returns whether another question has taken the seat. If not, the task of `context` wakes
-    /// when that happens.
-    pub fn poll_lost(&self, context: &Context<'_>) -> bool {
-        let is_lost = self.seat.poll_lost(context);
-        if is_lost {
-            count(&self.upstream.counters.busy);
-        }
-        is_lost
-    }
-
-    /// Gives the seat back because the server has replied, or a try has failed at once.
-    pub fn end(mut self, is_reply: bool) {
-        self.is_ended = true;
-        if is_reply {
-            self.upstream.silent_zones.note_reply(self.name);
-        }
-    }
-}
-
-impl Drop for InFlight<'_> {
-    fn drop(&mut self) {
-        if self.is_ended {
-            return;
-        }
-        let now = Instant::now();
-        let usual = self.upstream.rtt().map_or(Duration::ZERO, Rtt::timeout);
-        if now.saturating_duration_since(self.begun) >= usual.max(SILENT_MIN) {
-            self.upstream.silent_zones.note_silence(self.name, now);
-        }
-    }
 }
 
 impl Upstream {
@@ -230,27 +182,6 @@ impl Upstream {
     /// New queries take new sockets and connections.
     pub fn renew(&self) {
         self.health.renew();
-    }
-
-    /// Takes a seat for a question of `client` for `name` that is asked at `begun`. At most `limit`
-    /// are taken, so another question may lose its seat: see [`Shares`]. Returns `None` only if
-    /// `limit` is zero.
-    pub fn enter<'a>(
-        &'a self,
-        limit: u32,
-        client: HostBlock,
-        name: &'a Name,
-        begun: Instant,
-    ) -> Option<InFlight<'a>> {
-        if limit == 0 {
-            count(&self.counters.busy);
-            return None;
-        }
-        // If the server says nothing at all, its zones are not what is wrong.
-        let is_silent = self.silent_zones.covers(name, begun) && self.health.is_heard(begun);
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let seat = self.shares.enter(limit, Holder { client, is_silent });
-        Some(InFlight { upstream: self, seat, name, begun, is_ended: false })
     }
 
     /// Whether it has ever replied.

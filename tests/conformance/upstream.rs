@@ -11,7 +11,7 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::thread;
 
 use hickory_proto::op::{Edns, Message, MessageType, ResponseCode};
-use hickory_proto::rr::rdata::opt::EdnsOption;
+use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
 use hickory_proto::rr::rdata::{CNAME, NULL, TXT};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 
@@ -220,6 +220,11 @@ fn describe(query: &Message) -> Record {
     let metadata = &query.metadata;
     let asked = query.queries[0].name();
     let edns = query.edns.as_ref();
+    // Every query has the daemon's own cookie.
+    let others = |edns: &Edns| {
+        let options = edns.options().as_ref().iter();
+        options.filter(|(code, _)| *code != EdnsCode::Cookie).count()
+    };
     let text = format!(
         "rd={} cd={} ad={} edns={} do={} options={}",
         u8::from(metadata.recursion_desired),
@@ -227,7 +232,7 @@ fn describe(query: &Message) -> Record {
         u8::from(metadata.authentic_data),
         edns.map_or(0, Edns::max_payload),
         u8::from(edns.is_some_and(|edns| edns.flags().dnssec_ok)),
-        edns.map_or(0, |edns| edns.options().as_ref().len()),
+        edns.map_or(0, others),
     );
     Record::from_rdata(asked.clone(), 0, RData::TXT(TXT::new(vec![text])))
 }

@@ -174,7 +174,7 @@ async fn a_host_is_reached_while_one_family_has_no_answer() {
                 let begun = Instant::now();
                 let reply = daemon.ask().await;
                 let waited = begun.elapsed();
-                assert!(reply.ends_with(&[0, 4, 192, 0, 2, 1]), "{scheme:?} {listen}: {reply:?}");
+                assert!(holds(&reply, &WEB), "{scheme:?} {listen}: {reply:?}");
                 // Some 60 ms on a quiet machine. The silent look-up ends after four seconds.
                 assert!(waited < Duration::from_secs(2), "{scheme:?} {listen}: {waited:?}");
             }

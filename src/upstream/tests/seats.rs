@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::addresses::HostBlock;
 use crate::config::UpstreamServer;
 use crate::upstream::Upstream;
-use crate::upstream::server::SILENT_MIN;
+use crate::upstream::in_flight::SILENT_MIN;
 use crate::wire::{Name, Rcode};
 
 fn upstream() -> Upstream {
