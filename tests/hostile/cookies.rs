@@ -130,8 +130,11 @@ fn a_box_that_drops_queries_with_cookies_loses_no_query() {
 
 #[test]
 fn forged_replies_without_the_cookie_are_not_taken() {
-    // The forger knows all but the cookie, and is faster.
+    // The forger knows all but the cookie, and is faster. It leaves probes for loops alone.
     let address = saying(|query| {
+        if query[HEADER + 1].to_ascii_lowercase() != b'n' {
+            return vec![good(query)];
+        }
         let mut forged = good(query);
         forged.truncate(question_end(query) + 16);
         forged[11] = 0;
