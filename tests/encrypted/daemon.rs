@@ -118,7 +118,9 @@ async fn servers_of_tls_that_close_after_a_few_queries_cost_no_answer() {
                 assert!(reply.ends_with(&closing::ADDRESS.octets()), "{limit}: {reply:?}");
                 answered.insert(reply[..2].to_vec());
             }
-            assert!(!daemon.process.log().contains("is down"), "{}", daemon.process.log());
+            // A machine that is too busy makes it silent; ends of connections are failed tries.
+            let log = daemon.process.log();
+            assert!(!log.contains("tries in a row"), "{log}");
         };
         LocalSet::new().run_until(async { timeout(PATIENCE, test).await.expect("in time") }).await;
     }

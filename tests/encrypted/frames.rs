@@ -67,8 +67,8 @@ fn floods() -> Vec<(&'static str, Flood)> {
         ),
         ("large headers", flood(&[], frame(HEADERS, END_HEADERS, 1, &many_fields.repeat(2)))),
         ("informational", flood(&[], frame(HEADERS, END_HEADERS, 1, &[0x08, 3, b'1', b'0', b'3']))),
-        ("data of one octet", flood(&[head.clone()], frame(DATA, 0, 1, b"x"))),
-        ("empty data", flood(&[head.clone()], frame(DATA, 0, 1, &[]))),
+        ("data of one octet", flood(std::slice::from_ref(&head), frame(DATA, 0, 1, b"x"))),
+        ("empty data", flood(std::slice::from_ref(&head), frame(DATA, 0, 1, &[]))),
         ("promises", flood(&[head], frame(PUSH_PROMISE, END_HEADERS, 1, &[0, 0, 0, 2, 0x82]))),
         ("resets", flood(&[], frame(RST_STREAM, 0, 1, &[0, 0, 0, 2]))),
     ]

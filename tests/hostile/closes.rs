@@ -71,7 +71,8 @@ fn upstreams_that_close_after_a_few_queries_cost_no_answer() {
                 let right = replies.values().filter(|reply| reply.address() == Some(ADDRESS));
                 assert_eq!(right.count(), usize::from(AT_ONCE), "{upstream} {limit} {round}");
             }
-            assert!(!daemon.log().contains("is down"), "{}", daemon.log());
+            // A machine that is too busy makes it silent; ends of connections are failed tries.
+            assert!(!daemon.log().contains("tries in a row"), "{}", daemon.log());
             daemon.assert_well();
         }
     }

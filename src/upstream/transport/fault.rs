@@ -18,7 +18,7 @@ pub(in crate::upstream) struct Reply {
 }
 
 /// What went wrong on a connection or on the way to one.
-#[derive(PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(in crate::upstream) struct Fault {
     pub(in crate::upstream) error: TryError,
     /// For people.

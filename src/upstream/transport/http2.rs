@@ -1,11 +1,13 @@
 //! DNS over HTTP/2: one stream for each query, on a connection that the `h2` crate drives.
 
+use std::rc::Rc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
 use h2::Reason;
 use h2::client::{Builder, SendRequest};
 use tokio::net::TcpStream;
+use tokio::sync::SetOnce;
 use tokio::task::{AbortHandle, spawn_local};
 use tokio_rustls::client::TlsStream;
 
@@ -27,6 +29,7 @@ pub(super) struct Http2 {
     requests: Requests,
     meter: Meter,
     driver: AbortHandle,
+    end: Rc<SetOnce<Fault>>,
 }
 
 impl Drop for Http2 {
@@ -54,11 +57,21 @@ impl Http2 {
             .handshake(Metered::new(stream, meter.clone()))
             .await
             .map_err(|error| fault(&error))?;
-        let driver = spawn_local(async {
-            // Its end is the end of each stream too, and these say why.
-            let _end = connection.await;
+        let end = Rc::new(SetOnce::new());
+        let ended = Rc::clone(&end);
+        let driver = spawn_local(async move {
+            let closed = || Fault::dead(TryError::Unprocessed, "the server closed the connection");
+            let why = connection.await.map_or_else(|error| fault(&error), |()| closed());
+            // A connection has one driver.
+            let _is_first = ended.set(Fault { is_dead: true, ..why });
         });
-        Ok(Self { sender, requests, meter, driver: driver.abort_handle() })
+        Ok(Self { sender, requests, meter, driver: driver.abort_handle(), end })
+    }
+
+    /// Waits for the end of the connection. Does not keep it open.
+    pub(super) fn ended(&self) -> impl Future<Output = Fault> + use<> {
+        let end = Rc::clone(&self.end);
+        async move { end.wait().await.clone() }
     }
 
     /// Sends `query` and returns its reply. Dropping the future tells the server to stop.

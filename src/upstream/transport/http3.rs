@@ -82,6 +82,12 @@ impl Http3 {
         Ok(Self { sender, requests, meter, line, driver: driver.abort_handle() })
     }
 
+    /// Waits for the end of the connection. Whoever drops it closes it all the same.
+    pub(super) fn ended(&self) -> impl Future<Output = Fault> + use<> {
+        let line = self.line.clone();
+        async move { quic::fault_before(&line.connection.closed().await, H3) }
+    }
+
     /// Sends `query` and returns its reply. Dropping the future tells the server to stop.
     pub(super) async fn ask(&self, query: &[u8]) -> Result<Reply, Fault> {
         if let Some(end) = self.line.connection.close_reason() {

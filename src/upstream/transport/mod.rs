@@ -13,8 +13,8 @@ mod meter;
 mod metered_quic;
 mod quic;
 
-use std::future::pending;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use rustls::ClientConfig;
@@ -97,18 +97,17 @@ impl Channel {
         }
     }
 
-    /// Waits for the end of the connection, whether a query waits on it or not, and returns why it
-    /// ended. Holds nothing open. Over HTTP and QUIC only a query finds out.
-    pub(super) fn ended(&self) -> impl Future<Output = Fault> + use<> {
-        let ended = match &self.carrier {
-            Carrier::Frames(frames) => Some(frames.ended()),
-            Carrier::Http2(_) | Carrier::Http3(_) | Carrier::Quic(_) => None,
-        };
-        async {
-            match ended {
-                Some(ended) => ended.await.into(),
-                None => pending().await,
+    /// Waits for the end of the connection, whether a query waits on it or not, and says why. Holds
+    /// nothing open.
+    pub(super) fn ended(&self) -> Pin<Box<dyn Future<Output = Fault>>> {
+        match &self.carrier {
+            Carrier::Frames(frames) => {
+                let ended = frames.ended();
+                Box::pin(async { ended.await.into() })
             }
+            Carrier::Http2(connection) => Box::pin(connection.ended()),
+            Carrier::Http3(connection) => Box::pin(connection.ended()),
+            Carrier::Quic(connection) => Box::pin(connection.ended()),
         }
     }
 }

@@ -25,6 +25,7 @@ const CONNECTION_WINDOW: u32 = 1 << 20;
 /// DOQ_NO_ERROR and DOQ_EXCESSIVE_LOAD (RFC 9250 §4.3).
 const DOQ: Codes = Codes { clean: 0, busy: 4 };
 /// RFC 9250 §4.3.
+const DOQ_NO_ERROR: VarInt = VarInt::from_u32(0);
 const DOQ_REQUEST_CANCELLED: VarInt = VarInt::from_u32(3);
 
 /// A QUIC connection and its socket.
@@ -116,7 +117,7 @@ fn lost(error: &ConnectionError) -> io::ErrorKind {
     }
 }
 
-/// An open connection of DNS over QUIC; dropping it closes it, with DOQ_NO_ERROR.
+/// An open connection of DNS over QUIC; dropping it closes it.
 pub(super) struct Quic {
     line: Line,
 }
@@ -131,6 +132,12 @@ impl Drop for Incoming {
     }
 }
 
+impl Drop for Quic {
+    fn drop(&mut self) {
+        self.line.connection.close(DOQ_NO_ERROR, b"");
+    }
+}
+
 impl Quic {
     pub(super) async fn open(
         address: SocketAddr,
@@ -138,6 +145,12 @@ impl Quic {
         config: ClientConfig,
     ) -> Result<Self, Fault> {
         Line::open(address, name, config, 0).await.map(|line| Self { line })
+    }
+
+    /// Waits for the end of the connection. Whoever drops it closes it all the same.
+    pub(super) fn ended(&self) -> impl Future<Output = Fault> + use<> {
+        let line = self.line.clone();
+        async move { fault_before(&line.connection.closed().await, DOQ) }
     }
 
     /// Sends `query`, whose id is 0 (RFC 9250 §4.2.1), and returns its reply.
