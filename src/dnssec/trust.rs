@@ -24,10 +24,13 @@ const NSEC3_BOGUS_ITERATIONS: u16 = 150;
 /// RRsets that the messages of one question may hold.
 const VERDICTS: usize = 512;
 
+/// A proven zone, and when it was proven.
+type Mark = (Name, Instant);
+
 /// hickory's validators of one round, by the zones that each trusts.
 pub(super) struct Trust<'a> {
     anchors: &'a Anchors,
-    handles: Vec<(Vec<(Name, Instant)>, DnssecDnsHandle<Desk>)>,
+    handles: Vec<(Vec<Mark>, DnssecDnsHandle<Desk>)>,
 }
 
 /// Where validation of a name begins.

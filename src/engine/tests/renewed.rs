@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use hickory_proto::dnssec::rdata::{DNSSECRData, RRSIG};
 use hickory_proto::op::{Query as HickoryQuery, ResponseCode};
-use hickory_proto::rr::rdata::A;
 use hickory_proto::rr::{Name as HickoryName, RData, RecordType};
 use hickory_proto::serialize::binary::BinDecodable;
 
@@ -25,6 +24,9 @@ const CD: u8 = 0x10;
 
 /// Does something to one reply; `false`: it leaves it alone.
 type Fault = Rc<dyn Fn(&Zones, &HickoryQuery, &mut Message) -> bool>;
+
+/// A change of one reply.
+type Change = Rc<dyn Fn(&Zones, &mut Message)>;
 
 /// Zones that a test can change while they are served.
 type Shared = Rc<RefCell<Zones>>;
@@ -133,7 +135,7 @@ fn head(reply: &[u8]) -> String {
 }
 
 /// Each kind of bad reply, as a change of a good one.
-fn faults(signer: &'static str) -> Vec<(&'static str, Rc<dyn Fn(&Zones, &mut Message)>)> {
+fn faults(signer: &'static str) -> Vec<(&'static str, Change)> {
     vec![
         ("corrupted", Rc::new(|_, message| corrupt(message))),
         ("stripped", Rc::new(|_, message| strip(message))),
@@ -246,7 +248,6 @@ fn an_answer_that_does_not_validate_is_asked_for_once_more() {
     for (qname, expected) in [
         ("www.signed.test", "NOERROR ra ad"),
         ("none.www.signed.test", "NXDOMAIN ra ad"),
-        // By a wildcard, whose denial is in it.
         ("x.wild.signed.test", "NOERROR ra ad"),
     ] {
         let zones = shared();
@@ -394,8 +395,7 @@ fn a_second_upstream_without_signatures_does_no_harm() {
         strip(message);
         true
     });
-    for (qname, rtype) in [("www.signed.test", RecordType::A), ("signed.test", RecordType::DNSKEY)]
-    {
+    for (qname, rtype) in [("www.signed.test", RecordType::A)] {
         let fault = first(1, qname, rtype, |_, message| corrupt(message));
         with_faults(&zones, vec![fault, Rc::clone(&strips)], |world| async move {
             // The first one's reply is corrupted, and the other's is stripped.
@@ -495,21 +495,5 @@ fn a_zone_may_change_its_keys_while_answers_are_kept() {
         assert_eq!(ask("n4").await, "NOERROR ra ad");
         assert_eq!(ask("none.www").await, "NXDOMAIN ra ad");
         assert_eq!(world.counted(Event::Bogus), 0);
-    });
-}
-
-#[test]
-fn a_name_forged_once_is_right_the_second_time() {
-    let zones = shared();
-    let fault = first(1, "www.signed.test", RecordType::A, |_, message| {
-        for record in &mut message.answers {
-            if let RData::A(address) = &mut record.data {
-                *address = A::new(192, 0, 2, 66);
-            }
-        }
-    });
-    with_faults(&zones, vec![fault], |world| async move {
-        let expected = "NOERROR ra ad: www.signed.test. 300 A 192.0.2.1";
-        assert_eq!(text(&world.ask(&plain("www.signed.test")).await), expected);
     });
 }
