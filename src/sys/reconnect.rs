@@ -11,6 +11,7 @@ use socket2::SockRef;
 ///
 /// # Errors
 /// The kernel's.
+#[allow(clippy::cast_possible_truncation, reason = "both are small constants of the C library")]
 pub fn free_port(socket: &UdpSocket) -> io::Result<()> {
     let nowhere = libc::sockaddr {
         sa_family: libc::AF_UNSPEC as libc::sa_family_t,

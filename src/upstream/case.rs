@@ -68,8 +68,8 @@ impl Case {
         let above_z = low_bits + ONES * u64::from(0x7f - b'z');
         let letters = from_a & !above_z & !octets & HIGH;
         // Bit n of this case goes to octet n, where adding 0x7f moves it to the high bit.
-        let drawn = (self.0 >> (at % 64) & 0xff) * ONES & 0x8040_2010_0804_0201;
-        let upper = (drawn + !HIGH | drawn) & letters;
+        let drawn = ((self.0 >> (at % 64) & 0xff) * ONES) & 0x8040_2010_0804_0201;
+        let upper = ((drawn + !HIGH) | drawn) & letters;
         (octets ^ upper >> 2).to_le_bytes()
     }
 

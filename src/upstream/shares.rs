@@ -203,15 +203,18 @@ impl Board {
         account.seats -= 1;
         link(&mut self.seats, taken.older, taken.newer);
         match (taken.older, taken.newer) {
-            (None, None) => drop(occupied.remove()),
             (None, Some(newer)) => account.oldest = newer,
             (Some(older), None) => account.newest = older,
-            (Some(_), Some(_)) => {}
+            (None, None) | (Some(_), Some(_)) => {}
+        }
+        let after = (account.seats > 0).then_some(*account);
+        if after.is_none() {
+            occupied.remove();
         }
         if self.seats.len() < self.half / 2 {
             self.ranking = None;
         }
-        rank(&mut self.ranking, holder, Some(before), self.accounts.get(&holder).copied());
+        rank(&mut self.ranking, holder, Some(before), after);
         taken.waker
     }
 }

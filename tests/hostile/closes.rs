@@ -1,8 +1,7 @@
 //! Upstreams that close connections after a few queries, and upstreams beside dead ones.
 
 use std::collections::HashMap;
-use std::io;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,7 +17,7 @@ const AT_ONCE: u16 = 200;
 
 /// A server that takes so many queries on a connection; over UDP it says that there is more.
 fn closing_after(queries: usize) -> SocketAddr {
-    let (listener, socket) = tcp_and_udp();
+    let (listener, socket) = upstream::tcp_and_udp();
     let address = socket.local_addr().expect("bound");
     closing::serve(listener, move |stream| closing::answer(stream, queries));
     thread::spawn(move || {
@@ -28,19 +27,6 @@ fn closing_after(queries: usize) -> SocketAddr {
         }
     });
     address
-}
-
-/// A listener and a socket on one port.
-fn tcp_and_udp() -> (TcpListener, UdpSocket) {
-    loop {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
-        match UdpSocket::bind(listener.local_addr().expect("bound")) {
-            Ok(socket) => return (listener, socket),
-            // Another test has the number for UDP.
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
-            Err(error) => panic!("{error}"),
-        }
-    }
 }
 
 /// Asks for so many names at once; gives the replies by id.

@@ -93,7 +93,8 @@ fn a_reload_probes_what_is_new_and_nothing_else() {
 
 #[test]
 fn a_loop_that_a_client_runs_into_is_found_before_the_many_others() {
-    let (front, address) = upstream::silent();
+    let front = upstream::tcp_and_udp();
+    let address = front.1.local_addr().expect("bound");
     let daemon = Daemon::start(&config(address, 0..MANY));
     relay_below(Name::from_ascii("z4999.example.").expect("a name"), front, daemon.address());
     // The relay gives it back, so nobody answers.

@@ -33,16 +33,20 @@ const AT_ONCE: Duration = Duration::from_millis(200);
 const OVERHEARD: Duration = Duration::from_millis(300);
 
 /// Sends to the daemon what the daemon sends to it, and back, over UDP and TCP; counts.
-fn relay(front: UdpSocket, daemon: SocketAddr) -> Arc<AtomicUsize> {
+fn relay(front: (TcpListener, UdpSocket), daemon: SocketAddr) -> Arc<AtomicUsize> {
     relay_below(Name::root(), front, daemon)
 }
 
 /// The same for names below `zone`; answers others with [`ELSEWHERE`].
-pub(crate) fn relay_below(zone: Name, front: UdpSocket, daemon: SocketAddr) -> Arc<AtomicUsize> {
+pub(crate) fn relay_below(
+    zone: Name,
+    (listener, front): (TcpListener, UdpSocket),
+    daemon: SocketAddr,
+) -> Arc<AtomicUsize> {
     let count = Arc::new(AtomicUsize::new(0));
     let back = UdpSocket::bind("127.0.0.1:0").expect("a socket");
     back.connect(daemon).expect("connected");
-    relay_connections(&front, zone.clone(), daemon);
+    relay_connections(listener, zone.clone(), daemon);
     let askers: Arc<Mutex<HashMap<[u8; 2], SocketAddr>>> = Arc::default();
     let (front, back) = (Arc::new(front), Arc::new(back));
     let there = (Arc::clone(&front), Arc::clone(&back), Arc::clone(&askers), Arc::clone(&count));
@@ -74,9 +78,9 @@ pub(crate) fn relay_below(zone: Name, front: UdpSocket, daemon: SocketAddr) -> A
     count
 }
 
-/// The TCP half, on the port of `front`.
-fn relay_connections(front: &UdpSocket, zone: Name, daemon: SocketAddr) {
-    serve_connections(front, move |query| {
+/// The TCP half.
+fn relay_connections(listener: TcpListener, zone: Name, daemon: SocketAddr) {
+    serve_connections(listener, move |query| {
         if !is_below(query, &zone) {
             return upstream::answer(query, ELSEWHERE);
         }
@@ -86,9 +90,11 @@ fn relay_connections(front: &UdpSocket, zone: Name, daemon: SocketAddr) {
     });
 }
 
-/// Answers each query over TCP on the port of `front` by `says`.
-fn serve_connections(front: &UdpSocket, says: impl Fn(&[u8]) -> Option<Vec<u8>> + Send + 'static) {
-    let listener = TcpListener::bind(front.local_addr().expect("bound")).expect("TCP of the port");
+/// Answers each query over TCP by `says`.
+fn serve_connections(
+    listener: TcpListener,
+    says: impl Fn(&[u8]) -> Option<Vec<u8>> + Send + 'static,
+) {
     thread::spawn(move || {
         while let Ok((mut stream, _)) = listener.accept() {
             while let Some(query) = read_frame(&mut stream) {
@@ -123,7 +129,7 @@ enum By {
 /// A stranger at `from` reads its queries along and sends each probe to the daemon, whose address
 /// comes later, before the upstream replies. Tells of each probe whether the daemon answered it.
 fn overheard(
-    front: UdpSocket,
+    (listener, front): (TcpListener, UdpSocket),
     has_tcp: bool,
     (from, by): (Ipv4Addr, By),
     daemon: Arc<Mutex<Option<SocketAddr>>>,
@@ -131,7 +137,7 @@ fn overheard(
     let (tell, told) = channel();
     let (also_tell, at) = (tell.clone(), Arc::clone(&daemon));
     if has_tcp {
-        serve_connections(&front, move |query| {
+        serve_connections(listener, move |query| {
             replay(query, (from, by), &at, &also_tell);
             upstream::answer(query, ELSEWHERE)
         });
@@ -176,7 +182,8 @@ fn replay(
 
 /// A daemon whose only upstream has that stranger.
 fn daemon_overheard(access: &str, has_tcp: bool, who: (Ipv4Addr, By)) -> (Daemon, Receiver<bool>) {
-    let (front, address) = upstream::silent();
+    let front = upstream::tcp_and_udp();
+    let address = front.1.local_addr().expect("bound");
     let at = Arc::default();
     let told = overheard(front, has_tcp, who, Arc::clone(&at));
     let config = config(&address.to_string(), "2s");
@@ -200,7 +207,8 @@ fn is_below(query: &[u8], zone: &Name) -> bool {
 
 #[test]
 fn a_forwarding_loop_is_named_and_costs_nothing() {
-    let (front, address) = upstream::silent();
+    let front = upstream::tcp_and_udp();
+    let address = front.1.local_addr().expect("bound");
     let mut daemon = Daemon::start(&config(&address.to_string(), "2s"));
     let relayed = relay(front, daemon.address());
     // Before it is found, a query of a client's fails too, and stops going round.
@@ -227,7 +235,8 @@ fn a_forwarding_loop_is_named_and_costs_nothing() {
 
 #[test]
 fn a_conditional_forwarder_to_us_loops_for_its_zone_alone() {
-    let (front, address) = upstream::silent();
+    let front = upstream::tcp_and_udp();
+    let address = front.1.local_addr().expect("bound");
     let mut daemon = Daemon::start(&config(&address.to_string(), "2s"));
     let zone = Name::from_ascii(PUBLIC_ZONE).expect("a name");
     relay_below(zone, front, daemon.address());

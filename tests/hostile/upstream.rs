@@ -1,6 +1,7 @@
 //! Upstreams that answer late, one thing, or not at all.
 
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,6 +16,19 @@ pub(crate) fn silent() -> (UdpSocket, SocketAddr) {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
     let address = socket.local_addr().expect("bound");
     (socket, address)
+}
+
+/// A listener and a socket on one port.
+pub(crate) fn tcp_and_udp() -> (TcpListener, UdpSocket) {
+    loop {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+        match UdpSocket::bind(listener.local_addr().expect("bound")) {
+            Ok(socket) => return (listener, socket),
+            // Another test has the number for UDP.
+            Err(error) if error.kind() == ErrorKind::AddrInUse => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
 }
 
 /// A port of loopback on which nobody listens.
