@@ -395,17 +395,15 @@ fn a_second_upstream_without_signatures_does_no_harm() {
         strip(message);
         true
     });
-    for (qname, rtype) in [("www.signed.test", RecordType::A)] {
-        let fault = first(1, qname, rtype, |_, message| corrupt(message));
-        with_faults(&zones, vec![fault, Rc::clone(&strips)], |world| async move {
-            // The first one's reply is corrupted, and the other's is stripped.
-            let _either = world.ask(&plain("www.signed.test")).await;
-            for number in 0..5 {
-                let reply = world.ask(&plain(&format!("n{number}.signed.test"))).await;
-                assert_eq!(head(&reply), "NOERROR ra ad", "{number} {qname} {rtype}");
-            }
-        });
-    }
+    let fault = first(1, "www.signed.test", RecordType::A, |_, message| corrupt(message));
+    with_faults(&zones, vec![fault, strips], |world| async move {
+        // The first one's reply is corrupted, and the other's is stripped.
+        let _either = world.ask(&plain("www.signed.test")).await;
+        for number in 0..5 {
+            let reply = world.ask(&plain(&format!("n{number}.signed.test"))).await;
+            assert_eq!(head(&reply), "NOERROR ra ad", "{number}");
+        }
+    });
 }
 
 #[test]
