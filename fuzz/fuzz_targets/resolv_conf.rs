@@ -2,10 +2,9 @@
 //! are the same.
 #![no_main]
 
-use std::net::SocketAddr;
-
 use libfuzzer_sys::fuzz_target;
 use privatelinkd::forward::parse_resolv_conf;
+use privatelinkd::sys::ScopedAddress;
 
 fuzz_target!(|text: &str| {
     let servers = parse_resolv_conf(text);
@@ -14,11 +13,9 @@ fuzz_target!(|text: &str| {
     assert!(servers.len() <= named);
     assert!(servers.iter().all(|server| server.port() == 53));
 
-    let line = |server: &SocketAddr| match server {
-        SocketAddr::V6(v6) if v6.scope_id() != 0 => {
-            format!("nameserver {}%{}\n", v6.ip(), v6.scope_id())
-        }
-        _ => format!("nameserver {} # comment\n", server.ip()),
+    let line = |server: &ScopedAddress| match server.interface() {
+        Some(interface) => format!("nameserver {}%{interface}\n", server.ip()),
+        None => format!("nameserver {} # comment\n", server.ip()),
     };
     let written: String = servers.iter().map(line).collect();
     assert_eq!(parse_resolv_conf(&written), servers);

@@ -80,6 +80,8 @@ fn host_is_known(headers: &HeaderMap, own_name: Option<&str>) -> bool {
         _ => host,
     };
     let v6 = bare.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    // Browsers may leave the interface in, as RFC 6874 has it or not.
+    let v6 = v6.map(|ip| ip.split('%').next().unwrap_or(ip));
     if v6.is_some_and(|ip| ip.parse::<IpAddr>().is_ok()) {
         return true;
     }
@@ -122,7 +124,15 @@ mod tests {
             host_is_known(&headers, own_name)
         };
         let is_known = |host| is_known_on(Some("dns1.corp.example"), host);
-        for host in ["127.0.0.1", "127.0.0.1:9153", "[::1]:9153", "[::1]", "LocalHost:1"] {
+        for host in [
+            "127.0.0.1",
+            "127.0.0.1:9153",
+            "[::1]:9153",
+            "[::1]",
+            "[fe80::1%eth0]:9153",
+            "[fe80::1%25eth0]",
+            "LocalHost:1",
+        ] {
             assert!(is_known(host) && is_known_on(None, host), "{host}");
         }
         for host in ["10.1.0.4", "[fd00::4]:9153", "DNS1.corp.example:9153", "dns1"] {

@@ -23,7 +23,7 @@ use tracing::{debug, error, warn};
 
 use super::routes;
 use crate::engine::Shared;
-use crate::sys::{self, BindError};
+use crate::sys::{self, BindError, ScopedAddress};
 
 /// Connections at once; a few people and scrapers ask here. For one more, the server closes the
 /// oldest one with an incomplete request, or else the oldest of all: a new request never waits.
@@ -55,10 +55,10 @@ pub struct Bound {
 ///
 /// # Errors
 /// Why the address cannot be had, and what to do about it.
-pub fn bind(address: SocketAddr, freebind: bool) -> Result<Bound, BindError> {
+pub fn bind(address: &ScopedAddress, freebind: bool) -> Result<Bound, BindError> {
     let listener = sys::bind_tcp(address, BACKLOG, freebind)?;
     // Only a socket that is none fails here.
-    let address = listener.local_addr().unwrap_or(address);
+    let address = listener.local_addr().unwrap_or_else(|_| address.reachable());
     Ok(Bound { address, listener })
 }
 

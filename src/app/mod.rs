@@ -34,7 +34,7 @@ use crate::engine::query_lines;
 use crate::forward::{Forwarder, probe_for_loops, probe_upstreams};
 use crate::listeners::{self, BindError};
 use crate::probes::{Anew, probe_endpoints};
-use crate::sys;
+use crate::sys::{self, ScopedAddress};
 use late::Late;
 pub use late::NeverBound;
 use logging::Logging;
@@ -120,7 +120,7 @@ pub fn run(
     let bound = listeners::bind(&config.listen.dns, config.limits.workers, config.listen.freebind)?;
     let user = user.or(config.process.user.as_deref());
     let late = Late::new(&config.listen, &bound.missing, late_admin, user)?;
-    late::tell_of_freebind(&config.listen);
+    late.tell_of_freebind(&config.listen);
     // Before any thread that reads what a client sends.
     user::change(user, path)?;
     let workers = Workers::start(bound, snapshot)?;
@@ -153,12 +153,12 @@ pub fn run(
     tasks.block_on(&runtime, daemon.steer(signals, admin))
 }
 
-/// Opens the admin listener; gives its address instead if no interface has it yet.
-fn bind_admin(listen: &Listen) -> Result<(Option<admin::Bound>, Option<SocketAddr>), RunError> {
-    let Some(address) = listen.admin else { return Ok((None, None)) };
+/// Opens the admin listener; gives its address instead if it is waited for.
+fn bind_admin(listen: &Listen) -> Result<(Option<admin::Bound>, Option<ScopedAddress>), RunError> {
+    let Some(address) = &listen.admin else { return Ok((None, None)) };
     match admin::bind(address, listen.freebind) {
         Ok(bound) => Ok((Some(bound), None)),
-        Err(error) if error.is_absent() => Ok((None, Some(address))),
+        Err(error) if error.is_absent() => Ok((None, Some(address.clone()))),
         Err(error) => Err(RunError::Admin(error)),
     }
 }
@@ -375,7 +375,8 @@ impl Daemon<'_> {
         let old = self.workers.shared().snapshot.load_full();
         // What is listened on now, or will be, counts, and not what the file would listen on after a
         // restart.
-        let listen = [self.workers.addresses(), &self.late.addresses()].concat();
+        let bound = self.workers.addresses().iter().copied().map(ScopedAddress::from);
+        let listen: Vec<_> = bound.chain(self.late.addresses()).collect();
         let mut snapshot = build(&config, &listen, Some((&self.config, &old))).map_err(in_file)?;
         prove(&config, &snapshot).map_err(in_file)?;
         snapshot.go_on_from(&old);

@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tracing::warn;
@@ -11,13 +10,13 @@ use crate::config::Config;
 use crate::dnssec::{AnchorError, Validator};
 use crate::engine::{Expectation, Shared, Snapshot};
 use crate::forward::{OwnAddresses, Rules, own_upstreams};
-use crate::sys;
+use crate::sys::{self, ScopedAddress};
 
 /// Why a readable configuration must not be put into force.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Unfit {
     /// These upstreams are this daemon.
-    OwnUpstreams(Vec<SocketAddr>),
+    OwnUpstreams(Vec<ScopedAddress>),
     /// The trust anchors cannot be used.
     Anchors(AnchorError),
     /// These `[[expect]]` do not hold.
@@ -51,7 +50,7 @@ impl fmt::Display for Unfit {
 /// An upstream that is this daemon, or a file of trust anchors that cannot be used.
 pub fn build(
     config: &Config,
-    listen: &[SocketAddr],
+    listen: &[ScopedAddress],
     old: Option<(&Config, &Snapshot)>,
 ) -> Result<Snapshot, Unfit> {
     let local = sys::local_addresses().unwrap_or_else(|error| {

@@ -1,8 +1,7 @@
 //! What `systemctl status` shows of the daemon, in one line (sd_notify(3), `STATUS=`).
 
-use std::net::SocketAddr;
-
 use crate::engine::{Snapshot, printable};
+use crate::sys::ScopedAddress;
 
 /// Characters of the reason for a refused reload: the line should fit a terminal or two.
 const REASON_CHARS: usize = 160;
@@ -17,7 +16,7 @@ pub(super) struct Status {
     /// Why the last reload was refused; `None` if it was not.
     refused: Option<String>,
     /// Listen addresses that no interface has yet.
-    waiting: Vec<SocketAddr>,
+    waiting: Vec<ScopedAddress>,
     sent: String,
 }
 
@@ -36,7 +35,7 @@ impl Status {
     }
 
     /// These listen addresses are waited for now.
-    pub(super) fn wait_for(&mut self, addresses: Vec<SocketAddr>) {
+    pub(super) fn wait_for(&mut self, addresses: Vec<ScopedAddress>) {
         self.waiting = addresses;
     }
 
@@ -115,8 +114,8 @@ mod tests {
     fn the_line_names_listen_addresses_that_are_waited_for() {
         let mut status = Status::default();
         status.accept(1);
-        let addresses: Vec<SocketAddr> =
-            (1..=5).map(|last| SocketAddr::from(([192, 0, 2, last], 53))).collect();
+        let address = |last| ScopedAddress::new([192, 0, 2, last].into(), 53, None);
+        let addresses: Vec<_> = (1..=5).map(address).collect();
         status.wait_for(addresses[..1].to_vec());
         let begin =
             "serving 1 private-link zone; 1 upstream; waiting for listen address 192.0.2.1:53";

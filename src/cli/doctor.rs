@@ -1,7 +1,7 @@
 //! `doctor`: what is wrong around the daemon, and what to do.
 
 use std::io::IsTerminal;
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 
 use anyhow::anyhow;
@@ -83,7 +83,13 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 fn parse_via(text: &str) -> Result<SocketAddr, String> {
-    parse_server(text).map_err(|_| "write 10.0.0.10, 10.0.0.10:53 or [fd00::1]:53".to_owned())
+    parse_server(text).map_err(|error| {
+        match text.parse::<Ipv6Addr>().is_ok() || text.contains('%') {
+            // It says what is wrong with the interface.
+            true => error.to_string(),
+            false => "write 10.0.0.10, 10.0.0.10:53, [fd00::1]:53 or fe80::1%eth0".to_owned(),
+        }
+    })
 }
 
 /// How many there are of each kind.

@@ -6,12 +6,13 @@ use std::process::ExitCode;
 use anyhow::{Context, anyhow, bail};
 
 use super::question::{Typed, parse_rtype};
-use super::{ConfigArg, TypedWrongly, complain, reachable};
+use super::{ConfigArg, TypedWrongly, complain};
 use crate::admin::{self, ClientError};
 use crate::app;
 use crate::engine::{
     Ask, Conclusion, DownAddress, Explanation, SpecialReason, Step, UpstreamState,
 };
+use crate::sys::ScopedAddress;
 use crate::upstream::{Cookies, UpstreamReport};
 use crate::wire::Rtype;
 use crate::zones::Preference;
@@ -48,7 +49,7 @@ pub(super) struct Args {
     live: bool,
     /// The running daemon's [listen] admin address; no configuration file is read then.
     #[arg(long, value_name = "ADDR", requires = "live")]
-    admin: Option<SocketAddr>,
+    admin: Option<ScopedAddress>,
     #[command(flatten)]
     config: ConfigArg,
     /// Print one JSON object on stdout.
@@ -113,8 +114,8 @@ fn live(args: &Args, ask: &Ask) -> anyhow::Result<Explanation> {
 /// Where the running daemon can be asked.
 fn daemon(args: &Args) -> anyhow::Result<SocketAddr> {
     let path = &args.config.config;
-    let address = match args.admin {
-        Some(address) => address,
+    let address = match &args.admin {
+        Some(address) => address.clone(),
         None => {
             let loaded = crate::config::load(path).context(
                 "the daemon's address cannot be read from its configuration; --admin ADDR does \
@@ -129,7 +130,7 @@ fn daemon(args: &Args) -> anyhow::Result<SocketAddr> {
             })?
         }
     };
-    Ok(SocketAddr::new(reachable(address.ip()), address.port()))
+    Ok(address.reachable())
 }
 
 fn in_words(explanation: &Explanation) -> String {

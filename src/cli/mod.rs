@@ -18,7 +18,6 @@ mod snippet;
 
 use std::ffi::OsString;
 use std::io::{ErrorKind, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -164,15 +163,6 @@ fn fail(error: &anyhow::Error, code: u8, json: bool) -> ExitCode {
 /// The failure as JSON on stdout. The message on stderr does not depend on it.
 fn say_failure(error: &str) {
     let _unwritable = say_json(&Failure { error });
-}
-
-/// The address under which a listening address can be asked from this host.
-fn reachable(ip: IpAddr) -> IpAddr {
-    match ip {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    }
 }
 
 /// Writes to stdout; `println!` would panic where it is closed. A reader that has gone, as `| head`

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::question::{self, Typed, parse_rtype};
 pub(super) use super::server::parse_server;
 use super::server::{PORT, Server};
-use super::{DEFAULT_CONFIG, TypedWrongly, complain, reachable};
+use super::{DEFAULT_CONFIG, TypedWrongly, complain};
 use crate::engine::{Shown, query_message};
 use crate::upstream::{OnceError, Over, Patience, ask, ask_tcp};
 use crate::wire::{Name, Rtype};
@@ -178,7 +178,6 @@ fn parse_patience(text: &str) -> Result<Duration, String> {
 /// The packaged daemon of this host, when there is one.
 fn default_server() -> SocketAddr {
     let packaged = crate::config::load(DEFAULT_CONFIG.as_ref()).ok();
-    let first = packaged.and_then(|loaded| loaded.config.listen.dns.first().copied());
-    let first = first.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], PORT)));
-    SocketAddr::new(reachable(first.ip()), first.port())
+    let first = packaged.and_then(|loaded| loaded.config.listen.dns.first().cloned());
+    first.map_or_else(|| SocketAddr::from(([127, 0, 0, 1], PORT)), |first| first.reachable())
 }

@@ -1,15 +1,15 @@
 //! `run`: the daemon.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use super::{ConfigArg, reachable};
+use super::ConfigArg;
 use crate::app::{self, RunError, Running};
 use crate::config::Config;
+use crate::sys::ScopedAddress;
 
 /// How long a few lines may take while the daemon runs, or ends. A reader that works takes
 /// microseconds.
@@ -82,8 +82,9 @@ fn announcement(running: &Running<'_>) -> String {
         text += &format!("listening on {address} (admin, HTTP)\n");
     }
     if let (Some(address), Some(name)) = (running.addresses.first(), sample_name(running.config)) {
-        let (ip, port) = (reachable(address.ip()), address.port());
-        let server = SocketAddr::new(ip, port);
+        let server = ScopedAddress::from(ScopedAddress::from(*address).reachable());
+        let (host, port) = (server.host().to_string(), server.port());
+        let ip = host.trim_matches(['[', ']']);
         // As it was called: under `cargo run` it stands in no PATH.
         let program = std::env::args().next().unwrap_or_else(|| "privatelinkd".to_owned());
         text +=

@@ -7,11 +7,12 @@ use anyhow::{Context, bail};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use super::{ConfigArg, complain};
+use crate::app;
 use crate::config::{Config, PrivateLink, Unlisted};
 use crate::engine::{Ask, Conclusion, Snapshot};
 use crate::snippets::{self, Check, Found, Material, Target, Zone};
+use crate::sys::{self, ScopedAddress, split_host};
 use crate::wire::{Name, Rtype};
-use crate::{app, sys};
 
 /// Print what another resolver needs to ask this daemon for its zones.
 ///
@@ -53,6 +54,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let config = crate::config::load(path)?.config;
     let Found { servers, mut warnings } = if args.servers.is_empty() {
         let local = sys::local_addresses().context("this host's addresses cannot be read")?;
+        let local: Vec<IpAddr> = local.iter().map(|local| local.ip).collect();
         snippets::servers(&config.listen.dns, &local).with_context(|| path.display().to_string())?
     } else {
         given(&args.servers, &config)
@@ -99,23 +101,30 @@ fn target_parser() -> impl TypedValueParser<Value = Target> {
 
 fn parse_server(text: &str) -> Result<SocketAddr, String> {
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    if split_host(bare).is_some_and(|(ip, _)| snippets::is_of_one_link(ip.into())) {
+        return Err(of_one_link());
+    }
     if let Ok(ip) = bare.parse::<IpAddr>() {
+        if snippets::is_of_one_link(ip) {
+            return Err(of_one_link());
+        }
         return Ok(SocketAddr::new(ip.to_canonical(), snippets::PORT));
     }
-    let scoped = |address: &SocketAddr| matches!(address, SocketAddr::V6(v6) if v6.scope_id() != 0);
-    match text.parse::<SocketAddr>() {
-        Ok(address) if scoped(&address) => Err("an address of one link has no meaning on another \
-             host; write one that is routed"
-            .to_owned()),
+    match text.parse::<ScopedAddress>() {
+        Ok(address) if snippets::is_of_one_link(address.ip()) => Err(of_one_link()),
         Ok(address) => Ok(SocketAddr::new(address.ip().to_canonical(), address.port())),
         Err(_) => Err("write an address as 10.0.0.4, 10.0.0.4:5300 or [fd00::4]:5300".to_owned()),
     }
 }
 
+fn of_one_link() -> String {
+    "an address of one link has no meaning on another host; write one that is routed".to_owned()
+}
+
 fn given(servers: &[SocketAddr], config: &Config) -> Found {
     let listens = |port: u16| config.listen.dns.iter().any(|address| address.port() == port);
     let warnings = servers.iter().filter(|server| !listens(server.port())).map(|server| {
-        let mut ports: Vec<u16> = config.listen.dns.iter().map(SocketAddr::port).collect();
+        let mut ports: Vec<u16> = config.listen.dns.iter().map(ScopedAddress::port).collect();
         ports.sort_unstable();
         ports.dedup();
         let ports: Vec<String> = ports.iter().map(u16::to_string).collect();

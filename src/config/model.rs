@@ -1,6 +1,6 @@
 //! What the configuration means: checked, resolved, without spellings.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use super::probes::{AllDown, Probe, Probes};
 use super::upstreams::UpstreamSource;
 use crate::catalog::Cloud;
+use crate::sys::ScopedAddress;
 use crate::wire::{Name, Rtype};
 
 /// A whole configuration that passed every check.
@@ -47,9 +48,9 @@ pub struct Config {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Listen {
     /// UDP and TCP on each; at least one.
-    pub dns: Vec<SocketAddr>,
+    pub dns: Vec<ScopedAddress>,
     /// HTTP for those who run the daemon; none: not served.
-    pub admin: Option<SocketAddr>,
+    pub admin: Option<ScopedAddress>,
     /// Whether addresses are bound that no interface has.
     pub freebind: bool,
 }

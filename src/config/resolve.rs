@@ -12,13 +12,14 @@ mod tenants;
 mod zones;
 
 use std::collections::{HashMap, HashSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::findings::{Findings, Path, Problem, Span};
 use super::model::{Access, Config, DnssecConfig, Expect, Listen, Site};
 use super::spec::{AccessSpec, Allowed, DnssecSpec, ExpectSpec, SiteSpec, Spec, SpecialSpec};
+use crate::sys::ScopedAddress;
 use crate::wire::Rtype;
 
 /// RFC 1122 §3.2.1.3 and RFC 4291 §2.5.3.
@@ -69,7 +70,7 @@ pub(super) fn resolve(spec: Spec, findings: &mut Findings<'_>) -> Config {
     Config {
         listen: Listen {
             dns: spec.listen.values(),
-            admin: spec.admin.good().map(|at| at.value),
+            admin: spec.admin.good().map(|at| at.value.clone()),
             freebind: spec.freebind.or(false),
         },
         access,
@@ -113,22 +114,23 @@ fn freebind(spec: &Spec, findings: &mut Findings<'_>) {
 
 fn admin(spec: &Spec, findings: &mut Findings<'_>) {
     let Some(admin) = spec.admin.good() else { return };
-    let (listen, address) = (Path::Root.key("listen"), admin.value);
+    let (listen, address) = (Path::Root.key("listen"), &admin.value);
     let path = listen.key("admin");
     // DNS listens on TCP too. An IPv6 socket takes no IPv4, so the families do not meet.
-    let meets = |dns: SocketAddr| {
+    let meets = |dns: &ScopedAddress| {
         let (ours, theirs) = (address.ip(), dns.ip());
         let either_any = ours.is_unspecified() || theirs.is_unspecified();
         address.port() != 0
             && dns.port() == address.port()
-            && (ours == theirs || (either_any && ours.is_ipv4() == theirs.is_ipv4()))
+            && ((ours == theirs && address.interface() == dns.interface())
+                || (either_any && ours.is_ipv4() == theirs.is_ipv4()))
     };
     if address.ip().is_multicast() {
         let problem = Problem::new("a multicast address cannot be listened on");
         findings.error(path, admin.span, problem);
         return;
     }
-    if let Some(dns) = spec.listen.items.iter().find(|at| meets(at.value)) {
+    if let Some(dns) = spec.listen.items.iter().find(|at| meets(&at.value)) {
         let line = findings.line(dns.span);
         let problem = format!("listen.dns takes this port over TCP (line {line}); use another");
         findings.error(path, admin.span, Problem::new(problem));

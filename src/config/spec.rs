@@ -7,7 +7,7 @@ mod private_link;
 mod probes;
 mod special;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
@@ -18,6 +18,7 @@ use super::limits;
 use super::model::{CacheConfig, Limits, Log, LogFormat, LogLevel, LogQueries, Process, Refused};
 use super::table::{Field, List, Listed, Table};
 use super::values;
+use crate::sys::ScopedAddress;
 use crate::wire::{Name, Rtype};
 pub(super) use forward::ForwardSpec;
 pub(super) use private_link::{EndpointSpec, NameSpec, PrivateLinkSpec, VariableSpec};
@@ -112,8 +113,8 @@ const PROCESS: &[&str] = &["user"];
 
 /// The whole file.
 pub(super) struct Spec {
-    pub(super) listen: List<SocketAddr>,
-    pub(super) admin: Field<SocketAddr>,
+    pub(super) listen: List<ScopedAddress>,
+    pub(super) admin: Field<ScopedAddress>,
     pub(super) freebind: Field<bool>,
     pub(super) access: AccessSpec,
     pub(super) sites: Vec<SiteSpec>,
@@ -201,7 +202,7 @@ pub(super) fn read(root: &DeTable<'_>, findings: &mut Findings<'_>) -> Spec {
 fn read_listen(
     table: &Table<'_>,
     findings: &mut Findings<'_>,
-) -> (List<SocketAddr>, Field<SocketAddr>, Field<bool>) {
+) -> (List<ScopedAddress>, Field<ScopedAddress>, Field<bool>) {
     table.only(LISTEN, findings);
     let at_most = limits::MAX_LISTENERS;
     let listed = Listed { wanted: values::WANTED_LISTENER, at_least_one: true, at_most };

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::sys::ScopedAddress;
 use crate::wire::Name;
 
 /// Where upstreams come from.
@@ -79,7 +80,7 @@ impl Scheme {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum UpstreamHost {
     /// There.
-    Address(SocketAddr),
+    Address(ScopedAddress),
     /// Where the plain upstreams of the configuration say that this name is.
     Name {
         /// The host's name.
@@ -102,6 +103,11 @@ pub struct Trust {
 impl UpstreamServer {
     /// Plain DNS at `address`.
     pub fn plain(address: SocketAddr) -> Self {
+        Self::plain_at(address.into())
+    }
+
+    /// The same, where the address may have an interface.
+    pub fn plain_at(address: ScopedAddress) -> Self {
         Self {
             scheme: Scheme::Plain,
             host: UpstreamHost::Address(address),
@@ -112,9 +118,9 @@ impl UpstreamServer {
     }
 
     /// Where it is, when that is known without asking anybody.
-    pub fn address(&self) -> Option<SocketAddr> {
+    pub fn address(&self) -> Option<&ScopedAddress> {
         match &self.host {
-            UpstreamHost::Address(address) => Some(*address),
+            UpstreamHost::Address(address) => Some(address),
             UpstreamHost::Name { .. } => None,
         }
     }
@@ -136,11 +142,7 @@ impl fmt::Display for UpstreamServer {
         }
         write!(f, "{}://", self.scheme.as_str())?;
         match &self.host {
-            UpstreamHost::Address(SocketAddr::V4(address)) => write!(f, "{}", address.ip())?,
-            UpstreamHost::Address(SocketAddr::V6(address)) => match address.scope_id() {
-                0 => write!(f, "[{}]", address.ip())?,
-                scope => write!(f, "[{}%{scope}]", address.ip())?,
-            },
+            UpstreamHost::Address(address) => write!(f, "{}", address.host())?,
             UpstreamHost::Name { name, .. } => {
                 let name = name.to_string();
                 write!(f, "{}", name.strip_suffix('.').unwrap_or(&name))?;
@@ -172,6 +174,11 @@ mod tests {
             ..plain.clone()
         };
         assert_eq!(tls.to_string(), "tls://[fd00::4]#dns.example");
+        let link_local = UpstreamHost::Address("[fe80::4%eth0]:853".parse().unwrap());
+        let tls = UpstreamServer { host: link_local, ..tls };
+        assert_eq!(tls.to_string(), "tls://[fe80::4%eth0]#dns.example");
+        let plain_at = UpstreamServer::plain_at("[fe80::4%2]:53".parse().unwrap());
+        assert_eq!(plain_at.to_string(), "[fe80::4%2]:53");
         let https = UpstreamServer {
             scheme: Scheme::Https,
             host: UpstreamHost::Name { name: "dns.example".parse().unwrap(), port: 8443 },

@@ -1,9 +1,10 @@
 //! Single values: from a text to what it means, or to what should be written instead.
 
+mod interface;
 mod probe;
 mod upstream;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,7 +14,9 @@ use ipnet::IpNet;
 use super::findings::Problem;
 use super::limits::{CACHE_SIZE_MAX, CACHE_SIZE_MIN, TimeRange};
 use crate::addresses::Class;
+use crate::sys::{ScopedAddress, split_host};
 use crate::wire::{MAX_LABEL_OCTETS, Name, Rtype};
+use interface::{with_interface, wrong_interface};
 pub(super) use probe::{WANTED_ENDPOINT_PROBE, endpoint_probe};
 pub(super) use upstream::{WANTED_UPSTREAM, upstream};
 
@@ -119,7 +122,11 @@ fn unmapped(address: IpAddr) -> Result<IpAddr, Ipv4Addr> {
 
 /// An address that a private endpoint can have.
 pub(super) fn endpoint_address(text: &str) -> Result<IpAddr, Problem> {
-    let address = address(text)?;
+    // With its interface it is no better.
+    let address = match split_host(text) {
+        Some((link_local, _)) if link_local.is_unicast_link_local() => link_local.into(),
+        _ => address(text)?,
+    };
     let class = Class::of(address);
     let wrong = match class {
         // Loopback is a warning of the endpoint: a TLS proxy in the same container is real.
@@ -142,6 +149,14 @@ pub(super) const WANTED_NETWORK: &str =
     "write a network such as \"10.1.0.0/16\" or \"fd00:1::/48\", or one address";
 
 pub(super) fn network(text: &str) -> Result<IpNet, Problem> {
+    if let Some((address, _)) = text.split_once('%')
+        && address.parse::<Ipv6Addr>().is_ok()
+    {
+        return Err(Problem::new(format!(
+            "clients are told apart by their addresses alone; write it without its interface: \
+             \"{address}\""
+        )));
+    }
     if !text.contains('/') {
         let wanted = |_| Problem::new(WANTED_NETWORK);
         let address = text.parse::<IpAddr>().map_err(wanted)?;
@@ -162,7 +177,7 @@ pub(super) fn network(text: &str) -> Result<IpNet, Problem> {
 pub(super) const WANTED_LISTENER: &str =
     "write an address with a port, such as \"0.0.0.0:53\" or \"[::]:53\"";
 
-pub(super) fn listener(text: &str) -> Result<SocketAddr, Problem> {
+pub(super) fn listener(text: &str) -> Result<ScopedAddress, Problem> {
     socket(text, DNS_PORT, WANTED_LISTENER)
 }
 
@@ -170,26 +185,31 @@ pub(super) fn listener(text: &str) -> Result<SocketAddr, Problem> {
 pub(super) const WANTED_ADMIN: &str =
     "write an address with a port, such as \"127.0.0.1:9153\"; leave the key out to turn it off";
 
-pub(super) fn admin(text: &str) -> Result<SocketAddr, Problem> {
+pub(super) fn admin(text: &str) -> Result<ScopedAddress, Problem> {
     socket(text, ADMIN_PORT, WANTED_ADMIN)
 }
 
 /// An address with a port; `port` is the one to show where it is missing.
-fn socket(text: &str, port: u16, wanted: &str) -> Result<SocketAddr, Problem> {
-    if let Ok(socket) = text.parse::<SocketAddr>() {
-        return unmapped(socket.ip()).map(|_| socket).map_err(|plain| {
+fn socket(text: &str, port: u16, wanted: &str) -> Result<ScopedAddress, Problem> {
+    if let Ok(socket) = text.parse::<ScopedAddress>() {
+        unmapped(socket.ip()).map_err(|plain| {
             let port = socket.port();
             Problem::new(format!("an IPv4 address in IPv6 form; write \"{plain}:{port}\""))
-        });
+        })?;
+        return with_interface(socket, text);
     }
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
-    Err(match bare.parse::<IpAddr>() {
-        Ok(address) => {
-            let right = SocketAddr::new(address.to_canonical(), port);
-            Problem::new(format!("the port is missing; write \"{right}\""))
-        }
-        Err(_) => Problem::new(wanted),
-    })
+    if let Some((ip, interface)) = split_host(bare) {
+        let right = ScopedAddress::new(ip.into(), port, Some(interface));
+        return Err(Problem::new(format!("the port is missing; write \"{right}\"")));
+    }
+    if let Some(problem) = wrong_interface(text) {
+        return Err(problem);
+    }
+    let Ok(address) = bare.parse::<IpAddr>() else { return Err(Problem::new(wanted)) };
+    let right = SocketAddr::new(address.to_canonical(), port);
+    with_interface(right.into(), &right.to_string())?;
+    Err(Problem::new(format!("the port is missing; write \"{right}\"")))
 }
 
 /// What to write for a zone.

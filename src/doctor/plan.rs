@@ -49,7 +49,7 @@ impl Plan {
         let ports = ground.ports.iter().map(|port| {
             let is_taken = matches!(port.state, State::Taken(_));
             let sample = first.filter(|_| is_taken)?;
-            let way = Way::Stub(subjects::reachable(port.address));
+            let way = Way::Stub(port.address.reachable());
             Some(round.put(ask(way, sample.name.clone(), Rtype::A)))
         });
         let ports = ports.collect();
@@ -126,7 +126,7 @@ impl Plan {
     fn answered(&self, ground: &Ground<'_>, answers: &Answers, place: usize) -> Option<Answered> {
         let (sample, port) = (ground.samples.first()?, ground.ports.get(place)?);
         let ticket = self.ports.get(place).copied().flatten()?;
-        let client = sys::source_towards(subjects::reachable(port.address)).ok()?;
+        let client = sys::source_towards(port.address.reachable()).ok()?;
         match sample.ours(ground.snapshot, client)? {
             Ours::Addresses(expected, _) => Some(Answered {
                 name: sample.name.to_string(),

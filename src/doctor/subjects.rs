@@ -1,6 +1,6 @@
 //! What of a configuration is looked at: its servers, and a name of each private-link zone.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,7 +54,9 @@ impl Subject {
     /// Where it is asked over UDP, if it is.
     pub(super) fn plain(&self) -> Option<SocketAddr> {
         let server = self.upstream.server();
-        server.address().filter(|_| server.scheme == Scheme::Plain)
+        let address = server.address().filter(|_| server.scheme == Scheme::Plain)?;
+        // Without its interface the link says why it is not reached.
+        address.socket().ok()
     }
 
     pub(super) fn way(&self) -> Way {
@@ -64,7 +66,9 @@ impl Subject {
     /// Its host, as a person would look for it.
     pub(super) fn host(&self) -> String {
         match &self.upstream.server().host {
-            UpstreamHost::Address(address) => address.ip().to_string(),
+            UpstreamHost::Address(address) => {
+                address.host().to_string().trim_matches(['[', ']']).to_owned()
+            }
             UpstreamHost::Name { name, .. } => name.to_string(),
         }
     }
@@ -72,7 +76,7 @@ impl Subject {
 
 pub(super) fn way_to(upstream: &Arc<Upstream>) -> Way {
     let server = upstream.server();
-    match server.address() {
+    match server.address().and_then(|address| address.socket().ok()) {
         Some(address) if server.scheme == Scheme::Plain => Way::Stub(address),
         _ => Way::Link(Arc::clone(upstream)),
     }
@@ -195,16 +199,6 @@ fn standby(link: &PrivateLink, relative: &Name) -> Vec<IpAddr> {
         listed.map_or_else(|| endpoint.addresses.clone(), |(_, addresses)| addresses.to_vec())
     };
     link.endpoints.iter().flat_map(of).collect()
-}
-
-/// The address under which a listening address can be asked from this host.
-pub(super) fn reachable(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        _ => return address,
-    };
-    SocketAddr::new(ip, address.port())
 }
 
 #[cfg(test)]

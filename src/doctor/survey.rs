@@ -18,7 +18,7 @@ use crate::app;
 use crate::config::{Config, Loaded};
 use crate::engine::Snapshot;
 use crate::forward::{OwnAddresses, Rules};
-use crate::sys;
+use crate::sys::{self, ScopedAddress};
 use crate::wire::{Name, QName};
 
 /// When the questions end, counted from the beginning: listening for loops has gone before, asking
@@ -60,7 +60,7 @@ pub(super) fn survey(
         .dns
         .iter()
         .take(MAX_ADDRESSES)
-        .map(|address| ports::look(*address, config.listen.freebind))
+        .map(|address| ports::look(address, config.listen.freebind))
         .collect();
     let ground = Ground {
         config,
@@ -127,7 +127,8 @@ impl Ground<'_> {
     /// Listens where the daemon would, if it does not, for queries of ours that come back.
     fn listen(&self, progress: &dyn Fn(&str)) -> Option<Vec<Loop>> {
         let is_free = |port: &&Port| port.state == State::Free && port.address.port() != 0;
-        let free: Vec<_> = self.ports.iter().filter(is_free).map(|port| port.address).collect();
+        let free = self.ports.iter().filter(is_free);
+        let free: Vec<_> = free.filter_map(|port| port.address.socket().ok()).collect();
         if free.is_empty() {
             return None;
         }
@@ -167,7 +168,7 @@ impl Ground<'_> {
     ) -> Vec<Finding> {
         let mut findings: Vec<_> = self.vias.iter().filter_map(|via| self.mutual(*via)).collect();
         let about = "forwarding loops";
-        let admin = self.config.listen.admin.filter(|_| is_running);
+        let admin = self.config.listen.admin.as_ref().filter(|_| is_running);
         let (loops, how) = match (admin, heard) {
             (Some(admin), _) => {
                 progress("asking the running daemon for loops");
@@ -176,7 +177,7 @@ impl Ground<'_> {
                 zones.sort_unstable();
                 zones.dedup();
                 zones.truncate(MAX_ZONES);
-                match looping::ask_daemon(subjects::reachable(admin), zones) {
+                match looping::ask_daemon(admin.reachable(), zones) {
                     Ok(loops) => (loops, "the running daemon has found none"),
                     Err(why) => {
                         let found = format!("the running daemon was not asked: {why}");
@@ -206,7 +207,10 @@ impl Ground<'_> {
     }
 
     fn mutual(&self, via: SocketAddr) -> Option<Finding> {
-        let is_asked = |subject: &&Subject| subject.upstream.server().address() == Some(via);
+        let is_asked = |subject: &&Subject| {
+            let address = subject.upstream.server().address();
+            address.and_then(|address| address.socket().ok()) == Some(via)
+        };
         let subject = self.subjects.iter().find(is_asked)?;
         let asked = self.zones_asked_of(subject);
         let mut samples = self.samples.iter();
@@ -218,15 +222,15 @@ impl Ground<'_> {
     /// Where a resolver that stands at `via` should forward to.
     pub(super) fn us(&self, via: SocketAddr) -> SocketAddr {
         let listen = &self.config.listen.dns;
-        let is_far = |address: &&SocketAddr| !address.ip().is_loopback() || via.ip().is_loopback();
-        let fits = |address: &&SocketAddr| address.is_ipv4() == via.is_ipv4();
+        let is_far =
+            |address: &&ScopedAddress| !address.ip().is_loopback() || via.ip().is_loopback();
+        let fits = |address: &&ScopedAddress| address.is_ipv4() == via.is_ipv4();
         let chosen = listen.iter().filter(is_far).find(fits).or_else(|| listen.first());
-        let chosen = chosen.copied().unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 53)));
-        if !chosen.ip().is_unspecified() {
-            return chosen;
+        let Some(chosen) = chosen else { return SocketAddr::from(([127, 0, 0, 1], 53)) };
+        match sys::source_towards(via) {
+            Ok(ip) if chosen.ip().is_unspecified() => SocketAddr::new(ip, chosen.port()),
+            _ => chosen.reachable(),
         }
-        let ip = sys::source_towards(via).unwrap_or_else(|_| subjects::reachable(chosen).ip());
-        SocketAddr::new(ip, chosen.port())
     }
 
     /// A name that nobody has below the zone that one of the mistakes takes whole, where we serve

@@ -22,7 +22,7 @@ use super::race::{self, Attempt};
 use super::rules::Rule;
 use crate::addresses::HostBlock;
 use crate::config::Scheme;
-use crate::sys;
+use crate::sys::{self, ScopedAddress};
 use crate::upstream::{Link, ReceiveBuffer, TryError, Upstream};
 use crate::wire::{Answer, Question};
 
@@ -183,7 +183,11 @@ fn is_source_gone(upstream: &Upstream, kind: io::ErrorKind) -> bool {
     let server = upstream.server();
     matches!(kind, NetworkUnreachable | AddrNotAvailable | InvalidInput)
         && server.scheme == Scheme::Plain
-        && server.address().is_some_and(|address| sys::source_towards(address).is_ok())
+        && server.address().is_some_and(has_source)
+}
+
+fn has_source(address: &ScopedAddress) -> bool {
+    address.socket().is_ok_and(|address| sys::source_towards(address).is_ok())
 }
 
 impl Attempt for Forwarder {

@@ -41,6 +41,6 @@ pub use own::{OwnAddresses, own_upstreams};
 pub use probes::probe_upstreams;
 #[cfg(fuzzing)]
 pub use resolv_conf::parse_resolv_conf;
-pub use resolv_conf::read as read_resolv_conf;
+pub use resolv_conf::{ResolvConf, read as read_resolv_conf};
 pub use rules::{Rule, Rules};
 pub use target::Target;

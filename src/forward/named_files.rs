@@ -2,15 +2,15 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tracing::warn;
 
-use super::resolv_conf;
+use super::resolv_conf::{self, ResolvConf};
 use crate::config::UpstreamSource;
-use crate::sys::FileError;
+use crate::sys::{FileError, ScopedAddress};
 
 /// The files of one configuration.
 #[derive(Default)]
@@ -19,14 +19,16 @@ pub(super) struct NamedFiles(Mutex<HashMap<PathBuf, Known>>);
 #[derive(Clone, Default)]
 struct Known {
     /// Empty while the file has never named a server.
-    servers: Vec<SocketAddr>,
+    servers: Vec<ScopedAddress>,
     /// The log says already that the file cannot be used.
     is_said: bool,
+    /// Servers of the file of which the log says that they are left out.
+    left_out: Vec<IpAddr>,
 }
 
 impl NamedFiles {
     /// The servers that the file at `path` names, or named before it became unusable.
-    pub(super) fn servers(&self, path: &Path) -> Vec<SocketAddr> {
+    pub(super) fn servers(&self, path: &Path) -> Vec<ScopedAddress> {
         self.known().get(path).map(|known| known.servers.clone()).unwrap_or_default()
     }
 
@@ -63,8 +65,9 @@ impl NamedFiles {
             let is_new = !known.contains_key(path);
             let file = known.entry(path.to_owned()).or_default();
             match resolv_conf::read(path) {
-                Ok(servers) => {
+                Ok(ResolvConf { servers, without_interface }) => {
                     file.is_said = false;
+                    file.leave_out(path, without_interface);
                     if servers.is_empty() {
                         if is_new {
                             warn!("{}: no nameserver line that can be read", path.display());
@@ -87,6 +90,21 @@ impl NamedFiles {
 }
 
 impl Known {
+    /// Logs the servers that no query can be sent to, if the log does not say it already.
+    fn leave_out(&mut self, path: &Path, servers: Vec<IpAddr>) {
+        if self.left_out == servers {
+            return;
+        }
+        for server in &servers {
+            warn!(
+                "{}: nameserver {server} is left out: a link-local address needs its network \
+                 interface; write such as {server}%eth0",
+                path.display()
+            );
+        }
+        self.left_out = servers;
+    }
+
     /// Logs once that the file cannot be used. Logs nothing about an absent file that has named
     /// servers before, because some process may be writing it.
     fn say(&mut self, path: &Path, error: &FileError, is_new: bool) {

@@ -1,7 +1,6 @@
 //! Forward rules: which servers answer for a name.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,6 +14,7 @@ use super::policy::Order;
 use super::target::{ProbeZones, Target, may_be_asked};
 use crate::addresses;
 use crate::config::{Dnssec, Forward, UpstreamHost, UpstreamServer, UpstreamSource};
+use crate::sys::LocalAddress;
 use crate::upstream::{Alarm, Bootstrap, Haste, Upstream, UpstreamReport};
 use crate::wire::{Name, NameMap, QName, Question};
 
@@ -283,7 +283,7 @@ impl Rules {
     /// Takes note of the addresses that this host has now: an upstream that has become us is left
     /// out, one that no longer is comes back. Gives whether any rule has other servers now; they
     /// are those of the same configuration, so answers stay good.
-    pub fn set_local(&self, local: Vec<IpAddr>) -> bool {
+    pub fn set_local(&self, local: Vec<LocalAddress>) -> bool {
         let before = self.own.load_full();
         let now = Arc::new(OwnAddresses { listen: before.listen.clone(), local });
         self.own.store(Arc::clone(&now));
@@ -391,7 +391,7 @@ impl Rules {
         match source {
             UpstreamSource::Server(server) => vec![server.clone()],
             UpstreamSource::ResolvConf(path) => {
-                self.files.servers(path).into_iter().map(UpstreamServer::plain).collect()
+                self.files.servers(path).into_iter().map(UpstreamServer::plain_at).collect()
             }
         }
     }

@@ -45,16 +45,16 @@ pub use shutdown::{Shutdown, Stopper};
 pub use tally::Tally;
 
 use crate::config::limits::MAX_LISTENERS;
-use crate::sys;
 pub use crate::sys::BindError;
+use crate::sys::{self, ScopedAddress};
 
 /// All sockets of all workers, open.
 #[derive(Debug)]
 pub struct Bound {
     /// The addresses bound, in the order given; port 0 replaced by the port chosen.
     pub addresses: Vec<SocketAddr>,
-    /// Addresses that no interface has yet, in the order given.
-    pub missing: Vec<SocketAddr>,
+    /// Addresses that no interface has yet, or whose interface is not there yet.
+    pub missing: Vec<ScopedAddress>,
     /// One for each worker.
     pub workers: Vec<Sockets>,
 }
@@ -104,7 +104,11 @@ pub struct Shared {
 ///
 /// # Errors
 /// The first address that cannot be had now or later, with what to do about it.
-pub fn bind(addresses: &[SocketAddr], workers: usize, freebind: bool) -> Result<Bound, BindError> {
+pub fn bind(
+    addresses: &[ScopedAddress],
+    workers: usize,
+    freebind: bool,
+) -> Result<Bound, BindError> {
     let sys::Opened { listeners, missing } = sys::bind(addresses, workers, freebind)?;
     Ok(Bound { missing, ..shared_out(listeners, workers) })
 }
@@ -114,11 +118,12 @@ pub fn bind(addresses: &[SocketAddr], workers: usize, freebind: bool) -> Result<
 /// # Errors
 /// Why it cannot be had now.
 pub fn bind_late(
-    address: SocketAddr,
-    all: &[SocketAddr],
+    address: &ScopedAddress,
+    all: &[ScopedAddress],
     workers: usize,
+    freebind: bool,
 ) -> Result<Bound, BindError> {
-    Ok(shared_out(vec![sys::bind_late(address, all, workers)?], workers))
+    Ok(shared_out(vec![sys::bind_late(address, all, workers, freebind)?], workers))
 }
 
 /// Gives each worker its sockets of each address.

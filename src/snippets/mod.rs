@@ -29,7 +29,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 pub use checks::Check;
-pub use servers::{Found, NoServer, PORT, servers};
+pub use servers::{Found, NoServer, PORT, is_of_one_link, servers};
 pub use target::Target;
 pub use zones::{Zone, is_plain, zones};
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::addresses::Class;
+use crate::sys::ScopedAddress;
 
 /// DNS's port (RFC 1035 §4.2).
 pub const PORT: u16 = 53;
@@ -26,6 +27,12 @@ pub enum NoServer {
          --server with the address at which privatelinkd is reached"
     )]
     None,
+    /// The daemon listens on link-local addresses alone.
+    #[error(
+        "[listen] dns has link-local addresses alone, which have no meaning on another host; listen \
+         on one that is routed, or write --server with it"
+    )]
+    OneLink,
     /// The daemon listens on all addresses, and the host has several.
     #[error(
         "[listen] dns means every address of this host, which has {}; write --server with the one \
@@ -33,6 +40,12 @@ pub enum NoServer {
         list(.0), .0.first().map(ToString::to_string).unwrap_or_default()
     )]
     Several(Vec<IpAddr>),
+}
+
+/// Whether `address` means another host on each link: IPv6, where an interface belongs to it. People
+/// use 169.254.0.0/16 as routed addresses.
+pub fn is_of_one_link(address: IpAddr) -> bool {
+    address.is_ipv6() && Class::of(address) == Class::LinkLocal
 }
 
 fn list(addresses: &[IpAddr]) -> String {
@@ -43,10 +56,17 @@ fn list(addresses: &[IpAddr]) -> String {
 ///
 /// # Errors
 /// None, or one of several would have to be guessed.
-pub fn servers(listen: &[SocketAddr], local: &[IpAddr]) -> Result<Found, NoServer> {
+pub fn servers(listen: &[ScopedAddress], local: &[IpAddr]) -> Result<Found, NoServer> {
     let found = |servers, warnings| Ok(Found { servers, warnings });
+    // Askers on another link cannot use these.
+    let listen = listen.iter().filter(|address| !is_of_one_link(address.ip()));
+    let listen: Vec<_> =
+        listen.map(|address| SocketAddr::new(address.ip(), address.port())).collect();
+    if listen.is_empty() {
+        return Err(NoServer::OneLink);
+    }
     let (everywhere, named): (Vec<SocketAddr>, Vec<SocketAddr>) =
-        listen.iter().partition(|address| address.ip().is_unspecified());
+        listen.into_iter().partition(|address| address.ip().is_unspecified());
     let (loopback, outside): (Vec<SocketAddr>, Vec<SocketAddr>) =
         named.into_iter().partition(|address| address.ip().is_loopback());
     if !outside.is_empty() {

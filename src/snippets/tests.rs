@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{Check, Material, NoServer, Refusal, Target, Zone, is_plain, servers, write, zones};
 use crate::config::testing::{defender, endpoint, minimal};
+use crate::sys::ScopedAddress;
 use crate::wire::{Name, Rtype};
 
 fn name(text: &str) -> Name {
@@ -16,6 +17,10 @@ fn ips(texts: &[&str]) -> Vec<IpAddr> {
 }
 
 fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
+    texts.iter().map(|text| text.parse().expect("an address with a port")).collect()
+}
+
+fn listeners(texts: &[&str]) -> Vec<ScopedAddress> {
     texts.iter().map(|text| text.parse().expect("an address with a port")).collect()
 }
 
@@ -245,7 +250,7 @@ fn comments_fit_a_screen() {
 
 #[test]
 fn addresses_of_the_configuration_are_taken_where_others_can_ask_them() {
-    let found = |listen: &[&str], local: &[&str]| servers(&addresses(listen), &ips(local));
+    let found = |listen: &[&str], local: &[&str]| servers(&listeners(listen), &ips(local));
     let local = ["127.0.0.1", "10.0.0.4", "fe80::1", "::1", "fd00::4", "fd00::5"];
     let both = found(&["127.0.0.1:53", "10.0.0.9:5300", "[fd00::9]:53"], &local).expect("two");
     assert_eq!(both.servers, addresses(&["10.0.0.9:5300", "[fd00::9]:53"]));
@@ -253,11 +258,14 @@ fn addresses_of_the_configuration_are_taken_where_others_can_ask_them() {
     let inside = found(&["127.0.0.1:53"], &local).expect("one");
     assert_eq!(inside.servers, addresses(&["127.0.0.1:53"]));
     assert!(inside.warnings[0].contains("only this host itself"), "{:?}", inside.warnings);
+    let of_one_link = ["[fe80::4%eth0]:53", "10.0.0.9:53"];
+    assert_eq!(found(&of_one_link, &local).expect("one").servers, addresses(&["10.0.0.9:53"]));
+    assert_eq!(found(&of_one_link[..1], &local), Err(NoServer::OneLink));
 }
 
 #[test]
 fn of_every_address_the_only_one_is_taken_and_none_is_guessed() {
-    let found = |listen: &[&str], local: &[&str]| servers(&addresses(listen), &ips(local));
+    let found = |listen: &[&str], local: &[&str]| servers(&listeners(listen), &ips(local));
     let host = ["127.0.0.1", "10.0.0.4", "::1", "fe80::1", "fd00::4", "fd00::5"];
     let v4 = found(&["0.0.0.0:5300", "[::]:5300"], &host).expect("the IPv4 one");
     assert_eq!(v4.servers, addresses(&["10.0.0.4:5300"]));

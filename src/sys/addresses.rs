@@ -3,16 +3,33 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
-/// Every address of every interface, canonical and without scope, so that a start can see that an
-/// upstream would be ourselves. One look: addresses that come later are not in it.
-pub fn local_addresses() -> io::Result<Vec<IpAddr>> {
+/// An address of one of this host's interfaces.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct LocalAddress {
+    /// The address, canonical.
+    pub ip: IpAddr,
+    /// The number of the interface for a link-local IPv6 address, which another interface may have too;
+    /// else 0.
+    pub scope: u32,
+}
+
+impl From<IpAddr> for LocalAddress {
+    fn from(ip: IpAddr) -> Self {
+        Self { ip, scope: 0 }
+    }
+}
+
+/// Every address of every interface, so that a start can see that an upstream would be ourselves. One
+/// look: addresses that come later are not in it.
+pub fn local_addresses() -> io::Result<Vec<LocalAddress>> {
     let mut addresses = Vec::new();
     for interface in nix::ifaddrs::getifaddrs()? {
         let Some(address) = interface.address else { continue };
         if let Some(v4) = address.as_sockaddr_in() {
-            addresses.push(IpAddr::V4(v4.ip()));
+            addresses.push(IpAddr::V4(v4.ip()).into());
         } else if let Some(v6) = address.as_sockaddr_in6() {
-            addresses.push(IpAddr::V6(v6.ip()).to_canonical());
+            let scope = if v6.ip().is_unicast_link_local() { v6.scope_id() } else { 0 };
+            addresses.push(LocalAddress { ip: IpAddr::V6(v6.ip()).to_canonical(), scope });
         }
     }
     addresses.sort_unstable();
@@ -51,8 +68,10 @@ mod tests {
     #[test]
     fn the_loopback_address_is_ours() {
         let addresses = local_addresses().unwrap();
-        assert!(addresses.contains(&IpAddr::V4(Ipv4Addr::LOCALHOST)), "{addresses:?}");
+        let loopback = LocalAddress::from(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        assert!(addresses.contains(&loopback), "{addresses:?}");
     }
+
     #[test]
     fn loopback_is_reached_from_loopback() {
         for host in [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()] {

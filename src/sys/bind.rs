@@ -5,9 +5,10 @@
 //! without the option, which fails if anybody is there. The claim then gets the option and is held
 //! until the workers' sockets stand beside it, so that there is no gap, not even for port 0.
 //!
-//! An address that no interface has yet (of VRRP, of a tunnel) is missing and no error, as long as
-//! another one can be had: [`bind_late`] tries it again. With `freebind` the kernel gives a socket any
-//! address, and queries come as soon as an interface has it.
+//! An address that no interface has yet (of VRRP, of a tunnel), or whose interface is not there yet,
+//! is missing and no error, as long as another one can be had: [`bind_late`] tries it again. With
+//! `freebind` the kernel gives a socket any address, and queries come as soon as an interface has it;
+//! but a link-local address must have its interface.
 
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ use std::os::fd::AsRawFd;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::scoped::ScopedAddress;
 use super::udp::UdpSocket;
 
 /// Octets of queue asked for incoming datagrams: some 5,000 small queries, so a burst outlives a
@@ -61,7 +63,7 @@ pub struct Listeners {
 #[error("cannot listen on {address} ({transport}): {refusal}")]
 pub struct BindError {
     /// As configured.
-    pub address: SocketAddr,
+    pub address: ScopedAddress,
     /// The socket that failed.
     pub transport: Transport,
     /// Why, and what to do.
@@ -69,9 +71,9 @@ pub struct BindError {
 }
 
 impl BindError {
-    /// Whether the address may be had as soon as an interface has it.
+    /// Whether the address may be had as soon as an interface has it, or its interface comes.
     pub fn is_absent(&self) -> bool {
-        matches!(self.refusal, Refusal::NoSuchAddress)
+        matches!(self.refusal, Refusal::NoSuchAddress | Refusal::NoInterface)
     }
 }
 
@@ -98,6 +100,12 @@ pub enum Refusal {
          that can be had the daemon waits for it"
     )]
     NoSuchAddress,
+    /// No interface of this host has this name or number.
+    #[error(
+        "this host has no such network interface; `ip link` lists them; if it comes later, beside \
+         another address that can be had the daemon waits for it"
+    )]
+    NoInterface,
     /// The kernel has no such protocol.
     #[error("this host does not speak this address family; leave the address out")]
     NoFamily,
@@ -111,35 +119,39 @@ pub enum Refusal {
 pub struct Opened {
     /// In the order given; at least one.
     pub listeners: Vec<Listeners>,
-    /// Addresses that no interface has.
-    pub missing: Vec<SocketAddr>,
+    /// Addresses that no interface has, or whose interface is not there.
+    pub missing: Vec<ScopedAddress>,
 }
 
 /// Opens the sockets of `addresses` for `workers` threads (at least one). `freebind` takes addresses
-/// that no interface has.
+/// that no interface has, but none whose interface is not there.
 ///
 /// # Errors
-/// The first address that cannot be had, now or later, or the first one if no interface has any of
-/// them. Nothing stays open then.
-pub fn bind(addresses: &[SocketAddr], workers: usize, freebind: bool) -> Result<Opened, BindError> {
+/// The first address that cannot be had, now or later, or the first one if all of them are missing.
+/// Nothing stays open then.
+pub fn bind(
+    addresses: &[ScopedAddress],
+    workers: usize,
+    freebind: bool,
+) -> Result<Opened, BindError> {
     let mut absent = None;
     let mut claims = Vec::with_capacity(addresses.len());
     let mut opened = Opened { listeners: Vec::new(), missing: Vec::new() };
     for address in addresses {
-        match Claim::new(*address, addresses, freebind) {
-            Ok(claim) => claims.push(claim),
+        match Claim::new(address, addresses, freebind) {
+            Ok(claim) => claims.push((address, claim)),
             Err(error) if error.is_absent() => {
-                opened.missing.push(error.address);
+                opened.missing.push(address.clone());
                 absent.get_or_insert(error);
             }
             Err(error) => return Err(error),
         }
     }
-    for claim in &claims {
-        match open(claim.address, workers.max(1), freebind) {
+    for (address, claim) in &claims {
+        match claim.open(address, workers, freebind) {
             Ok(listeners) => opened.listeners.push(listeners),
             Err(error) if error.is_absent() => {
-                opened.missing.push(error.address);
+                opened.missing.push((*address).clone());
                 absent.get_or_insert(error);
             }
             Err(error) => return Err(error),
@@ -151,18 +163,18 @@ pub fn bind(addresses: &[SocketAddr], workers: usize, freebind: bool) -> Result<
     }
 }
 
-/// Opens the sockets of `address`, one of `all`, which an interface may have by now. The others may
-/// be open.
+/// Opens the sockets of `address`, one of `all`, which may be had by now. The others may be open.
+/// `freebind` as in [`bind`].
 ///
 /// # Errors
 /// Why the address cannot be had.
 pub fn bind_late(
-    address: SocketAddr,
-    all: &[SocketAddr],
+    address: &ScopedAddress,
+    all: &[ScopedAddress],
     workers: usize,
+    freebind: bool,
 ) -> Result<Listeners, BindError> {
-    let claim = Claim::new(address, all, false)?;
-    open(claim.address, workers.max(1), false)
+    Claim::new(address, all, freebind)?.open(address, workers, freebind)
 }
 
 /// Returns the first port that a process without CAP_NET_BIND_SERVICE may listen on (ip(7)).
@@ -177,25 +189,35 @@ pub fn first_unprivileged_port() -> u16 {
 /// # Errors
 /// Why the address cannot be had.
 pub fn bind_tcp(
-    address: SocketAddr,
+    address: &ScopedAddress,
     backlog: i32,
     freebind: bool,
 ) -> Result<TcpListener, BindError> {
+    let at = resolved(address, Transport::Tcp)?;
     let open = || {
-        let socket = socket(address, Transport::Tcp, freebind)?;
+        let socket = socket(at, Transport::Tcp, freebind)?;
         // Only connections that still end (TIME_WAIT) are passed over by this, not listeners.
         socket.set_reuse_address(true)?;
-        socket.bind(&address.into())?;
+        socket.bind(&at.into())?;
         socket.listen(backlog)?;
         Ok(TcpListener::from(socket))
     };
     open().map_err(|error| refused(address, Transport::Tcp, error))
 }
 
+/// `address` by the interfaces of now.
+fn resolved(address: &ScopedAddress, transport: Transport) -> Result<SocketAddr, BindError> {
+    address.socket().map_err(|_| BindError {
+        address: address.clone(),
+        transport,
+        refusal: Refusal::NoInterface,
+    })
+}
+
 /// A wildcard of ours on the same port claims `address` too, and would be in its way.
-fn covered(address: &SocketAddr, all: &[SocketAddr]) -> bool {
+fn covered(address: SocketAddr, all: &[ScopedAddress]) -> bool {
     all.iter().any(|other| {
-        other != address
+        other.ip() != address.ip()
             && other.port() == address.port()
             && other.port() != 0
             && other.is_ipv4() == address.is_ipv4()
@@ -212,30 +234,55 @@ struct Claim {
 
 impl Claim {
     /// Claims `address`, one of `all`.
-    fn new(address: SocketAddr, all: &[SocketAddr], freebind: bool) -> Result<Self, BindError> {
-        if covered(&address, all) {
-            return Ok(Self { address, _sockets: None });
+    fn new(
+        address: &ScopedAddress,
+        all: &[ScopedAddress],
+        freebind: bool,
+    ) -> Result<Self, BindError> {
+        let at = resolved(address, Transport::Udp)?;
+        if covered(at, all) {
+            return Ok(Self { address: at, _sockets: None });
         }
         let mut tries = PORT_TRIES;
         loop {
-            let claimed = Self::once(address, freebind);
+            let claimed = Self::once(address, at, freebind);
             tries -= 1;
             match claimed {
                 // A random port, free for UDP, that TCP has not: another may do.
                 Err(BindError {
                     transport: Transport::Tcp, refusal: Refusal::InUse(_), ..
-                }) if address.port() == 0 && tries > 0 => {}
+                }) if at.port() == 0 && tries > 0 => {}
                 other => return other,
             }
         }
     }
 
-    fn once(address: SocketAddr, freebind: bool) -> Result<Self, BindError> {
-        let udp = claim_udp(address, freebind);
+    /// `at` is `address` by the interfaces of now.
+    fn once(address: &ScopedAddress, at: SocketAddr, freebind: bool) -> Result<Self, BindError> {
+        let udp = claim_udp(at, freebind);
         let (udp, chosen) = udp.map_err(|error| refused(address, Transport::Udp, error))?;
         let tcp = claim_tcp(chosen, freebind);
-        let tcp = tcp.map_err(|error| refused(chosen, Transport::Tcp, error))?;
+        let at_chosen = || address.at_port(chosen.port());
+        let tcp = tcp.map_err(|error| refused(&at_chosen(), Transport::Tcp, error))?;
         Ok(Self { address: chosen, _sockets: Some([udp, tcp]) })
+    }
+
+    /// Opens the sockets of so many workers (at least one); `address` is what was claimed.
+    fn open(
+        &self,
+        address: &ScopedAddress,
+        workers: usize,
+        freebind: bool,
+    ) -> Result<Listeners, BindError> {
+        let address = &address.at_port(self.address.port());
+        let (mut udp, mut tcp) = (Vec::new(), Vec::new());
+        for _ in 0..workers.max(1) {
+            let opened = open_udp(self.address, freebind);
+            udp.push(opened.map_err(|error| refused(address, Transport::Udp, error))?);
+            let opened = open_tcp(self.address, freebind);
+            tcp.push(opened.map_err(|error| refused(address, Transport::Tcp, error))?);
+        }
+        Ok(Listeners { address: self.address, udp, tcp })
     }
 }
 
@@ -255,17 +302,6 @@ fn claim_tcp(address: SocketAddr, freebind: bool) -> io::Result<Socket> {
     socket.bind(&address.into())?;
     socket.set_reuse_port(true)?;
     Ok(socket)
-}
-
-fn open(address: SocketAddr, workers: usize, freebind: bool) -> Result<Listeners, BindError> {
-    let (mut udp, mut tcp) = (Vec::new(), Vec::new());
-    for _ in 0..workers {
-        let opened = open_udp(address, freebind);
-        udp.push(opened.map_err(|error| refused(address, Transport::Udp, error))?);
-        let opened = open_tcp(address, freebind);
-        tcp.push(opened.map_err(|error| refused(address, Transport::Tcp, error))?);
-    }
-    Ok(Listeners { address, udp, tcp })
 }
 
 fn open_udp(address: SocketAddr, freebind: bool) -> io::Result<UdpSocket> {
@@ -340,16 +376,16 @@ fn set_option(socket: &Socket, level: i32, option: i32, value: i32) -> io::Resul
     if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-fn refused(address: SocketAddr, transport: Transport, error: io::Error) -> BindError {
+fn refused(address: &ScopedAddress, transport: Transport, error: io::Error) -> BindError {
     let refusal = match error.raw_os_error() {
         Some(libc::EADDRINUSE) => Refusal::InUse(address.port()),
         Some(libc::EACCES | libc::EPERM) => Refusal::Denied(address.port()),
-        // ENODEV: the interface that a link-local address names.
-        Some(libc::EADDRNOTAVAIL | libc::ENODEV) => Refusal::NoSuchAddress,
+        Some(libc::EADDRNOTAVAIL) => Refusal::NoSuchAddress,
+        Some(libc::ENODEV) => Refusal::NoInterface,
         Some(libc::EAFNOSUPPORT) => Refusal::NoFamily,
         _ => Refusal::Other(error),
     };
-    BindError { address, transport, refusal }
+    BindError { address: address.clone(), transport, refusal }
 }
 
 impl fmt::Display for Transport {

@@ -27,10 +27,11 @@ mod netlink;
 mod octets;
 mod outbox;
 mod reconnect;
+mod scoped;
 mod udp;
 mod user;
 
-pub use addresses::{local_addresses, scope_id, source_towards};
+pub use addresses::{LocalAddress, local_addresses, scope_id, source_towards};
 pub use batch::{BATCH_SLOTS, Batch, RECEIVE_OCTETS, REPLY_OCTETS, Received};
 pub use bind::{
     BindError, Listeners, Opened, Refusal, Transport, bind, bind_late, bind_tcp,
@@ -47,5 +48,6 @@ pub use netlink::{NetworkChanges, NetworkWatch};
 pub use octets::ReplyPath;
 pub use outbox::{Outbox, Unsent};
 pub use reconnect::{draw_port, free_port};
+pub use scoped::{Interface, NotAnAddress, ScopedAddress, split_host};
 pub use udp::{Sent, UdpSocket};
 pub use user::{Account, UserError, effective_user, host_name};

@@ -36,13 +36,14 @@ impl Dialler {
         preferred: Option<SocketAddr>,
         alone: bool,
     ) -> Result<Channel, Fault> {
+        let (name, port) = match &self.upstream.server().host {
+            // Its interface may have another number than when `preferred` was dialled.
+            UpstreamHost::Address(address) => return self.dial_at(address.socket()?).await,
+            UpstreamHost::Name { name, port } => (name, *port),
+        };
         if let Some(address) = preferred.filter(|_| alone) {
             return self.dial_at(address).await;
         }
-        let (name, port) = match &self.upstream.server().host {
-            UpstreamHost::Address(address) => return self.dial_at(*address).await,
-            UpstreamHost::Name { name, port } => (name, *port),
-        };
         let preferred = preferred.map(|address| address.ip());
         let bootstrap = Arc::clone(self.upstream.bootstrap());
         let mut search = Search::new(bootstrap, name.clone(), preferred);

@@ -99,6 +99,7 @@ pub(super) async fn ask(
     let says = |error: &dyn std::fmt::Display| format!("{server}: {error}");
     let failed = |error: &dyn std::fmt::Display| Miss::Failed(says(error));
     let address = server.address().ok_or_else(|| failed(&"no address"))?;
+    let address = address.socket().map_err(|error| failed(&error))?;
     let mut name = HickoryName::from_ascii(name.to_string()).map_err(|error| failed(&error))?;
     name.set_fqdn(true);
     let sockets = Sockets::towards(address);

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -336,8 +337,13 @@ impl Upstream {
     fn note_evidence(&self, tries: Option<u32>, error: TryError, now: Instant) {
         let Some(tries) = tries else { return self.stay_down(now) };
         let why = match error {
-            // Only the try knows what is wrong with the certificate, or with the URL.
-            TryError::Untrusted | TryError::Declined(_) => self.last_error().map(|(_, text)| text),
+            // Only the try knows what is wrong with the certificate or with the URL, or which
+            // interface or host is not there.
+            TryError::Untrusted
+            | TryError::Declined(_)
+            | TryError::Unreachable(ErrorKind::AddrNotAvailable) => {
+                self.last_error().map(|(_, text)| text)
+            }
             _ => None,
         };
         let why = why.unwrap_or_else(|| error.to_string());

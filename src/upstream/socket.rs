@@ -98,9 +98,10 @@ impl Socket {
         spare: Rc<Spare>,
         now: Instant,
     ) -> io::Result<Self> {
+        let peer = peer_of(upstream)?;
         let outbox = spare.outboxes.borrow_mut().pop();
         let wire = Rc::new(Wire {
-            io: connect(upstream.server().address().ok_or(io::ErrorKind::AddrNotAvailable)?)?,
+            io: connect(peer)?,
             waiters: Waiters::new(USUAL, Rc::clone(&spare.buffers)),
             outbox: RefCell::new(outbox.unwrap_or_default()),
             driver: Cell::default(),
@@ -129,11 +130,12 @@ impl Socket {
     /// Those of opening a socket. The socket must not be used after an error.
     pub(super) fn renew(&self, inbox: &ReceiveBuffer, now: Instant) -> io::Result<()> {
         let socket = self.wire.io.get_ref();
-        let peer = self.wire.upstream.server().address();
         self.retire();
+        // Its interface may have another number by now.
+        let peer = peer_of(&self.wire.upstream)?;
         free_port(socket)?;
         self.wire.empty(inbox)?;
-        draw_port(socket, peer.ok_or(io::ErrorKind::AddrNotAvailable)?)?;
+        draw_port(socket, peer)?;
         self.wire.retired.set(false);
         self.source.set(source_of(socket));
         self.born.set(now);
@@ -359,6 +361,12 @@ impl Wire {
 /// The address that datagrams of `socket` leave from.
 fn source_of(socket: &UdpSocket) -> Option<IpAddr> {
     socket.local_addr().ok().map(|address| address.ip())
+}
+
+/// Where the upstream is, by the interfaces of now.
+fn peer_of(upstream: &Upstream) -> io::Result<SocketAddr> {
+    let address = upstream.server().address().ok_or(io::ErrorKind::AddrNotAvailable)?;
+    address.socket().inspect_err(|error| upstream.note_error(error.to_string()))
 }
 
 /// Registered for reading alone: tokio's own socket would also be woken whenever a datagram it sent

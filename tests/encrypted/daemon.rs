@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::collections::HashSet;
 use std::net::Ipv6Addr;
 
+use privatelinkd::sys::ScopedAddress;
 use rustls::{ServerConnection, StreamOwned};
 
 use super::process::{self, Process};
@@ -183,6 +184,7 @@ async fn a_host_is_reached_while_one_family_has_no_answer() {
         .await;
     }
 }
+
 /// Whether some record of `reply` has this address.
 fn holds(reply: &[u8], address: &[u8; 4]) -> bool {
     let rdata = [&[0, 4], &address[..]].concat();
@@ -321,4 +323,35 @@ async fn clients_hear_the_status_of_the_only_server() {
         }
     })
     .await;
+}
+
+/// Needs root; says so and does nothing without.
+#[test]
+fn a_link_local_server_is_reached_over_its_interface() {
+    let needs = "ip link add here type veth peer name there";
+    namespaces::within("link-local", needs, |_| {
+        namespaces::ip("link set lo up");
+        namespaces::ip("link add here type veth peer name there");
+        namespaces::ip("link set there up");
+        namespaces::ip("link set here up");
+        namespaces::ip("addr add fe80::53/64 dev here nodad");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        for scheme in SCHEMES {
+            runtime.block_on(local(async {
+                let authority = Authority::new();
+                let identity = authority.sign(&["fe80::53"]);
+                let here: ScopedAddress = "[fe80::53%here]:0".parse().unwrap();
+                let server = Answering::start(scheme, &identity, here.socket().unwrap()).await;
+                let daemon = Daemon::start(&format!(
+                    "[[forward]]\nzones = ['.']\nupstreams = ['{}://[fe80::53%here]:{}']\n\
+                     ca-file = '{}'\n",
+                    scheme.as_str(),
+                    server.address.port(),
+                    authority.file.display(),
+                ));
+                let reply = daemon.ask().await;
+                assert!(reply.ends_with(&[0, 4, 192, 0, 2, 1]), "{scheme:?}: {reply:?}");
+            }));
+        }
+    });
 }

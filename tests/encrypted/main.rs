@@ -6,6 +6,8 @@ mod closing;
 mod daemon;
 mod frames;
 mod identity;
+#[path = "../harness/namespaces.rs"]
+mod namespaces;
 #[path = "../harness/process.rs"]
 mod process;
 mod relay;
@@ -46,7 +48,7 @@ fn upstream(scheme: Scheme, address: SocketAddr, trust: Trust) -> UpstreamServer
     let is_http = matches!(scheme, Scheme::Https | Scheme::H3);
     UpstreamServer {
         scheme,
-        host: UpstreamHost::Address(address),
+        host: UpstreamHost::Address(address.into()),
         tls_name: None,
         path: if is_http { PATH.to_owned() } else { String::new() },
         trust,

@@ -5,6 +5,7 @@
 
 mod daemon;
 mod late;
+mod link_local;
 #[path = "../harness/namespaces.rs"]
 mod namespaces;
 #[path = "../harness/process.rs"]
@@ -37,6 +38,13 @@ const UPSTREAM_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd99, 9, 0, 0, 0, 0, 0, 0
 #[ignore = "not a test by itself"]
 fn upstream() {
     space::serve_if_asked();
+}
+
+/// A client in the far namespace: `space` runs it.
+#[test]
+#[ignore = "not a test by itself"]
+fn client() {
+    space::ask_if_asked();
 }
 
 /// A daemon whose every socket has [`FIRST`] for its source.

@@ -2,20 +2,31 @@
 
 use std::env;
 use std::fs;
-use std::net::{IpAddr, UdpSocket};
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use hickory_proto::op::{Message, MessageType};
 use hickory_proto::rr::rdata::{A, AAAA};
-use hickory_proto::rr::{RData, Record};
+use hickory_proto::rr::{RData, Record, RecordType};
+use privatelinkd::sys::{self, ScopedAddress};
 
 use super::namespaces::{self, ip, run};
-use super::process::until;
+use super::process::{PATIENCE, until};
 use super::{FIRST, FIRST_V6, UPSTREAM, UPSTREAM_V6};
 
 /// Set for the upstream.
 const SERVE: &str = "PRIVATELINKD_NETWORK_SERVE";
+
+/// Set for the client: whom it asks.
+const ASK: &str = "PRIVATELINKD_NETWORK_ASK";
+/// Asked for this name, the upstream says that it has the address [`UPSTREAM`] alone.
+pub(crate) const HOST: &str = "dns.example";
+/// The upstream's link-local address; ours is the first one.
+pub(crate) const LINK_LOCAL: &str = "fe80::53";
+/// Where the upstream listens on every interface.
+pub(crate) const EVERYWHERE: u16 = 5_353;
 
 /// The two namespaces, seen from the near one.
 pub(crate) struct Space {
@@ -39,13 +50,11 @@ impl Space {
         run(Command::new("mount").args(["-t", "tmpfs", "tmpfs", "/run"]));
         self.near("netns add far");
         self.near("link set lo up");
-        self.near("link add near type veth peer name far0 netns far");
+        self.join("near", "far0");
         self.near(&format!("addr add {FIRST}/24 dev near"));
-        self.near("link set near up");
         self.far("link set lo up");
         self.far(&format!("addr add {UPSTREAM}/32 dev lo"));
         self.far("addr add 10.99.0.1/24 dev far0");
-        self.far("link set far0 up");
         self.far("route add 10.99.1.0/24 dev far0");
         // Without the seconds in which an address may not be used yet.
         self.near(&format!("addr add {FIRST_V6}/64 dev near nodad"));
@@ -54,6 +63,17 @@ impl Space {
         self.far("route add fd99::/64 dev far0");
         self.far("route add fd99:1::/64 dev far0");
         self.route_to_upstream();
+    }
+
+    /// Lays a cable. Each end has one link-local address, and may use it at once.
+    pub(crate) fn join(&self, near: &str, far: &str) {
+        self.near(&format!("link add {near} type veth peer name {far} netns far"));
+        self.near(&format!("link set {near} addrgenmode none"));
+        self.far(&format!("link set {far} addrgenmode none"));
+        self.near(&format!("link set {near} up"));
+        self.far(&format!("link set {far} up"));
+        self.near(&format!("addr add fe80::1/64 dev {near} nodad"));
+        self.far(&format!("addr add {LINK_LOCAL}/64 dev {far} nodad"));
     }
 
     /// Puts the way to the upstream into place; its source address is [`FIRST`].
@@ -76,6 +96,20 @@ impl Space {
     /// Runs `ip` on the upstream's side.
     pub(crate) fn far(&self, line: &str) {
         run(Command::new("ip").args(["-netns", "far"]).args(line.split(' ')));
+    }
+
+    /// Whether a client on the far side gets an answer from this address, which has one of its
+    /// interfaces.
+    pub(crate) fn far_is_answered_by(&self, server: &str) -> bool {
+        let client = Command::new("ip")
+            .args(["netns", "exec", "far"])
+            .arg(env::current_exe().expect("this program"))
+            .args(["--ignored", "--exact", "client"])
+            .env(ASK, server)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .status();
+        client.expect("ip runs").success()
     }
 
     /// Of the test's own.
@@ -111,15 +145,26 @@ impl Drop for Upstream {
     }
 }
 
-/// In the far namespace: answers every query with the address it came from, TTL 0.
+/// In the far namespace: answers every query over UDP and TCP with the address it came from, TTL 0.
 pub(crate) fn serve_if_asked() {
     let Some(ready) = env::var_os(SERVE) else { return };
-    let sockets =
-        [UPSTREAM, UPSTREAM_V6].map(|address| UdpSocket::bind((address, 53)).expect("a socket"));
+    let link_local = LINK_LOCAL.parse().expect("an address");
+    let interface = sys::scope_id("far0").expect("an interface");
+    let addresses: [SocketAddr; 4] = [
+        (UPSTREAM, 53).into(),
+        (UPSTREAM_V6, 53).into(),
+        SocketAddrV6::new(link_local, 53, 0, interface).into(),
+        (Ipv6Addr::UNSPECIFIED, EVERYWHERE).into(),
+    ];
+    let udp = addresses.map(|address| UdpSocket::bind(address).expect("a socket"));
+    let tcp = addresses.map(|address| TcpListener::bind(address).expect("a listener"));
     fs::write(ready, "").expect("written");
     std::thread::scope(|scope| {
-        for socket in &sockets {
+        for socket in &udp {
             scope.spawn(|| serve(socket));
+        }
+        for listener in &tcp {
+            scope.spawn(|| serve_connections(listener));
         }
     });
 }
@@ -128,16 +173,55 @@ fn serve(socket: &UdpSocket) {
     let mut buffer = [0; 4_096];
     loop {
         let (octets, peer) = socket.recv_from(&mut buffer).expect("a query");
-        let mut message = Message::from_vec(&buffer[..octets]).expect("a query");
-        let name = message.queries[0].name().clone();
-        message.metadata.message_type = MessageType::Response;
-        message.metadata.recursion_available = true;
-        let source = match peer.ip() {
-            IpAddr::V4(source) => RData::A(A(source)),
-            IpAddr::V6(source) => RData::AAAA(AAAA(source)),
-        };
-        message.answers.push(Record::from_rdata(name, 0, source));
         // There may be no way back: that is what the tests are about.
-        let _lost = socket.send_to(&message.to_vec().expect("encodable"), peer);
+        let _lost = socket.send_to(&answer(&buffer[..octets], peer.ip()), peer);
     }
+}
+
+/// One query a connection is enough.
+fn serve_connections(listener: &TcpListener) {
+    loop {
+        let (mut stream, peer) = listener.accept().expect("a connection");
+        let mut octets = [0; 2];
+        let read = stream.read_exact(&mut octets).and_then(|()| {
+            let mut query = vec![0; u16::from_be_bytes(octets).into()];
+            stream.read_exact(&mut query).map(|()| query)
+        });
+        let Ok(query) = read else { continue };
+        let reply = answer(&query, peer.ip());
+        let octets = u16::try_from(reply.len()).expect("short").to_be_bytes();
+        let _lost = stream.write_all(&[&octets, &reply[..]].concat());
+    }
+}
+
+fn answer(query: &[u8], peer: IpAddr) -> Vec<u8> {
+    let mut message = Message::from_vec(query).expect("a query");
+    let name = message.queries[0].name().clone();
+    let is_host = name.to_ascii().trim_end_matches('.').eq_ignore_ascii_case(HOST);
+    let is_a = message.queries[0].query_type() == RecordType::A;
+    message.metadata.message_type = MessageType::Response;
+    message.metadata.recursion_available = true;
+    let data = match if is_host { UPSTREAM } else { peer } {
+        IpAddr::V4(address) => RData::A(A(address)),
+        IpAddr::V6(address) => RData::AAAA(AAAA(address)),
+    };
+    if !is_host || is_a {
+        message.answers.push(Record::from_rdata(name, 0, data));
+    }
+    message.to_vec().expect("encodable")
+}
+
+/// In the far namespace: fails unless an answer comes.
+pub(crate) fn ask_if_asked() {
+    let Some(server) = env::var_os(ASK) else { return };
+    let server: ScopedAddress = server.to_str().expect("a text").parse().expect("an address");
+    let socket = UdpSocket::bind("[::]:0").expect("a socket");
+    socket.connect(server.socket().expect("an interface")).expect("connected");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+    let query = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x03www\x07example\0\0\x01\0\x01";
+    socket.send(query).expect("sent");
+    let mut reply = [0; 4_096];
+    let octets = socket.recv(&mut reply).expect("a reply");
+    assert_eq!(reply[..2], query[..2]);
+    assert_eq!((octets > 12, reply[3] & 15), (true, 0), "refused");
 }

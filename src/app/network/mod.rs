@@ -20,8 +20,8 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use crate::forward::Rules;
-use crate::sys::{self, NetworkChanges, NetworkWatch};
-use paths::Paths;
+use crate::sys::{self, LocalAddress, NetworkChanges, NetworkWatch};
+use paths::{Paths, source};
 use report::Report;
 
 /// What hosts that are known by name alone are judged by: the ways to nowhere in particular
@@ -129,7 +129,7 @@ impl Network {
         &mut self,
         cause: Cause,
         rules: &Rules,
-        local: impl Fn() -> io::Result<Vec<IpAddr>>,
+        local: impl Fn() -> io::Result<Vec<LocalAddress>>,
     ) -> bool {
         let read_addresses = || {
             if let Ok(local) = local() {
@@ -163,11 +163,11 @@ impl Network {
         let mut peers = Vec::new();
         for server in servers {
             match server.upstream().server().address() {
-                Some(address) => peers.push(address),
-                None => peers.extend(ANYWHERE),
+                Some(address) => peers.push(address.clone()),
+                None => peers.extend(ANYWHERE.map(Into::into)),
             }
         }
-        let moved = self.paths.look(peers, |peer| sys::source_towards(peer).ok());
+        let moved = self.paths.look(peers, source);
         if moved.is_none() && !matches!(cause, Cause::Woke(_)) {
             if cause != Cause::Housekeeping {
                 debug!("the network has changed ({cause}), the ways to upstreams have not");
@@ -189,6 +189,7 @@ mod tests {
 
     use tokio::task::LocalSet;
 
+    use super::paths::Source;
     use super::*;
     use crate::config::Forward;
     use crate::config::testing::{forward_all, plain};
@@ -260,13 +261,14 @@ mod tests {
         let read = Cell::new(0);
         let local = || {
             read.set(read.get() + 1);
-            Ok(vec![peers[0].ip()])
+            Ok(vec![peers[0].ip().into()])
         };
         assert!(!network.follow(Cause::Housekeeping, &rules, local));
         assert_eq!((upstreams(), read.get(), rules.alarm().take_haste()), (2, 0, None));
 
         // As if they had been reached from elsewhere before.
-        network.paths.look(peers.to_vec(), |_| Some("198.51.100.7".parse().unwrap()));
+        let elsewhere = Source { ip: "198.51.100.7".parse().unwrap(), scope: 0 };
+        network.paths.look(peers.map(Into::into).to_vec(), |_| Some(elsewhere));
         assert!(network.follow(Cause::Housekeeping, &rules, local));
         assert_eq!(
             (upstreams(), read.get(), rules.alarm().take_haste()),

@@ -2,19 +2,46 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
+
+use crate::sys::{self, ScopedAddress};
 
 /// The address that a new socket towards each upstream would have; none where there is no way. As
 /// many as the configuration names upstreams.
 #[derive(Default, Debug)]
-pub(super) struct Paths(HashMap<SocketAddr, Option<IpAddr>>);
+pub(super) struct Paths(HashMap<ScopedAddress, Option<Source>>);
+
+/// What a new socket towards an upstream would have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Source {
+    pub(super) ip: IpAddr,
+    /// The number of the upstream's interface: one that came back has another, and often the same
+    /// address. 0 where the upstream has none.
+    pub(super) scope: u32,
+}
+
+/// What a new socket towards `peer` would have now.
+pub(super) fn source(peer: &ScopedAddress) -> Option<Source> {
+    let ip = sys::source_towards(peer.socket().ok()?).ok()?;
+    Some(Source { ip, scope: peer.scope()? })
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.ip)?;
+        match self.scope {
+            0 => Ok(()),
+            scope => write!(f, "%{scope}"),
+        }
+    }
+}
 
 /// An upstream that is reached from elsewhere than before, and how many others are.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Moved {
-    peer: SocketAddr,
-    before: Option<IpAddr>,
-    now: Option<IpAddr>,
+    peer: ScopedAddress,
+    before: Option<Source>,
+    now: Option<Source>,
     others: usize,
 }
 
@@ -23,16 +50,16 @@ impl Paths {
     /// that are gone forgotten.
     pub(super) fn look(
         &mut self,
-        mut peers: Vec<SocketAddr>,
-        source: impl Fn(SocketAddr) -> Option<IpAddr>,
+        mut peers: Vec<ScopedAddress>,
+        source: impl Fn(&ScopedAddress) -> Option<Source>,
     ) -> Option<Moved> {
         peers.sort_unstable();
         peers.dedup();
         let before = std::mem::take(&mut self.0);
         let mut moved: Option<Moved> = None;
         for peer in peers {
-            let now = source(peer);
-            self.0.insert(peer, now);
+            let now = source(&peer);
+            self.0.insert(peer.clone(), now);
             let Some(before) = before.get(&peer).copied().filter(|before| *before != now) else {
                 continue;
             };
@@ -67,12 +94,12 @@ impl fmt::Display for Moved {
 mod tests {
     use super::*;
 
-    fn peers() -> Vec<SocketAddr> {
+    fn peers() -> Vec<ScopedAddress> {
         ["10.0.0.4:53", "10.0.0.5:53", "10.0.0.4:53"].map(|peer| peer.parse().unwrap()).to_vec()
     }
 
-    fn address(text: &str) -> Option<IpAddr> {
-        Some(text.parse().unwrap())
+    fn address(text: &str) -> Option<Source> {
+        Some(Source { ip: text.parse().unwrap(), scope: 0 })
     }
 
     #[test]
@@ -85,13 +112,25 @@ mod tests {
             moved.to_string(),
             "10.0.0.4:53 is reached from 10.8.0.2 now, from 10.1.0.2 before (and 1 more)"
         );
-        let one = |peer: SocketAddr| address("10.8.0.2").filter(|_| peer == peers()[0]);
+        let one = |peer: &ScopedAddress| address("10.8.0.2").filter(|_| *peer == peers()[0]);
         let moved = paths.look(peers(), one).unwrap();
         assert_eq!(moved.to_string(), "there is no way to 10.0.0.5:53 now, from 10.8.0.2 before");
         let moved = paths.look(peers(), |_| address("10.8.0.2")).unwrap();
         assert_eq!(
             moved.to_string(),
             "10.0.0.5:53 is reached from 10.8.0.2 now, there was no way before"
+        );
+    }
+
+    #[test]
+    fn an_interface_that_came_back_is_another_way() {
+        let peers = || vec!["[fe80::1%eth0]:53".parse().unwrap()];
+        let over = |scope| Some(Source { ip: "fe80::2".parse().unwrap(), scope });
+        let mut paths = Paths::default();
+        paths.look(peers(), |_| over(2));
+        assert_eq!(
+            paths.look(peers(), |_| over(7)).unwrap().to_string(),
+            "[fe80::1%eth0]:53 is reached from fe80::2%7 now, from fe80::2%2 before"
         );
     }
 

@@ -1,7 +1,7 @@
 //! Forward rules: zones once, no loop into ourselves, no option that does nothing.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 
 use crate::config::findings::{Findings, Path, Problem, Span};
 use crate::config::limits;
@@ -9,9 +9,14 @@ use crate::config::model::{Dnssec, Forward, Policy};
 use crate::config::spec::{DnssecSpec, ForwardSpec};
 use crate::config::table::{At, Field, List};
 use crate::config::upstreams::{Scheme, Trust, UpstreamHost, UpstreamServer, UpstreamSource};
+use crate::sys::ScopedAddress;
 use crate::wire::{Name, Rtype};
 
-pub(super) fn check(specs: &[ForwardSpec], listen: &List<SocketAddr>, findings: &mut Findings<'_>) {
+pub(super) fn check(
+    specs: &[ForwardSpec],
+    listen: &List<ScopedAddress>,
+    findings: &mut Findings<'_>,
+) {
     let mut owners: HashMap<&Name, Span> = HashMap::new();
     let top = Path::Root.key("forward");
     let names_are_found = names_are_found(specs);
@@ -28,7 +33,7 @@ pub(super) fn check(specs: &[ForwardSpec], listen: &List<SocketAddr>, findings: 
             let UpstreamSource::Server(server) = &at.value else { continue };
             let problem = match &server.host {
                 UpstreamHost::Address(address) => {
-                    wrong_address(server.scheme, *address, listen, findings)
+                    wrong_address(server.scheme, address, listen, findings)
                 }
                 UpstreamHost::Name { name, port } => {
                     (!names_are_found).then(|| never_found(server, name, *port))
@@ -142,12 +147,12 @@ pub(super) fn warn_of_unused_dnssec(
 
 fn wrong_address(
     scheme: Scheme,
-    upstream: SocketAddr,
-    listen: &List<SocketAddr>,
+    upstream: &ScopedAddress,
+    listen: &List<ScopedAddress>,
     findings: &Findings<'_>,
 ) -> Option<Problem> {
     // We speak plain DNS alone: another scheme meets none of our listeners.
-    let ours = listen.items.iter().find(|at| reaches(upstream, at.value));
+    let ours = listen.items.iter().find(|at| reaches(upstream, &at.value));
     if let Some(ours) = ours.filter(|_| !scheme.is_encrypted()) {
         let line = findings.line(ours.span);
         let problem = format!("a forwarding loop: this is our own listen address (line {line})");
@@ -160,10 +165,10 @@ fn wrong_address(
 
 /// Whether a query to `upstream` arrives at the listener `ours`. What other addresses this machine
 /// has is not known here.
-fn reaches(upstream: SocketAddr, ours: SocketAddr) -> bool {
+fn reaches(upstream: &ScopedAddress, ours: &ScopedAddress) -> bool {
     let local = |ip: IpAddr| ip.is_loopback() || ip.is_unspecified();
     upstream.port() == ours.port()
-        && (upstream.ip() == ours.ip()
+        && ((upstream.ip() == ours.ip() && upstream.interface() == ours.interface())
             || (upstream.is_ipv4() == ours.is_ipv4()
                 && local(upstream.ip())
                 && ours.ip().is_unspecified())

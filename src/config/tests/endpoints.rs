@@ -60,6 +60,7 @@ fn addresses_are_private() {
         address("255.255.255.255", &[(E, 11, ONE, "a multicast or broadcast address")]),
         address("169.254.1.1", &[(E, 11, ONE, "a link-local address")]),
         address("fe80::1", &[(E, 11, ONE, "a link-local address")]),
+        address("fe80::1%eth0", &[(E, 11, ONE, "a link-local address")]),
         address("::ffff:10.1.0.5", &[(E, 11, ONE, "write \"10.1.0.5\"")]),
         address("10.1.0.5:443", &[(E, 11, ONE, "no port belongs here: \"10.1.0.5\"")]),
         address("10.1.0.5/32", &[(E, 11, ONE, "write an IP address")]),

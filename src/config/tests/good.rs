@@ -12,6 +12,7 @@ use crate::config::{
     Policy, PrivateLink, Refused, Scheme, Site, Trust, Unlisted, UpstreamHost, UpstreamServer,
     UpstreamSource, limits, read,
 };
+use crate::sys::ScopedAddress;
 use crate::wire::{Name, Rtype};
 
 pub(super) const QUICKSTART: &str = include_str!("../../../config/quickstart.toml");
@@ -40,7 +41,9 @@ fn shipped_files_have_neither_errors_nor_warnings() {
 #[test]
 fn the_quickstart_means_what_it_says() {
     let config = config(QUICKSTART);
-    assert_eq!(config.listen.dns, sockets(&["127.0.0.1:5300", "[::1]:5300"]));
+    let listen: Vec<ScopedAddress> =
+        sockets(&["127.0.0.1:5300", "[::1]:5300"]).into_iter().map(Into::into).collect();
+    assert_eq!(config.listen.dns, listen);
     assert_eq!(config.access.refused, Refused::Answer);
     let allow: Vec<_> = config.access.allow.iter().map(ToString::to_string).collect();
     assert_eq!(

@@ -27,6 +27,13 @@ fn a_server_has_a_scheme_a_place_a_path_and_a_name() {
         ("udp://10.0.0.5", Plain, "10.0.0.5:53", "", None),
         ("udp://[fd00::5]:5300", Plain, "[fd00::5]:5300", "", None),
         ("udp://[fe80::5%2]", Plain, "[fe80::5%2]:53", "", None),
+        ("fe80::5%eth0", Plain, "[fe80::5%eth0]:53", "", None),
+        ("fe80::5%2", Plain, "[fe80::5%2]:53", "", None),
+        ("[fe80::5%eth0.7]:5300", Plain, "[fe80::5%eth0.7]:5300", "", None),
+        ("tls://[fe80::5%eth0]#dns.example", Tls, "[fe80::5%eth0]:853", "", Some("dns.example")),
+        ("https://[fe80::5%25eth0]:8443/q", Https, "[fe80::5%eth0]:8443", "/q", None),
+        ("tcp://[fe80::5%25]", Tcp, "[fe80::5%25]:53", "", None),
+        ("tcp://169.254.0.5", Tcp, "169.254.0.5:53", "", None),
         ("tcp://10.0.0.5", Tcp, "10.0.0.5:53", "", None),
         ("tcp://dns.example:5353", Tcp, "dns.example 5353", "", None),
         ("tls://9.9.9.9#dns.quad9.net", Tls, "9.9.9.9:853", "", Some("dns.quad9.net")),
@@ -129,6 +136,35 @@ fn places_are_addresses_or_names() {
     ]);
     let long = format!("tls://{}", ["a"; 127].join("."));
     check([up(&long, &[]), up(&format!("{long}.a"), &[(E, 5, KEY, NEITHER)])]);
+}
+
+#[test]
+fn link_local_addresses_have_an_interface_and_others_none() {
+    const NONE_BEHIND: &str = "no network interface behind \"%\"; write its name or its number";
+    check([
+        up(
+            "fe80::5",
+            &[(E, 5, KEY, "needs its network interface; write such as \"fe80::5%eth0\"")],
+        ),
+        up("[fe80::5]:5300", &[(E, 5, KEY, "write such as \"[fe80::5%eth0]:5300\"")]),
+        up("tls://[fe80::5]", &[(E, 5, KEY, "write such as \"[fe80::5%eth0]\"")]),
+        up("https://[febf::5]:8443/q", &[(E, 5, KEY, "write such as \"[febf::5%eth0]:8443\"")]),
+        up("fd00::5%eth0", &[(E, 5, KEY, "has an interface; write \"fd00::5\"")]),
+        up("[fd00::5%2]:53", &[(E, 5, KEY, "has an interface; write \"[fd00::5]:53\"")]),
+        up("tls://[fd00::5%eth0]:8853", &[(E, 5, KEY, "write \"[fd00::5]:8853\"")]),
+        up("fe80::5%", &[(E, 5, KEY, NONE_BEHIND)]),
+        up("[fe80::5%0]:53", &[(E, 5, KEY, NONE_BEHIND)]),
+        up("fe80::5%a b", &[(E, 5, KEY, "such as \"fe80::5%eth0\"")]),
+        up("tls://[fe80::5%sixteen-octets-x]", &[(E, 5, KEY, NONE_BEHIND)]),
+        up("tls://fe80::5%eth0", &[(E, 5, KEY, "write \"tls://[fe80::5%eth0]\"")]),
+        up("[fe80::5%eth0]", &[(E, 5, KEY, "without a port, write \"fe80::5%eth0\"")]),
+        up("tls://[fe80::5%251]", &[(E, 5, KEY, "the interface 251, or 1 as URLs write it")]),
+        up("10.0.0.5%eth0", &[(E, 5, KEY, "write an address such as")]),
+        up("[ff02::fb%eth0]:53", &[(E, 5, "forward.upstreams", "no server has this address")]),
+        up("ff02::fb", &[(E, 5, "forward.upstreams", "no server has this address")]),
+        up("fe80::5%eth0", &[]),
+        up("udp://[fe80::5%eth0]:53", &[]),
+    ]);
 }
 
 #[test]

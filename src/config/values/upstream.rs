@@ -1,12 +1,14 @@
 //! Upstreams: from a text to a server and how it is asked.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
-use super::{DNS_PORT, address, unmapped};
+use super::interface::decoded;
+use super::{DNS_PORT, address, unmapped, with_interface, wrong_interface};
 use crate::config::findings::Problem;
 use crate::config::suggest::did_you_mean;
 use crate::config::upstreams::{Scheme, Trust, UpstreamHost, UpstreamServer, UpstreamSource};
+use crate::sys::{ScopedAddress, split_host};
 use crate::wire::Name;
 
 /// The path of DNS over HTTPS where none is written: the one in RFC 8484 §4.1.1's examples, and of
@@ -50,7 +52,7 @@ pub(in crate::config) fn upstream(text: &str) -> Result<UpstreamSource, Problem>
         let scheme = scheme(word, rest)?;
         return server(scheme, rest).map(UpstreamSource::Server);
     }
-    bare(text).map(|address| UpstreamSource::Server(UpstreamServer::plain(address)))
+    bare(text).map(|address| UpstreamSource::Server(UpstreamServer::plain_at(address)))
 }
 
 fn scheme(word: &str, rest: &str) -> Result<Scheme, Problem> {
@@ -161,14 +163,18 @@ fn host(scheme: Scheme, text: &str) -> Result<UpstreamHost, Problem> {
             "no server behind \"{scheme}://\"; write one such as \"{scheme}://10.0.0.4\""
         )));
     }
+    let text = &*decoded(text)?;
     if let Some(address) = socket(text, port) {
-        return usable(address, port).map(UpstreamHost::Address);
+        return usable(address, port, text).map(UpstreamHost::Address);
     }
-    if let Ok(address) = text.parse::<Ipv6Addr>() {
+    if text.parse::<Ipv6Addr>().is_ok() || split_host(text).is_some() {
         let scheme = scheme.as_str();
         return Err(Problem::new(format!(
-            "an IPv6 address stands in brackets here; write \"{scheme}://[{address}]\""
+            "an IPv6 address stands in brackets here; write \"{scheme}://[{text}]\""
         )));
+    }
+    if let Some(problem) = wrong_interface(text) {
+        return Err(problem);
     }
     // What stands in front of a port that is none; without one, the colon is part of the fault.
     let is_host = |host: &str| socket(host, port).is_some() || host_name(host).is_some();
@@ -197,26 +203,27 @@ fn host(scheme: Scheme, text: &str) -> Result<UpstreamHost, Problem> {
 }
 
 /// An address with or without a port, IPv6 in brackets.
-fn socket(text: &str, port: u16) -> Option<SocketAddr> {
-    if let Ok(socket) = text.parse::<SocketAddr>() {
+fn socket(text: &str, port: u16) -> Option<ScopedAddress> {
+    if let Ok(socket) = text.parse::<ScopedAddress>() {
         return Some(socket);
     }
     if text.starts_with('[') {
-        return format!("{text}:{port}").parse::<SocketAddrV6>().ok().map(SocketAddr::V6);
+        return format!("{text}:{port}").parse().ok();
     }
     let ip: Ipv4Addr = text.parse().ok()?;
-    Some(SocketAddr::new(ip.into(), port))
+    Some(SocketAddr::new(ip.into(), port).into())
 }
 
-/// An address that can be asked; `default` is the scheme's own port.
-fn usable(address: SocketAddr, default: u16) -> Result<SocketAddr, Problem> {
+/// An address that can be asked; `default` is the scheme's own port, `text` what the user typed.
+fn usable(address: ScopedAddress, default: u16, text: &str) -> Result<ScopedAddress, Problem> {
     if address.port() == 0 {
         return Err(Problem::new(format!("port 0 cannot be asked; write {default}")));
     }
-    unmapped(address.ip()).map(|_| address).map_err(|plain| {
+    unmapped(address.ip()).map_err(|plain| {
         let port = address.port();
         Problem::new(format!("an IPv4 address in IPv6 form; write \"{plain}:{port}\""))
-    })
+    })?;
+    with_interface(address, text)
 }
 
 fn a_port(text: &str) -> Result<u16, Problem> {
@@ -254,12 +261,15 @@ fn without_dot(name: &Name) -> String {
 }
 
 /// An address for plain DNS, without a scheme.
-fn bare(text: &str) -> Result<SocketAddr, Problem> {
-    if let Ok(ip) = text.parse::<IpAddr>() {
-        return address(text).map(|_| SocketAddr::new(ip, DNS_PORT));
+fn bare(text: &str) -> Result<ScopedAddress, Problem> {
+    if text.parse::<IpAddr>().is_ok() {
+        return with_interface(ScopedAddress::new(address(text)?, DNS_PORT, None), text);
     }
-    match text.parse::<SocketAddr>() {
-        Ok(socket) => usable(socket, DNS_PORT),
+    if let Some((ip, interface)) = split_host(text) {
+        return usable(ScopedAddress::new(ip.into(), DNS_PORT, Some(interface)), DNS_PORT, text);
+    }
+    match text.parse::<ScopedAddress>() {
+        Ok(socket) => usable(socket, DNS_PORT, text),
         Err(_) => Err(not_an_upstream(text)),
     }
 }
@@ -272,8 +282,12 @@ fn needs_address() -> Problem {
 fn not_an_upstream(text: &str) -> Problem {
     let problem = Problem::new(WANTED_UPSTREAM);
     let inside = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    if let Some(address) = inside.and_then(|inside| inside.parse::<IpAddr>().ok()) {
+    let is_host = |inside: &&str| inside.parse::<IpAddr>().is_ok() || split_host(inside).is_some();
+    if let Some(address) = inside.filter(is_host) {
         return problem.help(format!("without a port, write \"{address}\""));
+    }
+    if let Some(problem) = wrong_interface(text) {
+        return problem;
     }
     if let Some(help) = as_others_write(text) {
         return problem.help(help);

@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::finding::Finding;
 use super::seen::{Outcome, in_words, list};
-use crate::sys::{self, BindError, Refusal, Transport};
+use crate::sys::{self, BindError, Refusal, ScopedAddress, Transport};
 use table::Program;
 
 /// How the kernel calls us.
@@ -18,7 +18,7 @@ const OURSELVES: &str = "privatelinkd";
 /// One address, as it was found.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Port {
-    pub(super) address: SocketAddr,
+    pub(super) address: ScopedAddress,
     pub(super) state: State,
 }
 
@@ -33,6 +33,8 @@ pub(super) enum State {
     Denied(u16),
     /// It is no address of this host, or of no family that it speaks; in these words.
     Impossible(String),
+    /// This host has no interface of its name or number; in these words.
+    NoInterface(String),
 }
 
 /// Who listens.
@@ -52,18 +54,22 @@ pub(super) struct Transports {
 }
 
 /// Tries to listen there, for a moment, with `listen.freebind` as configured.
-pub(super) fn look(address: SocketAddr, freebind: bool) -> Port {
-    let state = match sys::bind(&[address], 1, freebind) {
+pub(super) fn look(address: &ScopedAddress, freebind: bool) -> Port {
+    let holders = || holders(SocketAddr::new(address.ip(), address.port()));
+    let state = match sys::bind(std::slice::from_ref(address), 1, freebind) {
         Ok(_) => State::Free,
-        Err(BindError { refusal: Refusal::InUse(_), .. }) => State::Taken(holders(address)),
-        Err(BindError { refusal: Refusal::Denied(_), .. }) => match holders(address) {
+        Err(BindError { refusal: Refusal::InUse(_), .. }) => State::Taken(holders()),
+        Err(BindError { refusal: Refusal::Denied(_), .. }) => match holders() {
             // The kernel looks at rights first.
             holders if holders.is_empty() => State::Denied(sys::first_unprivileged_port()),
             holders => State::Taken(holders),
         },
+        Err(BindError { refusal: refusal @ Refusal::NoInterface, .. }) => {
+            State::NoInterface(refusal.to_string())
+        }
         Err(BindError { refusal, .. }) => State::Impossible(refusal.to_string()),
     };
-    Port { address, state }
+    Port { address: address.clone(), state }
 }
 
 fn holders(address: SocketAddr) -> Vec<Holder> {
@@ -120,6 +126,9 @@ impl Port {
                 .advise("ip address show")
                 .advise("write addresses of this host, or 0.0.0.0 and [::], into [listen] dns")
                 .advise("for one that comes later (VRRP, a tunnel): freebind = true in [listen]"),
+            State::NoInterface(why) => {
+                Finding::problem("port-impossible", about, why).advise("ip link show")
+            }
             State::Denied(start) => self.denied(about, *start),
             State::Taken(holders) if self.is_ours(answer) => self.ours(about, holders, answer),
             State::Taken(holders) => self.taken(about, holders),

@@ -92,14 +92,14 @@ fn missing_rights_are_not_taken_for_taken_ports() {
 
 #[test]
 fn sockets_of_this_process_are_found_in_the_way() {
-    let free = look("127.0.0.1:0".parse().unwrap(), false);
+    let free = look(&"127.0.0.1:0".parse().unwrap(), false);
     assert_eq!(free.state, State::Free);
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
-    let State::Taken(holders) = look(address, false).state else { panic!("not taken") };
+    let State::Taken(holders) = look(&address.into(), false).state else { panic!("not taken") };
     let program = holders[0].program.as_ref().expect("our own process");
     assert_eq!((program.id, holders[0].transports.udp), (std::process::id(), true));
-    let nobodys = look("192.0.2.200:53".parse().unwrap(), false);
+    let nobodys = look(&"192.0.2.200:53".parse().unwrap(), false);
     let finding = nobodys.finding(None);
     // Without the right to bind port 53, that is what the kernel says first.
     assert!(["port-impossible", "port-denied"].contains(&finding.check), "{finding:?}");

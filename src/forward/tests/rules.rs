@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,6 +12,7 @@ use crate::config::testing::{forward_all, plain};
 use crate::config::{Forward, Scheme, UpstreamHost, UpstreamServer, UpstreamSource};
 use crate::forward::target::{Evidence, Mark};
 use crate::forward::{OwnAddresses, Rule, Rules, own_upstreams};
+use crate::sys::{LocalAddress, scope_id};
 use crate::wire::{Name, QName};
 
 pub(super) fn address(text: &str) -> UpstreamSource {
@@ -34,7 +35,7 @@ fn servers(rule: &Rule) -> Vec<String> {
 fn own() -> OwnAddresses {
     OwnAddresses {
         listen: vec!["0.0.0.0:53".parse().unwrap(), "[fd00::5]:53".parse().unwrap()],
-        local: vec!["10.0.0.9".parse().unwrap()],
+        local: vec!["10.0.0.9".parse::<IpAddr>().unwrap().into()],
     }
 }
 
@@ -81,7 +82,7 @@ fn the_longest_zone_wins() {
 #[test]
 fn we_are_no_upstream_of_ours() {
     let own = own();
-    let is_us = |text: &str| own.is_us(text.parse::<SocketAddr>().unwrap());
+    let is_us = |text: &str| own.is_us(&text.parse().unwrap());
     for us in ["10.0.0.9:53", "127.0.0.1:53", "127.0.0.53:53", "0.0.0.0:53", "[fd00::5]:53"] {
         assert!(is_us(us), "{us}");
     }
@@ -97,14 +98,37 @@ fn we_are_no_upstream_of_ours() {
 }
 
 #[test]
+fn a_link_local_address_is_ours_on_its_interface_alone() {
+    let lo = scope_id("lo").unwrap();
+    let here = LocalAddress { ip: "fe80::1".parse().unwrap(), scope: lo };
+    let is_us = |listen: &str, local: &[LocalAddress], upstream: &str| {
+        let own = OwnAddresses { listen: vec![listen.parse().unwrap()], local: local.to_vec() };
+        own.is_us(&upstream.parse().unwrap())
+    };
+    let by_number = format!("[fe80::1%{lo}]:53");
+    for (listen, local) in [("[::]:53", &[here][..]), ("[fe80::1%lo]:53", &[]), (&by_number, &[])] {
+        assert!(is_us(listen, local, "[fe80::1%lo]:53"), "{listen}");
+        assert!(is_us(listen, local, &by_number), "{listen}");
+        for other in
+            ["[fe80::1%lo]:54", "[fe80::1%none0]:53", "[fe80::1%999]:53", "[fe80::2%lo]:53"]
+        {
+            assert!(!is_us(listen, local, other), "{listen} {other}");
+        }
+    }
+    // Routers often have the same address on each link.
+    let elsewhere = LocalAddress { scope: 999, ..here };
+    assert!(!is_us("[::]:53", &[elsewhere], "[fe80::1%lo]:53"));
+}
+
+#[test]
 fn an_upstream_that_becomes_us_is_left_out_until_it_is_another_again() {
     let sources = ["10.0.0.7:53", "10.0.0.7:5353", "192.0.2.1:53"].map(address).to_vec();
     let rules = Rules::build(&[forward(&["."], sources)], &[], own(), None);
     let rule = rules.iter().next().unwrap();
     let all = ["10.0.0.7:53", "10.0.0.7:5353", "192.0.2.1:53"];
     let kept = Arc::clone(&rule.targets()[2]);
-    let local = |addresses: &[&str]| -> Vec<std::net::IpAddr> {
-        addresses.iter().map(|address| address.parse().unwrap()).collect()
+    let local = |addresses: &[&str]| -> Vec<LocalAddress> {
+        addresses.iter().map(|address| address.parse::<IpAddr>().unwrap().into()).collect()
     };
     assert!(!rules.set_local(local(&["10.0.0.9", "10.0.0.8"])), "nobody's upstream");
     assert_eq!(servers(rule), all);

@@ -172,7 +172,7 @@ struct Server {
 impl Server {
     fn start(ip: &str, limits: Limits) -> Self {
         let address = SocketAddr::new(ip.parse().unwrap(), 0);
-        let mut bound = bind(&[address], 1, false).unwrap();
+        let mut bound = bind(&[address.into()], 1, false).unwrap();
         let fake = Rc::new(Fake::new(limits));
         let shared = Arc::new(Shared::default());
         let (stopper, shutdown) = Stopper::new();

@@ -10,7 +10,7 @@ use crate::sys::ReplyPath;
 
 fn server(ip: &str) -> (UdpSocket, SocketAddr) {
     let address = SocketAddr::new(ip.parse().unwrap(), 0);
-    let mut listeners = bind(&[address], 1, false).unwrap().listeners.remove(0);
+    let mut listeners = bind(&[address.into()], 1, false).unwrap().listeners.remove(0);
     (listeners.udp.remove(0), listeners.address)
 }
 
