@@ -102,7 +102,10 @@ impl ScopedAddress {
     /// Whether this host has the interface now, or none is written.
     pub fn has_interface(&self) -> bool {
         match &self.interface {
-            Some(Interface::Number(number)) => nix::net::if_::if_indextoname(*number).is_ok(),
+            Some(Interface::Number(number)) => {
+                // nix takes the C library's null for success, with an empty name.
+                nix::net::if_::if_indextoname(*number).is_ok_and(|name| !name.is_empty())
+            }
             Some(Interface::Name(name)) => scope_id(name).is_some(),
             None => true,
         }
