@@ -242,11 +242,15 @@ mod tests {
         let refused = |missing: &[ScopedAddress], admin, user| {
             Late::new(&listen, missing, admin, user).err().map(|error| error.to_string())
         };
-        assert_eq!(refused(&[low.clone()], None, None), None, "the process stays as it is");
+        assert_eq!(
+            refused(std::slice::from_ref(&low), None, None),
+            None,
+            "the process stays as it is"
+        );
         assert_eq!(refused(&[absent(first.max(1))], None, Some("nobody")), None);
         // Where every port is free, there is none to refuse.
         if low.port() > 0 {
-            let why = refused(&[low.clone()], None, Some("nobody")).expect("refused");
+            let why = refused(std::slice::from_ref(&low), None, Some("nobody")).expect("refused");
             assert!(why.contains("user nobody") && why.contains("freebind = true"), "{why}");
             let by_interface = format!("[fe80::1%none0]:{}", low.port()).parse().unwrap();
             assert!(refused(&[], Some(low), Some("nobody")).is_some());

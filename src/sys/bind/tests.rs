@@ -124,7 +124,7 @@ fn an_address_without_its_interface_is_missing_beside_one_that_is_not() {
 #[test]
 fn refusals_name_the_interface_as_configured() {
     let absent: ScopedAddress = "[fe80::1:2%lo]:5300".parse().unwrap();
-    let error = bind(&[absent.clone()], 1, false).unwrap_err();
+    let error = bind(std::slice::from_ref(&absent), 1, false).unwrap_err();
     assert!(matches!(error.refusal, Refusal::NoSuchAddress), "{error}");
     assert_eq!(error.address, absent);
 }
