@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use libfuzzer_sys::fuzz_target;
-use privatelinkd::dnssec::{Brought, KnownZones, Security, Session, Source, validator_with_anchors};
+use privatelinkd::dnssec::{
+    Brought, KnownZones, Security, Session, Source, validator_with_anchors,
+};
 use privatelinkd::wire::{Answer, QName, Question, Rtype};
 use privatelinkd_fuzz::{field, question_of};
 use tokio::runtime::{Builder, Runtime};
