@@ -86,10 +86,18 @@ class Daemon:
         return {}
 
 
+# The one worker meets it once, and so may the thread that sends probes: it has a cookie of its own.
+ONE_EACH = ("1", "2")
+
+
 def holds(tally, who, what, report, **expected):
-    """Whether the report has these words; an underscore stands for a dash."""
+    """Whether the report has these words, or one of a tuple; an underscore stands for a dash."""
     got = {word: report.get(word.replace("_", "-")) for word in expected}
-    tally.check(who, what, got == expected, expected, got)
+    fits = [
+        said in words if isinstance(words, tuple) else said == words
+        for said, words in zip(got.values(), expected.values())
+    ]
+    tally.check(who, what, all(fits), expected, got)
 
 
 def ask_all(tally, who, daemon):
@@ -126,7 +134,8 @@ def restarts_of_bind(tally, processes, binary, work):
     for _ in range(5):
         ask(who)
     report = daemon.report()
-    holds(tally, who, "asks once more", report, cookies="yes", bad_cookie="1", other_cookie="0")
+    holds(tally, who, "asks once more", report, cookies="yes", bad_cookie=ONE_EACH,
+          other_cookie="0")
 
     processes.stop(key)
     start("answer-cookie no;")
@@ -134,7 +143,7 @@ def restarts_of_bind(tally, processes, binary, work):
     for _ in range(5):
         ask(who)
     report = daemon.report()
-    holds(tally, who, "asks once over TCP", report, cookies="off", other_cookie="1")
+    holds(tally, who, "asks once over TCP", report, cookies="off", other_cookie=ONE_EACH)
     log = processes.log(daemon.key)
     said = "it is asked without cookies for ten minutes"
     tally.check(who, "the log says it once", log.count(said) == 1, said, log.count(said))
