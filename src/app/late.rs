@@ -119,7 +119,7 @@ impl Late {
     /// Waits for `missing`, and for the admin address where `admin` says so; says so in the log.
     ///
     /// # Errors
-    /// A port that `user`, whom the daemon becomes, may not bind later.
+    /// The daemon becomes `user`, which may not bind this port later.
     pub(super) fn new(
         listen: &Listen,
         missing: &[ScopedAddress],

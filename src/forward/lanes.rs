@@ -50,7 +50,7 @@ impl<'a> Lane<'a> {
 /// All servers in the race, in order.
 pub(super) struct Lanes<'a> {
     mark: Mark,
-    /// Who is asked first: lane 0.
+    /// The server that is asked first: lane 0.
     first: Lane<'a>,
     /// The other lanes, once they are needed.
     others: Vec<Lane<'a>>,

@@ -173,7 +173,7 @@ impl Connections {
         self.queue.enter()
     }
 
-    /// Waits for a seat on an open connection. Fails at once while nobody may dial.
+    /// Waits for a seat on an open connection. Fails at once while the backoff lasts.
     pub(super) async fn seat(self: &Rc<Self>, place: &Place) -> Result<Seat, TryError> {
         let turn = place.wait();
         self.serve();

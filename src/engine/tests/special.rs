@@ -127,7 +127,7 @@ fn a_sites_names_go_to_servers_of_the_site_alone() {
             assert_eq!(said, Verdict::Reply(Outcome::Special), "{name}: {servers:?}");
         }
     }
-    // Who sends nothing out does not deny what another server of the client may have.
+    // A daemon without upstreams denies no name that another server of the client may have.
     let nothing = with(|_| {});
     for name in names {
         assert_eq!(ask(&nothing, name, Rtype::PTR), "REFUSED ra: ", "{name}");

@@ -368,7 +368,7 @@ async fn a_popular_name_whose_new_answer_cannot_be_kept_is_left_alone_for_a_whil
 async fn a_verdict_beside_a_dead_upstream_brings_stale_data_at_once() {
     local(async {
         let server = udp_server(|query| vec![reply(query, 2, 0)]).await;
-        // Nobody reads what is sent there.
+        // The test reads no datagram that arrives there.
         let silent = tokio::net::UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
         let dead = silent.local_addr().expect("bound");
         let house = House::new_with(server, |rule| rule.upstreams.push(plain(dead)));

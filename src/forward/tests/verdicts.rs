@@ -66,7 +66,7 @@ async fn every_server_that_is_up_has_its_word_first() {
     assert_eq!((rcode(&outcome), at), (Rcode::NOERROR, 305));
     assert_eq!(asked[..2], [(0, 1), (5, 3)]);
     assert!(asked.iter().all(|(_, server)| *server != 2), "it is down: {asked:?}");
-    // One that is slow, with nobody else up: the other one is asked as before, and not waited for.
+    // The only server that is up is slow: the race asks the other one and does not wait for it.
     let rig = Rig::ordered(2);
     rig.servers(&[&[Nothing], &[Says(700, 2)]]);
     rig.take_down(1);
@@ -196,7 +196,7 @@ async fn of_servers_that_were_all_down_the_first_word_counts() {
     (1..=2).for_each(|place| rig.take_down(place));
     assert_eq!(verdict(&rig).await, (5, vec![(0, 1)]));
     assert!(!rig.upstream(1).is_down(), "it has replied");
-    // Nobody says anything: the query goes to both, again and again.
+    // Both servers stay silent: the race repeats the query to both.
     let rig = Rig::ordered(2);
     (1..=2).for_each(|place| rig.take_down(place));
     let (outcome, at, asked) = rig.run().await;

@@ -207,7 +207,7 @@ async fn each_family_is_remembered_for_itself() {
             dial(&bootstrap).await;
             assert_eq!(world.asked(), BOTH, "{seconds}");
             advance(Duration::from_secs(2)).await;
-            // What is asked again holds up nobody.
+            // The repeated look-up delays no dial.
             let mut second = search(&bootstrap);
             assert_eq!(
                 timeout(Duration::ZERO, second.next()).await.unwrap(),
