@@ -1,7 +1,7 @@
 //! Servers of a few lines on loopback: what a resolver or an upstream says, and over what.
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::thread;
 
@@ -96,18 +96,24 @@ pub(crate) fn serve(answer: impl Fn(&Asked) -> Said + Send + Sync + 'static) -> 
     };
     let over_tcp = Arc::clone(&answer);
     thread::spawn(move || {
-        for mut stream in listener.incoming().map_while(Result::ok) {
-            let mut length = [0; 2];
-            while stream.read_exact(&mut length).is_ok() {
-                let mut query = vec![0; usize::from(u16::from_be_bytes(length))];
-                stream.read_exact(&mut query).expect("a query");
-                let Some(reply) = reply(&query, &*over_tcp) else { continue };
-                let length = u16::try_from(reply.len()).expect("short").to_be_bytes();
-                let _gone = stream.write_all(&[&length, &*reply].concat());
-            }
+        for stream in listener.incoming().map_while(Result::ok) {
+            // A query without an answer keeps its connection busy, and must not delay the others.
+            let answer = Arc::clone(&over_tcp);
+            thread::spawn(move || serve_stream(stream, &*answer));
         }
     });
     serve_udp(socket, answer)
+}
+
+fn serve_stream(mut stream: TcpStream, answer: &dyn Fn(&Asked) -> Said) {
+    let mut length = [0; 2];
+    while stream.read_exact(&mut length).is_ok() {
+        let mut query = vec![0; usize::from(u16::from_be_bytes(length))];
+        stream.read_exact(&mut query).expect("a query");
+        let Some(reply) = reply(&query, answer) else { continue };
+        let length = u16::try_from(reply.len()).expect("short").to_be_bytes();
+        let _gone = stream.write_all(&[&length, &*reply].concat());
+    }
 }
 
 /// Answers over UDP alone; nobody listens on the same port of TCP.
@@ -158,7 +164,7 @@ pub(crate) fn relay(to: SocketAddr) -> SocketAddr {
     address
 }
 
-fn reply(query: &[u8], answer: &(dyn Fn(&Asked) -> Said + Send + Sync)) -> Option<Vec<u8>> {
+fn reply(query: &[u8], answer: &dyn Fn(&Asked) -> Said) -> Option<Vec<u8>> {
     let mut labels = Vec::new();
     let mut at = 12;
     while query[at] != 0 {
