@@ -50,8 +50,12 @@ impl Ring {
     /// [`Self::holds`] to say.
     pub(super) fn copy(&self, place: u64, count: usize, to: &mut Vec<u64>) {
         let (first, second) = self.slice(place, count);
+        let mut from = to.len();
+        to.resize(from + first.len() + second.len(), 0);
         for part in [first, second] {
-            to.extend(part.iter().map(|word| word.load(Ordering::Relaxed)));
+            let (to, _rest) = to.get_mut(from..).unwrap_or_default().split_at_mut(part.len());
+            copy(part, to);
+            from += part.len();
         }
     }
 
@@ -87,5 +91,43 @@ impl Ring {
         let first = first.get(..count).unwrap_or(first);
         let second = self.words.get(..count - first.len()).unwrap_or(&[]);
         (first, second)
+    }
+}
+
+/// Copies as many words as `to` has. The compiler joins no atomic loads, so blocks of a fixed size
+/// save it the counting: 2.5 instructions a word instead of up to 5.
+fn copy(from: &[AtomicU64], to: &mut [u64]) {
+    const BLOCK_WORDS: usize = 8;
+    let (blocks, rest) = from.as_chunks::<BLOCK_WORDS>();
+    let (to_blocks, to_rest) = to.as_chunks_mut::<BLOCK_WORDS>();
+    for (to, block) in to_blocks.iter_mut().zip(blocks) {
+        for (to, word) in to.iter_mut().zip(block) {
+            *to = word.load(Ordering::Relaxed);
+        }
+    }
+    for (to, word) in to_rest.iter_mut().zip(rest) {
+        *to = word.load(Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_count_is_copied_from_any_place_behind_what_stands_there() {
+        const WORDS: u64 = 40;
+        let ring = Ring::new(40).unwrap();
+        let written: Vec<_> = (0..WORDS).map(|word| word * 3 + 1).collect();
+        ring.write(0, &written);
+        for place in 0..WORDS {
+            for count in 0..=40 {
+                let mut copied = vec![7];
+                ring.copy(place, count, &mut copied);
+                let around = written.iter().cycle().skip(usize::try_from(place).unwrap());
+                let expected: Vec<_> = [7].iter().chain(around.take(count)).copied().collect();
+                assert_eq!(copied, expected, "{count} from {place}");
+            }
+        }
     }
 }
