@@ -163,7 +163,7 @@ const TABLE: &[Limit] = &[
         key: "tcp-connections",
         bound: Bound::Count(TCP_CONNECTIONS),
         reason: "TCP connections in all; over it the one that has been idle longest is closed; \
-                 a process has 1,024 files by default",
+                 see \"Open files\" below",
     },
     Limit {
         key: "tcp-connections-per-client",

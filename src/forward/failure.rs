@@ -122,7 +122,7 @@ impl Failure {
             Self::Untrusted => "no upstream's certificate is trusted",
             Self::Looping => "forwarding loop",
             Self::Overloaded => "too many queries wait for upstreams",
-            Self::OwnShortage => "the resolver has no descriptors or memory left",
+            Self::OwnShortage => "the resolver has no descriptors, memory or ports left",
             Self::NoUpstream => "no upstream is known at present",
             Self::Filtered(unwanted) => return unwanted.to_string().into(),
             Self::Bogus(why) | Self::Unvalidated(why) => return why.text.to_string().into(),

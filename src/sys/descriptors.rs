@@ -1,4 +1,4 @@
-//! How many files this process may have open, and what the kernel says when it has no more.
+//! How many files this process may have open.
 
 use std::io;
 
@@ -29,12 +29,6 @@ pub fn raise_descriptor_limit(needed: u64) -> io::Result<DescriptorLimit> {
     Ok(DescriptorLimit { soft: if raised.is_ok() { wanted } else { soft }, hard })
 }
 
-/// Whether this host has run out of descriptors or memory. Such an error says nothing about the
-/// server that the socket was for.
-pub fn is_shortage(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -47,16 +41,5 @@ mod tests {
         assert_eq!(raised.soft, (before.soft + 1).min(before.hard));
         assert_eq!(raise_descriptor_limit(1).unwrap(), raised);
         assert_eq!(raise_descriptor_limit(u64::MAX).unwrap().soft, before.hard);
-    }
-
-    #[test]
-    fn a_shortage_of_ours_is_told_from_a_servers_failure() {
-        for errno in [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS] {
-            assert!(is_shortage(&io::Error::from_raw_os_error(errno)), "{errno}");
-        }
-        for errno in [libc::ECONNREFUSED, libc::EHOSTUNREACH, libc::ETIMEDOUT, libc::EACCES] {
-            assert!(!is_shortage(&io::Error::from_raw_os_error(errno)), "{errno}");
-        }
-        assert!(!is_shortage(&io::ErrorKind::OutOfMemory.into()), "not the kernel's word");
     }
 }

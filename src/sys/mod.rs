@@ -28,6 +28,7 @@ mod octets;
 mod outbox;
 mod reconnect;
 mod scoped;
+mod shortage;
 mod udp;
 mod user;
 
@@ -38,7 +39,7 @@ pub use bind::{
     first_unprivileged_port,
 };
 pub use clock::{is_clock_synchronised, time_asleep};
-pub use descriptors::{DescriptorLimit, is_shortage, raise_descriptor_limit};
+pub use descriptors::{DescriptorLimit, raise_descriptor_limit};
 pub use files::{FileError, FileKind, Links, open_file, read_file, read_input, read_up_to};
 pub use heap::give_back_free_memory;
 pub use inbox::{INBOX_SLOTS, Inbox};
@@ -49,5 +50,6 @@ pub use octets::ReplyPath;
 pub use outbox::{Outbox, Unsent};
 pub use reconnect::{draw_port, free_port};
 pub use scoped::{Interface, NotAnAddress, ScopedAddress, split_host};
+pub use shortage::{is_port_shortage, is_shortage};
 pub use udp::{Sent, UdpSocket};
 pub use user::{Account, UserError, effective_user, host_name};

@@ -1,6 +1,8 @@
 //! Why a try failed, and what that says about its server.
 
+use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -154,20 +156,41 @@ pub(super) fn kind_of(error: &io::Error) -> io::ErrorKind {
     if !sys::is_shortage(error) {
         return error.kind();
     }
+    log_shortage(format_args!(
+        "{error}; raise the limit of open files (systemd: LimitNOFILE=) or lower \
+         limits.tcp-connections"
+    ));
+    io::ErrorKind::OutOfMemory
+}
+
+/// The same of an error of the bind or connect that draws the port of a socket towards `peer`.
+pub(super) fn kind_of_connect(error: &io::Error, peer: SocketAddr) -> io::ErrorKind {
+    if !sys::is_port_shortage(error, peer) {
+        return kind_of(error);
+    }
+    log_shortage(format_args!(
+        "no port is free towards {peer}; widen the range of ports (sysctl \
+         net.ipv4.ip_local_port_range), or look for the program that holds them (ss -s)"
+    ));
+    io::ErrorKind::OutOfMemory
+}
+
+fn log_shortage(shortage: fmt::Arguments<'_>) {
     let mut allowance = SHORTAGES.lock().unwrap_or_else(PoisonError::into_inner);
     if allowance.take(Instant::now()) {
-        warn!(
-            "no socket for an upstream: {error}; raise the limit of open files (systemd: \
-             LimitNOFILE=) or lower limits.tcp-connections"
-        );
+        warn!("no socket for an upstream: {shortage}");
     }
-    io::ErrorKind::OutOfMemory
 }
 
 impl TryError {
     /// What an error of a socket means for its server.
     pub(super) fn of(error: &io::Error) -> Self {
         Self::of_kind(kind_of(error))
+    }
+
+    /// The same of an error of the bind or connect that draws the port of a socket towards `peer`.
+    pub(super) fn of_connect(error: &io::Error, peer: SocketAddr) -> Self {
+        Self::of_kind(kind_of_connect(error, peer))
     }
 
     /// The same of a kind that [`kind_of`] gave.
@@ -250,6 +273,9 @@ mod tests {
             assert_eq!(error, TryError::OwnShortage, "{errno}");
             assert_eq!(error.evidence(), Evidence::Nothing);
         }
+        let no_port = io::Error::from_raw_os_error(libc::EADDRNOTAVAIL);
+        let loopback = SocketAddr::from(([127, 0, 0, 1], 53));
+        assert_eq!(TryError::of_connect(&no_port, loopback), TryError::OwnShortage);
         let refused = io::Error::from_raw_os_error(libc::ECONNREFUSED);
         let refused = TryError::of(&refused);
         assert_eq!(refused, TryError::Unreachable(io::ErrorKind::ConnectionRefused));

@@ -22,7 +22,7 @@ use hickory_resolver::net::runtime::{
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::rr::{Name as HickoryName, RecordType};
 
-use super::failure::kind_of;
+use super::failure::{kind_of, kind_of_connect};
 use crate::addresses::Class;
 use crate::config::{Scheme, UpstreamServer};
 use crate::wire::Name;
@@ -119,9 +119,9 @@ pub(super) async fn ask(
                 family.record_type()
             )),
         }),
-        Err(_) if sockets.notes.is_short.load(Ordering::Relaxed) => {
-            Err(Miss::OwnShortage(says(&"no file descriptor or memory is left here to ask it")))
-        }
+        Err(_) if sockets.notes.is_short.load(Ordering::Relaxed) => Err(Miss::OwnShortage(says(
+            &"no file descriptor, memory or port is left here to ask it",
+        ))),
         Err(error) => Err(failed(&error)),
     }
 }
@@ -186,7 +186,7 @@ struct Sockets {
 struct Notes {
     /// A datagram came.
     is_heard: AtomicBool,
-    /// A socket failed for want of a descriptor or of memory.
+    /// A socket failed because this host lacks a descriptor, memory or a port.
     is_short: AtomicBool,
 }
 
@@ -195,9 +195,14 @@ impl Notes {
         self.is_heard.load(Ordering::Relaxed)
     }
 
-    fn note<T>(&self, outcome: io::Result<T>) -> io::Result<T> {
+    /// Takes note of what a socket call brought; `kind` says whether its error is a shortage.
+    fn note<T>(
+        &self,
+        outcome: io::Result<T>,
+        kind: impl FnOnce(&io::Error) -> io::ErrorKind,
+    ) -> io::Result<T> {
         if let Err(error) = &outcome
-            && kind_of(error) == io::ErrorKind::OutOfMemory
+            && kind(error) == io::ErrorKind::OutOfMemory
         {
             self.is_short.store(true, Ordering::Relaxed);
         }
@@ -230,15 +235,15 @@ impl RuntimeProvider for Sockets {
         wait_for: Option<Duration>,
     ) -> Opening<Self::Tcp> {
         let stream = self.inner.connect_tcp(self.server, local, wait_for);
-        let notes = Arc::clone(&self.notes);
-        Box::pin(async move { notes.note(stream.await) })
+        let (server, notes) = (self.server, Arc::clone(&self.notes));
+        Box::pin(async move { notes.note(stream.await, |error| kind_of_connect(error, server)) })
     }
 
     fn bind_udp(&self, local: SocketAddr, _: SocketAddr) -> Opening<Self::Udp> {
         let socket = self.inner.bind_udp(local, self.server);
         let (server, notes) = (self.server, Arc::clone(&self.notes));
         Box::pin(async move {
-            let socket = notes.note(socket.await)?;
+            let socket = notes.note(socket.await, |error| kind_of_connect(error, server))?;
             Ok(Datagrams { socket, server, notes })
         })
     }
@@ -273,7 +278,7 @@ impl DnsUdpSocket for Datagrams {
         _: SocketAddr,
     ) -> Poll<io::Result<usize>> {
         let sent = DnsUdpSocket::poll_send_to(&self.socket, context, octets, self.server);
-        sent.map(|sent| self.notes.note(sent))
+        sent.map(|sent| self.notes.note(sent, kind_of))
     }
 }
 
@@ -421,10 +426,13 @@ mod tests {
 
     #[test]
     fn only_what_this_host_lacks_is_a_shortage() {
-        for (errno, is_short) in [(libc::EMFILE, true), (libc::ENETUNREACH, false)] {
+        let server = SocketAddr::from(([127, 0, 0, 1], 53));
+        for (errno, is_short) in
+            [(libc::EMFILE, true), (libc::EADDRINUSE, true), (libc::ENETUNREACH, false)]
+        {
             let notes = Notes::default();
             let outcome: io::Result<()> = Err(io::Error::from_raw_os_error(errno));
-            assert!(notes.note(outcome).is_err());
+            assert!(notes.note(outcome, |error| kind_of_connect(error, server)).is_err());
             assert_eq!(notes.is_short.load(Ordering::Relaxed), is_short);
         }
     }

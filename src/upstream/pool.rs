@@ -14,7 +14,6 @@
 //! reply must hit the id and port of one question, and the kernel drew the port like any other.
 
 use std::cell::{Cell, RefCell};
-use std::io::{self, ErrorKind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -163,22 +162,18 @@ impl Pool {
     }
 
     /// Puts a socket with a new port into the place if it has none that should take new queries.
-    /// Returns `false` if this process may open no sockets: then the old socket goes on, and the
-    /// server is not to blame.
+    /// Returns `false` if this host has no port or descriptor for another socket. Then a socket that
+    /// queries still use goes on, and the server is not to blame.
     fn fill(&self, place: &mut Option<Rc<Socket>>, now: Instant) -> Result<bool, TryError> {
         if place.as_ref().is_some_and(|socket| !self.is_spent(socket, now)) {
             return Ok(true);
         }
-        match self.socket_with_new_port(place.as_ref(), now) {
+        // Taken out first: a socket that has freed its port and found no other is of no use.
+        let spent = place.take_if(|socket| socket.is_renewable());
+        match self.socket_with_new_port(spent, now) {
             Ok(socket) => *place = Some(socket),
-            // The host has no port left.
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::AddrInUse) => {
-                return Ok(false);
-            }
-            Err(error) => match TryError::of(&error) {
-                TryError::OwnShortage => return Ok(false),
-                failure => return Err(failure),
-            },
+            Err(TryError::OwnShortage) => return Ok(false),
+            Err(failure) => return Err(failure),
         }
         Ok(true)
     }
@@ -186,10 +181,9 @@ impl Pool {
     /// Gives `spent` or an idle socket another port, or else opens a socket.
     fn socket_with_new_port(
         &self,
-        spent: Option<&Rc<Socket>>,
+        spent: Option<Rc<Socket>>,
         now: Instant,
-    ) -> io::Result<Rc<Socket>> {
-        let spent = spent.filter(|socket| socket.is_renewable()).cloned();
+    ) -> Result<Rc<Socket>, TryError> {
         if let Some(socket) = spent.or_else(|| self.idle.take())
             && socket.renew(&self.buffer, now).is_ok()
         {

@@ -19,7 +19,7 @@ use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::failure::kind_of;
+use super::failure::{TryError, kind_of};
 use super::server::{Upstream, count};
 use super::waiters::{SpareBuffers, Waiters};
 use crate::sys::{INBOX_SLOTS, Inbox, Outbox, Unsent, draw_port, free_port};
@@ -97,11 +97,12 @@ impl Socket {
         open: &Rc<Cell<usize>>,
         spare: Rc<Spare>,
         now: Instant,
-    ) -> io::Result<Self> {
-        let peer = peer_of(upstream)?;
+    ) -> Result<Self, TryError> {
+        let peer = peer_of(upstream).map_err(|error| TryError::of(&error))?;
+        let io = connect(peer).map_err(|error| TryError::of_connect(&error, peer))?;
         let outbox = spare.outboxes.borrow_mut().pop();
         let wire = Rc::new(Wire {
-            io: connect(peer)?,
+            io,
             waiters: Waiters::new(USUAL, Rc::clone(&spare.buffers)),
             outbox: RefCell::new(outbox.unwrap_or_default()),
             driver: Cell::default(),

@@ -49,6 +49,10 @@ impl Daemon {
         self.process.wait_for_log(text);
     }
 
+    pub(crate) fn signal(&self, signal: &str) {
+        self.process.signal(signal);
+    }
+
     /// The address in the answer, which is the one that the upstream was asked from; `None`: a
     /// failure.
     pub(crate) fn ask(&self) -> Option<IpAddr> {
@@ -61,7 +65,12 @@ impl Daemon {
 
     /// Asks for another name, because the failure of a name is remembered.
     pub(crate) fn send_for(&self, name: &str) -> Waiting {
-        let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        self.send_from(0, name)
+    }
+
+    /// From this port, where the kernel has none left to give.
+    pub(crate) fn send_from(&self, port: u16, name: &str) -> Waiting {
+        let socket = UdpSocket::bind(("127.0.0.1", port)).expect("a socket");
         socket.connect(self.address).expect("connected");
         socket.set_read_timeout(Some(PATIENCE)).expect("a time-out");
         let mut message = Message::new(1, MessageType::Query, OpCode::Query);

@@ -8,6 +8,7 @@ mod late;
 mod link_local;
 #[path = "../harness/namespaces.rs"]
 mod namespaces;
+mod ports;
 #[path = "../harness/process.rs"]
 mod process;
 mod space;

@@ -21,7 +21,7 @@ use tracing::{debug, info, warn};
 
 use crate::forward::Rules;
 use crate::sys::{self, LocalAddress, NetworkChanges, NetworkWatch};
-use paths::{Paths, source};
+use paths::{Paths, look};
 use report::Report;
 
 /// What hosts that are known by name alone are judged by: the ways to nowhere in particular
@@ -167,7 +167,7 @@ impl Network {
                 None => peers.extend(ANYWHERE.map(Into::into)),
             }
         }
-        let moved = self.paths.look(peers, source);
+        let moved = self.paths.look(peers, look);
         if moved.is_none() && !matches!(cause, Cause::Woke(_)) {
             if cause != Cause::Housekeeping {
                 debug!("the network has changed ({cause}), the ways to upstreams have not");
@@ -189,7 +189,7 @@ mod tests {
 
     use tokio::task::LocalSet;
 
-    use super::paths::Source;
+    use super::paths::{Look, Source};
     use super::*;
     use crate::config::Forward;
     use crate::config::testing::{forward_all, plain};
@@ -268,7 +268,7 @@ mod tests {
 
         // As if they had been reached from elsewhere before.
         let elsewhere = Source { ip: "198.51.100.7".parse().unwrap(), scope: 0 };
-        network.paths.look(peers.map(Into::into).to_vec(), |_| Some(elsewhere));
+        network.paths.look(peers.map(Into::into).to_vec(), |_| Look::Way(elsewhere));
         assert!(network.follow(Cause::Housekeeping, &rules, local));
         assert_eq!(
             (upstreams(), read.get(), rules.alarm().take_haste()),

@@ -20,10 +20,25 @@ pub(super) struct Source {
     pub(super) scope: u32,
 }
 
-/// What a new socket towards `peer` would have now.
-pub(super) fn source(peer: &ScopedAddress) -> Option<Source> {
-    let ip = sys::source_towards(peer.socket().ok()?).ok()?;
-    Some(Source { ip, scope: peer.scope()? })
+/// What a look at the way to an upstream brings.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Look {
+    Way(Source),
+    NoWay,
+    /// This host has no descriptor, memory or port for a look.
+    Unknown,
+}
+
+/// Looks what a new socket towards `peer` would have now.
+pub(super) fn look(peer: &ScopedAddress) -> Look {
+    let (Ok(address), Some(scope)) = (peer.socket(), peer.scope()) else { return Look::NoWay };
+    match sys::source_towards(address) {
+        Ok(ip) => Look::Way(Source { ip, scope }),
+        Err(error) if sys::is_shortage(&error) || sys::is_port_shortage(&error, address) => {
+            Look::Unknown
+        }
+        Err(_) => Look::NoWay,
+    }
 }
 
 impl fmt::Display for Source {
@@ -47,22 +62,26 @@ pub(super) struct Moved {
 
 impl Paths {
     /// Looks from where `peers` are reached now. Those that are new are only taken note of, those
-    /// that are gone forgotten.
+    /// that are gone forgotten. Those of which nothing is known now are as before.
     pub(super) fn look(
         &mut self,
         mut peers: Vec<ScopedAddress>,
-        source: impl Fn(&ScopedAddress) -> Option<Source>,
+        look: impl Fn(&ScopedAddress) -> Look,
     ) -> Option<Moved> {
         peers.sort_unstable();
         peers.dedup();
         let before = std::mem::take(&mut self.0);
         let mut moved: Option<Moved> = None;
         for peer in peers {
-            let now = source(&peer);
-            self.0.insert(peer.clone(), now);
-            let Some(before) = before.get(&peer).copied().filter(|before| *before != now) else {
-                continue;
+            let before = before.get(&peer).copied();
+            let now = match (look(&peer), before) {
+                (Look::Way(source), _) => Some(source),
+                (Look::NoWay, _) => None,
+                (Look::Unknown, Some(before)) => before,
+                (Look::Unknown, None) => continue,
             };
+            self.0.insert(peer.clone(), now);
+            let Some(before) = before.filter(|before| *before != now) else { continue };
             match &mut moved {
                 Some(moved) => moved.others += 1,
                 None => moved = Some(Moved { peer, before, now, others: 0 }),
@@ -98,8 +117,8 @@ mod tests {
         ["10.0.0.4:53", "10.0.0.5:53", "10.0.0.4:53"].map(|peer| peer.parse().unwrap()).to_vec()
     }
 
-    fn address(text: &str) -> Option<Source> {
-        Some(Source { ip: text.parse().unwrap(), scope: 0 })
+    fn address(text: &str) -> Look {
+        Look::Way(Source { ip: text.parse().unwrap(), scope: 0 })
     }
 
     #[test]
@@ -112,7 +131,10 @@ mod tests {
             moved.to_string(),
             "10.0.0.4:53 is reached from 10.8.0.2 now, from 10.1.0.2 before (and 1 more)"
         );
-        let one = |peer: &ScopedAddress| address("10.8.0.2").filter(|_| *peer == peers()[0]);
+        let one = |peer: &ScopedAddress| match *peer == peers()[0] {
+            true => address("10.8.0.2"),
+            false => Look::NoWay,
+        };
         let moved = paths.look(peers(), one).unwrap();
         assert_eq!(moved.to_string(), "there is no way to 10.0.0.5:53 now, from 10.8.0.2 before");
         let moved = paths.look(peers(), |_| address("10.8.0.2")).unwrap();
@@ -125,13 +147,23 @@ mod tests {
     #[test]
     fn an_interface_that_came_back_is_another_way() {
         let peers = || vec!["[fe80::1%eth0]:53".parse().unwrap()];
-        let over = |scope| Some(Source { ip: "fe80::2".parse().unwrap(), scope });
+        let over = |scope| Look::Way(Source { ip: "fe80::2".parse().unwrap(), scope });
         let mut paths = Paths::default();
         paths.look(peers(), |_| over(2));
         assert_eq!(
             paths.look(peers(), |_| over(7)).unwrap().to_string(),
             "[fe80::1%eth0]:53 is reached from fe80::2%7 now, from fe80::2%2 before"
         );
+    }
+
+    #[test]
+    fn a_look_that_a_shortage_forbids_changes_nothing() {
+        let mut paths = Paths::default();
+        assert_eq!(paths.look(peers(), |_| Look::Unknown), None);
+        assert_eq!(paths.look(peers(), |_| address("10.1.0.2")), None, "all are new");
+        assert_eq!(paths.look(peers(), |_| Look::Unknown), None);
+        let moved = paths.look(peers(), |_| address("10.8.0.2")).unwrap();
+        assert!(moved.to_string().contains("from 10.1.0.2 before"), "{moved}");
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! What a connection brings: a reply, or why there is none.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::upstream::failure::{TryError, kind_of};
+use crate::upstream::failure::{TryError, kind_of, kind_of_connect};
 
 /// Characters of a reason: servers have a say in what it is.
 const REASON_CHARS: usize = 200;
@@ -45,6 +46,11 @@ impl Fault {
     /// One that leaves the connection to other queries.
     pub(in crate::upstream) fn of_query(error: TryError, reason: &str) -> Self {
         Self { error, reason: presentable(reason), is_dead: false, rest: None }
+    }
+
+    /// What an error of the bind or connect means that draws the port of a socket towards `peer`.
+    pub(in crate::upstream) fn of_connect(error: &io::Error, peer: SocketAddr) -> Self {
+        Self::of_kind(kind_of_connect(error, peer), &error.to_string())
     }
 
     /// What an error of a stream means that [`kind_of`] has classified. TLS calls octets that are

@@ -119,7 +119,8 @@ impl From<Ended> for Fault {
 }
 
 async fn connect(address: SocketAddr) -> Result<TcpStream, Fault> {
-    let stream = TcpStream::connect(address).await?;
+    let stream = TcpStream::connect(address).await;
+    let stream = stream.map_err(|error| Fault::of_connect(&error, address))?;
     stream.set_nodelay(true)?;
     Ok(stream)
 }

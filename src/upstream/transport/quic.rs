@@ -48,7 +48,8 @@ impl Line {
         let socket = match address {
             SocketAddr::V4(_) => UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)),
             SocketAddr::V6(_) => UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)),
-        }?;
+        };
+        let socket = socket.map_err(|error| Fault::of_connect(&error, address))?;
         let runtime = Arc::new(TokioRuntime);
         let endpoint = quinn::Endpoint::new(EndpointConfig::default(), None, socket, runtime)?;
         let unusable = |words: String| Fault::dead(TryError::Garbled, &words);
