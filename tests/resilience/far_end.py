@@ -28,6 +28,14 @@ GARBAGE = b"HTTP/1.1 400 Bad Request\r\n\r\n" + bytes(range(256))
 HOLD_SECONDS = 20
 IDLE_SECONDS = 30
 # Queries that it takes on a connection.
+# How late an answer about a host is.
+LATE_SECONDS = 0.8
+# Questions about hosts: whether their answers are late or missing, by type.
+HOST_ANSWERS = {
+    "aaaa-silent": (message.AAAA, None),
+    "aaaa-late": (message.AAAA, LATE_SECONDS),
+    "a-late": (message.A, LATE_SECONDS),
+}
 TAKES = {f"takes-{queries}": queries for queries in (1, 10, 100)}
 
 MODES = {
@@ -44,6 +52,9 @@ MODES = {
     "garbage": "octets that are no DNS, over UDP, TCP and the TLS port",
     "servfail": "SERVFAIL to everything",
     "refused": "REFUSED to everything",
+    "aaaa-silent": "the IPv4 address of a host; nothing to questions for its IPv6 address",
+    "aaaa-late": "the IPv4 address of a host, and late that it has no IPv6 address",
+    "a-late": "late the IPv4 address of a host, and at once that it has no IPv6 address",
     **{
         mode: f"truncated over UDP; over TCP and TLS it answers {queries} and closes, whatever waits"
         for mode, queries in TAKES.items()
@@ -91,6 +102,11 @@ class Upstream:
         if mode != "closed":
             await self.listen()
 
+    def lateness(self, asked):
+        """How late the answer is in seconds; None: it never comes."""
+        qtype, late = HOST_ANSWERS.get(self.mode, (None, 0))
+        return late if message.question(asked)[1] == qtype else 0
+
     def over_udp(self, asked):
         """The reply, or None for a name that gets none."""
         mode = self.mode
@@ -115,6 +131,8 @@ class Upstream:
             return message.answer(other, address=LIE)
         if is_below(asked, message.ENDLESS_ZONE):
             return message.endless(asked)
+        if host := message.address_of_host(message.question(asked)[0]):
+            return message.answer(asked, address=host)
         rcode = {"servfail": SERVFAIL, "refused": REFUSED}.get(mode, NOERROR)
         return message.answer(asked, rcode=rcode)
 
@@ -142,8 +160,10 @@ class Upstream:
     async def one_answer(self, asked, writer):
         """Gives whether the connection goes on."""
         mode = self.mode
-        if is_below(asked, message.SILENT_ZONE):
+        late = self.lateness(asked)
+        if late is None or is_below(asked, message.SILENT_ZONE):
             return True
+        await asyncio.sleep(late)
         if mode == "tc-close":
             return False
         if mode == "tc-rst":
@@ -185,10 +205,18 @@ class Datagrams(asyncio.DatagramProtocol):
 
     def datagram_received(self, octets, asker):
         try:
-            if reply := self.upstream.over_udp(octets):
-                self.transport.sendto(reply, asker)
+            late, reply = self.upstream.lateness(octets), self.upstream.over_udp(octets)
+            if late:
+                loop = asyncio.get_running_loop()
+                loop.call_later(late, self.send, reply, asker)
+            elif late is not None:
+                self.send(reply, asker)
         except (message.Malformed, struct.error):
             pass
+
+    def send(self, reply, asker):
+        if reply and not self.transport.is_closing():
+            self.transport.sendto(reply, asker)
 
 
 def is_below(asked, zone):

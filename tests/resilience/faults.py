@@ -76,6 +76,10 @@ class Fault:
     transport: str = PLAIN
     # The upstreams' HTTPS is `web_end`, which fails as told.
     is_web: bool = False
+    # The upstreams are named by host.
+    names_hosts: bool = False
+    # What is so before the server starts. Then queries come at once, to a server without connections.
+    before: Callable | None = None  # of the world
     # Nothing is asked in this span.
     quiet: tuple = (0.0, 0.0)
     keeps_cache: bool = False
@@ -147,6 +151,26 @@ def refusing_and_dead():
     return [
         Step(BEGINS, on(lambda world: world.upstream("refused", world.a))),
         Step(BEGINS, on(second_drops)),
+    ]
+
+
+HOSTS = {
+    "aaaa-silent": "no question for an IPv6 address is answered",
+    "aaaa-late": "that they have no IPv6 address is said 0.8 s late",
+    "a-late": "their IPv4 addresses are said 0.8 s late",
+}
+
+
+def hosts():
+    return [
+        Fault(
+            f"host-{mode}", f"the upstreams are named by host; {says}",
+            before=lambda world, mode=mode: world.upstream(mode, world.hosts),
+            names_hosts=True, transport=TCP, lasts=10,
+            bars=(NONE_LOST, SAYS_SO, LOSES_NO_MORE, WAITS_NO_LONGER),
+            is_quick=mode == "aaaa-silent",
+        )
+        for mode, says in HOSTS.items()
     ]
 
 
@@ -383,6 +407,7 @@ def attacks():
 GROUPS = {
     "Upstreams that are silent": silence(),
     "Lines that are slow and lossy": bad_lines(),
+    "Upstreams that are named by host": hosts(),
     "The tunnel": tunnel(),
     "TCP, TLS and HTTPS": transports(),
     "HTTPS with statuses, the second upstream is good": statuses.rows(

@@ -12,6 +12,8 @@ import zlib
 ZONE = "names.example"
 # Zones of names that no upstream answers, and whose CNAME leads to itself.
 SILENT_ZONE, ENDLESS_ZONE = "silent.example", "endless.example"
+# Host names of the upstreams: each is its address, with hyphens.
+HOSTS_ZONE = "hosts.example"
 # RFC 2544's addresses: nobody's, and 131,072 of them.
 NETWORK = int(ipaddress.IPv4Address("198.18.0.0"))
 HOST_BITS = 17
@@ -22,7 +24,7 @@ HEADER = struct.Struct("!6H")
 QR, TC, RD, RA = 0x8000, 0x0200, 0x0100, 0x0080
 NOERROR, SERVFAIL, NXDOMAIN, REFUSED = 0, 2, 3, 5
 RCODES = {0: "NOERROR", 1: "FORMERR", 2: "SERVFAIL", 3: "NXDOMAIN", 4: "NOTIMP", 5: "REFUSED"}
-A, CNAME, OPT, IN = 1, 5, 41, 1
+A, CNAME, AAAA, OPT, IN = 1, 5, 28, 41, 1
 EXTENDED_ERROR = 15
 UDP_OCTETS = 1232
 OPT_RECORD = struct.pack("!BHHIH", 0, OPT, UDP_OCTETS, 0, 0)
@@ -38,6 +40,17 @@ def address_of(name):
     """The one right address of a name in the zone."""
     host = zlib.crc32(name.lower().encode()) >> 32 - HOST_BITS
     return str(ipaddress.IPv4Address(NETWORK + host))
+
+
+def host_of(address):
+    """The host name of an upstream."""
+    return f"{address.replace('.', '-')}.{HOSTS_ZONE}"
+
+
+def address_of_host(name):
+    """The address of an upstream's host name; None for other names."""
+    label, _, zone = name.partition(".")
+    return label.replace("-", ".") if zone == HOSTS_ZONE else None
 
 
 def ttl_of(name):

@@ -31,6 +31,13 @@ class Place:
     transport: str
     authority: Path  # the certificate that signed the upstreams'
     keeps_cache: bool = False  # over a restart, where the server can
+    # Who resolves the upstreams' host names; None: the server is told their addresses.
+    hosts: str | None = None
+
+    @property
+    def names(self):
+        """The upstreams as the server is told them."""
+        return [message.host_of(one) if self.hosts else one for one in self.upstreams]
 
     def write(self, name, text):
         path = self.folder / name
@@ -53,8 +60,12 @@ def privatelinkd(binary):
             PLAIN: ("", ""), TCP: ("tcp://", ""), TLS: ("tls://", f"#{TLS_NAME}"),
             HTTPS: ("https://", f"{DOH_PATH}#{TLS_NAME}"),
         }[place.transport]
-        upstreams = ", ".join(f'"{before}{one}{behind}"' for one in place.upstreams)
+        upstreams = ", ".join(f'"{before}{one}{behind}"' for one in place.names)
         trust = f'ca-file   = "{place.authority}"' if place.transport in (TLS, HTTPS) else ""
+        hosts = (
+            f'[[forward]]\nzones = ["{message.HOSTS_ZONE}"]\nupstreams = ["{place.hosts}"]'
+            if place.hosts else ""
+        )
         cache = f'[cache]\nfile = "{place.folder}/cache"' if place.keeps_cache else ""
         config = place.write("privatelinkd.toml", f"""
 [listen]
@@ -71,6 +82,8 @@ addresses = ["{PRIVATE_ADDRESS}"]
 zones     = ["."]
 upstreams = [{upstreams}]
 {trust}
+
+{hosts}
 
 {cache}
 """)
@@ -90,7 +103,12 @@ def unbound(place):
         TCP: "  forward-tcp-upstream: yes\n",
         TLS: "  forward-tls-upstream: yes\n",
     }[place.transport]
-    forwarders = "".join(f"  forward-addr: {one}{port}\n" for one in place.upstreams)
+    kind = "host" if place.hosts else "addr"
+    forwarders = "".join(f"  forward-{kind}: {one}{port}\n" for one in place.names)
+    hosts = (
+        f"forward-zone:\n  name: {message.HOSTS_ZONE}\n  forward-addr: {place.hosts}\n"
+        if place.hosts else ""
+    )
     config = place.write("unbound.conf", f"""
 server:
   interface: {place.address}
@@ -113,6 +131,7 @@ server:
 forward-zone:
   name: .
 {transport}{forwarders}
+{hosts}
 remote-control:
   control-enable: no
 """)
@@ -123,6 +142,8 @@ def dnsdist(place):
     """In order, a health check every second (its default, and its shortest), stale answers while no
     upstream is up and SERVFAIL where there is none, not silence; new sockets when an upstream comes
     back, which its manual has for interfaces that come and go."""
+    if place.hosts:
+        raise machine.Missing("it knows its upstreams by address alone")
     tls = (f', tls="openssl", subjectName="{TLS_NAME}", caStore="{place.authority}", '
            "validateCertificates=true")
     transport, port = {

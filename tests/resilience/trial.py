@@ -42,7 +42,11 @@ class Trial:
                 self.world.web_end()
             elif self.fault.transport == rivals.HTTPS:
                 self.front()
-            self.start(self.answers)
+            if self.fault.before:
+                self.fault.before(self.world)
+                self.start(self.accepts)
+            else:
+                self.start(self.answers)
             ours = self.server.name == rivals.OURS
             load = client.Load(self.at, queries(self.fault, ours), self.echo() if ours else None)
             asyncio.run(self.act_and_ask(load))
@@ -61,6 +65,7 @@ class Trial:
         return rivals.Place(
             self.folder, self.world.served, self.world.both, self.fault.transport,
             self.authority, self.fault.keeps_cache,
+            self.world.hosts if self.fault.names_hosts else None,
         )
 
     def echo(self):
@@ -85,9 +90,12 @@ class Trial:
         name = f"ttl1.ready-{time.monotonic_ns()}.{message.ZONE}"
         return client.answers_once(self.at, name, message.address_of(name))
 
+    def accepts(self):
+        return client.accepts(self.at)
+
     def restart(self):
         self.processes.stop(self.server.name)
-        self.start(lambda: client.accepts(self.at))
+        self.start(self.accepts)
 
     async def act_and_ask(self, load):
         asking = asyncio.create_task(load.run())

@@ -4,7 +4,8 @@
     asker 10.9x.0.1 ==veth== 10.9x.0.2 SERVED
     attacker  …  .3
                              10.9x.1.2 ==TUN, carried by tunnel.py== 10.9x.1.1
-                                                                     10.9x.2.1, 10.9x.3.1 upstreams
+                                                                     10.9x.2.1, 10.9x.3.1 upstreams,
+                                                                     10.9x.4.1 resolver of their hosts
 
 Several may stand beside each other, told apart by n. Everything goes with the run's own namespaces.
 """
@@ -38,6 +39,9 @@ class World:
         self.gateway, self.near, self.later = f"{net}.1.1", f"{net}.1.2", f"{net}.1.3"
         self.a, self.b = f"{net}.2.1", f"{net}.3.1"
         self.both = (self.a, self.b)
+        # The resolver of the upstreams' host names.
+        self.hosts = f"{net}.4.1"
+        self.far_addresses = (*self.both, self.hosts)
         # Always honest and never dropped, for what stands beside the upstreams.
         self.behind = "127.0.0.1"
         self.server_space, self.far_space = f"server{number}", f"far{number}"
@@ -62,18 +66,18 @@ class World:
             f"link set {ask} up",
             f"{server} link set {asked} up",
         )
-        self.program("tunnel", [self.near_link, self.far_link, *self.both])
+        self.program("tunnel", [self.near_link, self.far_link, *self.far_addresses])
         ip(
             f"link set {self.near_link} mtu {TUNNEL_MTU} netns {self.server_space}",
             f"link set {self.far_link} mtu {TUNNEL_MTU} netns {self.far_space}",
             f"{far} addr add {self.gateway}/24 dev {self.far_link}",
             f"{far} link set {self.far_link} up",
-            *(f"{far} addr add {address}/32 dev lo" for address in self.both),
+            *(f"{far} addr add {address}/32 dev lo" for address in self.far_addresses),
         )
         self.address(self.near)
         self.link("up")
-        self.program("far_end", [*self.certificate, *self.both, self.behind], self.far_space)
-        self.line(DELAY_MS, self.both)
+        self.program("far_end", [*self.certificate, *self.far_addresses, self.behind], self.far_space)
+        self.line(DELAY_MS, self.far_addresses)
 
     def program(self, name, words, space=None):
         """Starts one of our own beside this file and waits until it listens to us."""
