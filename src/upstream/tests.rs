@@ -331,7 +331,7 @@ async fn a_closed_port_fails_all_who_wait_at_once() {
     .await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_abandoned_try_frees_its_place() {
     local(async {
         let server = udp_server(|_| Vec::new()).await;
@@ -355,7 +355,7 @@ async fn an_abandoned_try_frees_its_place() {
     .await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_full_pool_says_so() {
     local(async {
         let server = udp_server(|_| Vec::new()).await;

@@ -62,7 +62,8 @@ fn is_closed(stream: &mut TcpStream) -> bool {
 #[test]
 fn long_queries_that_wait_are_not_kept_and_their_memory_returns() {
     let (_silent, address) = upstream::silent();
-    let mut daemon = Daemon::start(&config(&address.to_string(), "2s"));
+    // The queries must still wait when the private answers come, on a busy machine too.
+    let mut daemon = Daemon::start(&config(&address.to_string(), "8s"));
     daemon.assert_well();
     let before = resident_kib(&daemon);
     let mut streams: Vec<_> = (0..FLOODING).map(|_| daemon.connect(Ipv4Addr::LOCALHOST)).collect();
