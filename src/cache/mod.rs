@@ -104,7 +104,7 @@ impl Cache {
             let store = (octets > 0).then(|| Store::new(octets, stale_ms)).flatten();
             if store.is_none() && octets > 0 {
                 tracing::error!(
-                    "the system gives no {octets} octets for the cache: nothing is kept; write a \
+                    "cannot allocate {octets} octets for the cache, so no answer is cached; set a \
                      smaller cache.size"
                 );
             }

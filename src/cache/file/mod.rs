@@ -117,12 +117,13 @@ pub enum LoadProblem {
     NotAFile(FileKind),
     /// Others than its owner may write it.
     #[error(
-        "can be written by others than its owner (mode {0:o}), and so is not believed; remove it"
+        "is writable by users other than its owner (mode {0:o}), so it is not loaded; delete it"
     )]
     Exposed(u32),
     /// Somebody else's, who wrote it or can.
     #[error(
-        "belongs to user {0}, neither the daemon's own nor root, and so is not believed; remove it"
+        "belongs to user {0}, who is neither the daemon's user nor root, so it is not loaded; \
+         delete it"
     )]
     NotOurs(u32),
     /// It does not begin like one.

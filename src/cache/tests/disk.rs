@@ -110,7 +110,7 @@ fn what_is_no_file_of_ours_is_not_opened() {
     assert!(said(&home.0).contains("is a directory"));
     assert!(said(Path::new("/dev/null")).contains("is a character device"));
     fs::set_permissions(home.file(), fs::Permissions::from_mode(0o620)).expect("its owner");
-    assert!(said(&home.file()).contains("can be written by others than its owner (mode 620)"));
+    assert!(said(&home.file()).contains("is writable by users other than its owner (mode 620)"));
     fs::set_permissions(home.file(), fs::Permissions::from_mode(0o640)).expect("its owner");
     assert!(load(&cache(), &home.file(), &TAG).is_ok());
 }
@@ -120,8 +120,8 @@ fn a_file_of_another_user_is_not_believed() {
     let said = |owner, mode, us| believe(owner, mode, us).map_err(|problem| problem.to_string());
     assert_eq!(said(990, 0o600, 990), Ok(()));
     assert_eq!(said(0, 0o644, 990), Ok(()), "root may write everything");
-    let stranger = "belongs to user 1000, neither the daemon's own nor root, and so is not \
-                    believed; remove it";
+    let stranger = "belongs to user 1000, who is neither the daemon's user nor root, so it is not \
+                    loaded; delete it";
     assert_eq!(said(1_000, 0o644, 990), Err(stranger.to_owned()));
     assert_eq!(said(1_000, 0o600, 0), Err(stranger.to_owned()));
     assert!(said(990, 0o620, 990).is_err());
