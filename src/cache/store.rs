@@ -152,7 +152,6 @@ impl Store {
         {
             words = words.min(octets(ring.words(from)).div_ceil(8));
         }
-        to.clear();
         ring.copy(from, words, to);
         ring.holds(place).then_some(head)
     }
@@ -280,7 +279,6 @@ impl Store {
             match entry {
                 Some((cell, slot)) if is_alive && is_kept(slot, head, writer) => {
                     self.make_room(Which::Main, head.words(), writer);
-                    writer.entry.clear();
                     self.small.copy(place, head.words(), &mut writer.entry);
                     let slot = self.append(Which::Main, slot.tag(), writer);
                     cell.store(slot.0, Ordering::Release);
@@ -306,7 +304,6 @@ impl Store {
             match entry {
                 Some((cell, slot)) if slot.is_used() && writer.rounds > 0 && is_alive => {
                     writer.rounds -= 1;
-                    writer.entry.clear();
                     ring.copy(place, head.words(), &mut writer.entry);
                     ring.free(behind);
                     let slot = self.append(which, slot.tag(), writer);
