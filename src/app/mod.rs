@@ -41,6 +41,7 @@ use logging::Logging;
 use network::{Cause, Network, News};
 pub use state::{Unfit, build, prove};
 use status::Status;
+use user::NextUser;
 use warm::WarmCache;
 use workers::Workers;
 
@@ -118,11 +119,14 @@ pub fn run(
     // Before any thread: nothing runs when an address cannot be had.
     let (admin, late_admin) = bind_admin(&config.listen)?;
     let bound = listeners::bind(&config.listen.dns, config.limits.workers, config.listen.freebind)?;
-    let user = user.or(config.process.user.as_deref());
-    let late = Late::new(&config.listen, &bound.missing, late_admin, user)?;
+    let user = NextUser::find(user.or(config.process.user.as_deref()))?;
+    let later = user.as_ref().map(|user| user.name);
+    let late = Late::new(&config.listen, &bound.missing, late_admin, later)?;
     late.tell_of_freebind(&config.listen);
     // Before any thread that reads what a client sends.
-    user::change(user, path)?;
+    if let Some(user) = user {
+        user.assume(path)?;
+    }
     let workers = Workers::start(bound, snapshot)?;
     workers.make_room(&config);
     let mut warm = WarmCache::default();

@@ -287,10 +287,9 @@ impl Rules {
         let before = self.own.load_full();
         let now = Arc::new(OwnAddresses { listen: before.listen.clone(), local });
         self.own.store(Arc::clone(&now));
-        let changes_sides = |server: &UpstreamServer| {
-            server.address().is_some_and(|address| before.is_us(address) != now.is_us(address))
-        };
-        *before != *now && self.retarget(|source| self.listed(source).iter().any(changes_sides))
+        // Every rule is looked at: whether a link-local address was ours before cannot be said any
+        // more, because its interface may have come since.
+        *before != *now && self.retarget(|_| true)
     }
 
     /// Names the servers anew of every rule with a source that `concerns` it; gives whether any

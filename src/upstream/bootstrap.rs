@@ -110,7 +110,9 @@ impl Host {
     /// Without what is under way.
     fn at_rest(mut self) -> Self {
         for family in Family::BOTH {
-            self.of_mut(family).asked = None;
+            if self.of_mut(family).asked.take().is_some() {
+                self.miss = None;
+            }
         }
         self
     }
@@ -154,6 +156,7 @@ impl Bootstrap {
     /// another network, and may give other addresses. Look-ups under way belong to the old one.
     pub fn doubt(&self) {
         for host in self.lock().values_mut() {
+            host.miss = None;
             for family in Family::BOTH {
                 let known = host.of_mut(family);
                 (known.until, known.asked) = (None, None);
@@ -171,6 +174,20 @@ impl Bootstrap {
         let news = self.news.subscribe();
         self.ask_for(name);
         news
+    }
+
+    /// Asks again for a host whose look-up belonged to another network or to other servers. Returns
+    /// whether a look-up is under way now.
+    ///
+    /// # Panics
+    /// Outside a tokio `LocalSet`.
+    pub(super) fn look_again(self: &Arc<Self>, name: &Name) -> bool {
+        if self.host(name).miss.is_some() {
+            return false;
+        }
+        self.ask_for(name);
+        let host = self.host(name);
+        Family::BOTH.into_iter().any(|family| host.of(family).asked.is_some())
     }
 
     /// What is known of `name` now.

@@ -122,6 +122,7 @@ impl Connection {
             error,
             queries: self.queries.get(),
             replies: self.replies.get(),
+            is_awaited: self.waiting.get() != 0,
             was_idle: self.was_idle.get() && self.unanswered.get().is_some(),
             is_heard,
         };

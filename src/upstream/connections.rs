@@ -36,7 +36,8 @@ const WAITING: usize = 512;
 /// answers over a path of 20 ms in 0.3 s then, over TLS in 0.4 s. Servers have room for a few
 /// hundred connections of all their clients.
 const BUSY: usize = 32;
-/// Those that are silent and still have queries, or have just carried their last one.
+/// Further open connections: silent ones that still have queries, and ones that have just answered
+/// their last query.
 const BESIDE: usize = 4;
 /// Sockets of all of them. One that is closed gives its socket back when its task runs next, and no
 /// new one is open before. The dial that finds out which address answers tries them all.
@@ -73,7 +74,7 @@ pub(super) struct Connections {
     /// dialled at a time.
     is_proven: Cell<bool>,
     last_reply: Cell<Option<Instant>>,
-    /// How long replies take: the slowest of late, or the dial before there was one.
+    /// How long replies take: a maximum that decays. Before the first reply, the time of the dial.
     reply_time: Cell<Duration>,
 }
 
@@ -133,7 +134,10 @@ impl Seat {
         connection.note_query(asked);
         let given_up = async {
             sender.closed().await;
-            sleep(connections.patience()).await;
+            // Others that were given up wait as well: so many at most.
+            if connection.waiting.get() <= WAITING {
+                sleep(connections.patience()).await;
+            }
         };
         let outcome = tokio::select! {
             biased;

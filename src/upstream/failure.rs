@@ -104,6 +104,8 @@ pub(super) struct Ending {
     pub(super) queries: u32,
     /// Of these, answered.
     pub(super) replies: u32,
+    /// A query waits on it. Those that were given up do not.
+    pub(super) is_awaited: bool,
     /// Nothing was sent or came over it for [`CLOSED_IDLE`] before the queries that are unanswered.
     pub(super) was_idle: bool,
     /// The server has replied over another connection within [`HEARD`].
@@ -134,17 +136,24 @@ impl Ending {
     /// The one table of what the ends of connections say, for all transports. A server that accepts
     /// and hangs up without a reply is as good as one that does not accept.
     pub(super) fn meaning(&self) -> Meaning {
-        let Self { error, queries, replies, was_idle, is_heard } = *self;
-        let is_ours_or_garbage = matches!(error, TryError::OwnShortage | TryError::Garbled);
+        let Self { error, queries, replies, is_awaited, was_idle, is_heard } = *self;
+        // What the server has not closed because of the number of queries.
+        let is_other_cause = matches!(
+            error,
+            TryError::OwnShortage
+                | TryError::ServerBusy
+                | TryError::Unreachable(io::ErrorKind::TimedOut)
+        );
         match (replies, queries) {
             (0, 0) => Meaning::ClosesIdle,
-            (0, _) if is_ours_or_garbage => Meaning::Failing,
-            (0, _) if was_idle => Meaning::ClosesIdle,
+            _ if !is_awaited => Meaning::ClosesIdle,
+            (0, _) if is_other_cause || error == TryError::Garbled => Meaning::Failing,
+            _ if is_other_cause || was_idle => Meaning::ClosesIdle,
             // Maybe it wants them one by one.
             (0, 2..) => Meaning::TakesQueries(1),
             (0, 1) if is_heard => Meaning::TakesNoMoreConnections,
             (0, 1) => Meaning::Failing,
-            (replies, queries) if queries <= replies || was_idle => Meaning::ClosesIdle,
+            (replies, queries) if queries <= replies => Meaning::ClosesIdle,
             (replies, _) => Meaning::TakesQueries(replies),
         }
     }
@@ -239,8 +248,14 @@ mod tests {
 
     #[test]
     fn a_connections_end_blames_a_server_only_if_it_never_replied() {
-        let fresh =
-            Ending { error: HUNG_UP, queries: 0, replies: 0, was_idle: false, is_heard: false };
+        let fresh = Ending {
+            error: HUNG_UP,
+            queries: 0,
+            replies: 0,
+            is_awaited: true,
+            was_idle: false,
+            is_heard: false,
+        };
         let after = |queries, replies| Ending { queries, replies, ..fresh }.meaning();
         assert_eq!(after(0, 0), Meaning::ClosesIdle, "nobody has used it");
         assert_eq!(after(1, 0), Meaning::Failing, "it accepts and hangs up");
@@ -259,11 +274,18 @@ mod tests {
         assert_eq!(beside(1, 0), Meaning::TakesNoMoreConnections);
         assert_eq!(beside(2, 1), Meaning::TakesQueries(1));
         let of = |error, replies| Ending { error, queries: 9, replies, ..fresh }.meaning();
-        for error in [TryError::Garbled, TryError::OwnShortage] {
-            assert_eq!(of(error, 0), Meaning::Failing);
-            assert_eq!(of(error, 3), Meaning::TakesQueries(3), "{error}");
+        let timed_out = TryError::Unreachable(io::ErrorKind::TimedOut);
+        for error in [TryError::OwnShortage, TryError::ServerBusy, timed_out] {
+            assert_eq!(of(error, 0), Meaning::Failing, "{error}");
+            assert_eq!(of(error, 3), Meaning::ClosesIdle, "{error}: says nothing of a number");
         }
+        assert_eq!(of(TryError::Garbled, 0), Meaning::Failing);
+        assert_eq!(of(TryError::Garbled, 3), Meaning::TakesQueries(3));
         assert_eq!(of(TryError::Unprocessed, 3), Meaning::TakesQueries(3));
+        for (queries, replies) in [(1, 0), (2, 0), (21, 20)] {
+            let given_up = Ending { queries, replies, is_awaited: false, ..fresh }.meaning();
+            assert_eq!(given_up, Meaning::ClosesIdle, "{queries} {replies}: nobody waits");
+        }
     }
 
     #[test]

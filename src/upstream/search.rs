@@ -60,6 +60,9 @@ impl Search {
                     return Some(address);
                 }
                 Step::Wait(until) => until,
+                Step::End if self.taken.is_empty() && self.bootstrap.look_again(&self.name) => {
+                    continue;
+                }
                 Step::End => return None,
             };
             let time = async {

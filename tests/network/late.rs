@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use hickory_proto::op::{Message, MessageType, OpCode, Query};
@@ -156,6 +156,21 @@ fn a_low_port_comes_later_only_if_the_later_user_may_bind_it() {
         {
             let mut daemon = Process::start(&mut run(&config_of("freebind = true")));
             assert_eq!(daemon.address(), LOW);
+            add(space);
+            until("it is served", || answers(LOW).then_some(()));
+            space.near(&format!("addr del {LATE}/32 dev near"));
+        }
+        {
+            // As a unit does with User= and AmbientCapabilities=: it is this user already.
+            let mut command = Command::new("setpriv");
+            let bits = "--inh-caps=+net_bind_service --ambient-caps=+net_bind_service";
+            command.args(["--reuid=nobody", "--clear-groups"]).args(bits.split(' '));
+            let run = run(&config_of(""));
+            command.arg(run.get_program()).args(run.get_args());
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+            let mut daemon = Process::start(&mut command);
+            daemon.wait_for_log("already running as user nobody");
+            daemon.address();
             add(space);
             until("it is served", || answers(LOW).then_some(()));
             space.near(&format!("addr del {LATE}/32 dev near"));

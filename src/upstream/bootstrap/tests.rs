@@ -350,6 +350,32 @@ async fn another_network_makes_every_address_doubtful() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_first_look_up_begins_again_over_another_network() {
+    scripted(async {
+        let world = World::default().server(1, (50, FOUR), (50, Fails));
+        let bootstrap = world.bootstrap();
+        let mut waiting = search(&bootstrap);
+        assert!(timeout(Duration::from_millis(1), waiting.next()).await.is_err());
+        bootstrap.doubt();
+        assert_eq!(waiting.next().await, "192.0.2.1".parse().ok());
+        assert_eq!(world.asked(), [BOTH, BOTH].concat());
+        // Other servers are another such reason. A host that nobody knows ends the search.
+        let world = world.server(2, (50, Fails), (50, Fails));
+        bootstrap.ask_others(HashMap::from([(name(), vec![server(2)])]));
+        bootstrap.doubt();
+        assert_eq!(dial(&bootstrap).await.len(), 1, "the address that expired");
+        world.asked();
+        let unknown = world.bootstrap();
+        let mut waiting = search(&unknown);
+        assert!(timeout(Duration::from_millis(1), waiting.next()).await.is_err());
+        unknown.ask_others(HashMap::from([(name(), vec![server(2)])]));
+        assert_eq!(waiting.next().await, None);
+        assert_eq!(waiting.miss(), Miss::Failed("2 fails".to_owned()));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_reload_goes_on_with_what_is_known() {
     scripted(async {
         let world = World::default().server(1, (10, FOUR), (0, Nothing));
