@@ -23,6 +23,9 @@ const RESOLV_CONF_SERVERS: u64 = 3;
 const ADMIN: u64 = admin::MAX_CONNECTIONS as u64 + 1;
 /// Sockets of one worker to one server that is asked over UDP.
 const PLAIN_SERVER: u64 = Link::MOST_DESCRIPTORS as u64;
+/// The same over QUIC: a connection of four round trips keeps its socket three probe timeouts longer,
+/// until it has drained (RFC 9000 §10.2), which is three times as long again.
+const QUIC_SERVER: u64 = 4 * Link::MOST_CONNECTIONS as u64;
 /// Refused TCP clients of one worker that are still to get their answer.
 const OUTSIDERS: u64 = listeners::REFUSED_AT_ONCE as u64;
 /// Probes of endpoints that run at once.
@@ -46,8 +49,11 @@ impl Needs {
         let sources: HashSet<_> =
             config.forwards.iter().flat_map(|forward| &forward.upstreams).collect();
         let sockets = sources.iter().map(|source| match source {
-            UpstreamSource::Server(server) if server.scheme == Scheme::Plain => PLAIN_SERVER,
-            UpstreamSource::Server(_) => Link::MOST_CONNECTIONS as u64,
+            UpstreamSource::Server(server) => match server.scheme {
+                Scheme::Plain => PLAIN_SERVER,
+                Scheme::Tcp | Scheme::Tls | Scheme::Https => Link::MOST_CONNECTIONS as u64,
+                Scheme::Quic | Scheme::H3 => QUIC_SERVER,
+            },
             UpstreamSource::ResolvConf(_) => RESOLV_CONF_SERVERS * PLAIN_SERVER,
         });
         let sockets: u64 = sockets.sum();

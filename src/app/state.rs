@@ -103,8 +103,8 @@ pub fn build(
 }
 
 /// Reads the files again that name upstreams. Where they name others now, what is kept may be wrong,
-/// and so may what is under way, which the old servers were asked for: nobody shall join that, and
-/// nothing of it be kept.
+/// and so may what is under way, which the old servers were asked for. No later query may join that,
+/// and the cache keeps nothing of it.
 pub(super) fn follow_files(shared: &Shared) {
     let snapshot = shared.snapshot.load();
     if snapshot.rules.refresh() {

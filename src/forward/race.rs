@@ -32,7 +32,7 @@ const GROWTH: (u32, u32) = (7, 5);
 const DOWN_REPEAT: Duration = Duration::from_millis(250);
 /// How often a verdict that waits for a server looks whether that has gone down.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// Who was silent for less, because the deadline was near, proves nothing.
+/// A server that had less time than this before the deadline is not suspected.
 const HAD_TIME: Duration = Duration::from_millis(100);
 
 /// One try with one server; sockets in production, scripts in tests.

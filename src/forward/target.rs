@@ -12,8 +12,8 @@ use tracing::warn;
 use crate::upstream::Upstream;
 use crate::wire::{Name, NameMap, QName};
 
-/// Zones of one rule that are probed: a bit each in one atomic word. Who has more gets the rest of
-/// them served like before, without a search for loops.
+/// Zones of one rule that are probed: a bit each in one atomic word. If a rule has more zones,
+/// the others are served but not searched for loops.
 pub(super) const PROBED_ZONES: usize = u64::BITS as usize;
 
 /// Zones whose loops are looked for at a rule's servers: the rule's own, and those of ours that it

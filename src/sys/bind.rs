@@ -96,14 +96,15 @@ pub enum Refusal {
     /// Not an address of this host.
     #[error(
         "no interface has this address; use one that `ip address` shows, or 0.0.0.0 or [::]; if \
-         it comes later, freebind = true in [listen] binds it at once, and beside another address \
-         that can be had the daemon waits for it"
+         the address comes later, set freebind = true in [listen], or list a second address that \
+         this host has: then the daemon starts and waits for this one"
     )]
     NoSuchAddress,
     /// No interface of this host has this name or number.
     #[error(
-        "this host has no such network interface; `ip link` lists them; if it comes later, beside \
-         another address that can be had the daemon waits for it"
+        "this host has no such network interface; `ip link` lists them; if the interface comes \
+         later, list a second address that this host has: then the daemon starts and waits for \
+         this one"
     )]
     NoInterface,
     /// The kernel has no such protocol.

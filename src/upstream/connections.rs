@@ -39,8 +39,8 @@ const BUSY: usize = 32;
 /// Further open connections: silent ones that still have queries, and ones that have just answered
 /// their last query.
 const BESIDE: usize = 4;
-/// Sockets of all of them. One that is closed gives its socket back when its task runs next, and no
-/// new one is open before. The dial that finds out which address answers tries them all.
+/// Sockets of all of them. A closed TCP connection frees its socket when its task runs next; QUIC
+/// keeps the socket until the connection has drained. The dial that finds out which address answers tries them all.
 pub(super) const SOCKETS: usize = 2 * (BUSY + BESIDE) + ADDRESSES - 1;
 /// A dial's bound, from the search for a host's address to the end of the handshakes. A SYN leaves
 /// at 0 and 1 s, and would leave at 3 s; three round trips of 800 ms fit.

@@ -54,8 +54,8 @@ pub enum TryError {
     /// The server failed with this HTTP status: one of 500 to 599 other than 503.
     #[error("the server failed (HTTP {0})")]
     ServerFailed(u16),
-    /// This host has no descriptor or memory left for a socket. The server was not asked.
-    #[error("this host has no file descriptor or memory left; raise the limit of open files")]
+    /// This host has no descriptor, memory or port left for a socket. The server was not asked.
+    #[error("this host has no file descriptor, memory or free port left; the log says which")]
     OwnShortage,
 }
 

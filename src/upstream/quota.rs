@@ -1,9 +1,8 @@
 //! How many queries a server takes on one connection, learnt from how its connections end.
 //!
 //! A server with such a limit closes a connection after so many replies, although more queries have
-//! been sent over it. Any restart looks the same, so a limit is held only while connections bear it
-//! out: if one has had that many replies and stays open, the limit doubles, and ends above
-//! [`MOST`].
+//! been sent over it. A restart of the server looks the same. So if a connection has had that many
+//! replies and stays open, the limit doubles. Above [`MOST`] there is no limit.
 
 use std::cell::Cell;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! Queries over connections: TCP, TLS, HTTP/2, QUIC or HTTP/3.
 //!
-//! What a server that went away without a word swallows is asked again over a new connection within
-//! the same query; what one that hung up swallows, at once, and as often as connections end.
+//! If a server becomes silent, the worker sends the query again over a new connection. If the server
+//! closes the connection, the worker sends it again at once, as often as connections end.
 
 use std::future::Future;
 use std::pin::{Pin, pin};

@@ -8,8 +8,8 @@
 //!
 //! A pin is held against the key that the server proves to have, its own certificate's, and against
 //! no other of the chain: what else a server sends is public and proves nothing (RFC 7469 §2.6
-//! wants the chain that was validated, which is another one). Who means an authority writes
-//! `ca-file`.
+//! wants the chain that was validated, which is another one). To trust an authority,
+//! set `ca-file`.
 //!
 //! Every dial checks anew: no session is resumed, so what changed here or there counts at once.
 
