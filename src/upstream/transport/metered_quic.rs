@@ -30,6 +30,10 @@ pub(super) struct MeteredStream<S> {
     is_read: bool,
 }
 
+/// What a piece counts at least. `h3` keeps the pieces of a frame in a list, and goes through the list
+/// for each piece that comes: so the pieces have a bound too.
+const PIECE_OCTETS: usize = 64;
+
 impl<Q> Metered<Q> {
     pub(super) fn new(inner: Q, meter: Meter) -> Self {
         Self { inner, meter }
@@ -99,7 +103,7 @@ impl<S: RecvStream> RecvStream for MeteredStream<S> {
         let polled = self.inner.poll_data(context);
         self.is_read = polled.is_pending();
         let data = ready!(polled)?;
-        let octets = data.as_ref().map_or(0, Buf::remaining);
+        let octets = data.as_ref().map_or(0, |data| data.remaining().max(PIECE_OCTETS));
         self.octets = self.octets.saturating_add(u64::try_from(octets).unwrap_or(u64::MAX));
         match self.meter.take(octets) {
             Ok(()) if self.octets <= FOR_A_QUERY => Poll::Ready(Ok(data)),
@@ -194,6 +198,13 @@ mod tests {
 
     fn poll(stream: &mut MeteredStream<Pieces>) -> Poll<bool> {
         stream.poll_data(&mut Context::from_waker(Waker::noop())).map(|data| data.is_ok())
+    }
+
+    #[test]
+    fn a_stream_has_as_many_pieces_as_fit_if_each_has_64_octets() {
+        let mut stream = stream(false);
+        let pieces = (0..100_000).take_while(|_| poll(&mut stream) == Poll::Ready(true)).count();
+        assert_eq!(pieces, 160 * 1_024 / 64);
     }
 
     #[test]
