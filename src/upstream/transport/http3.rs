@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use bytes::{Buf, Bytes};
 use h3::client::{RequestStream, SendRequest, builder};
-use h3::error::{Code, ConnectionError, StreamError};
+use h3::error::{Code, ConnectionError, LocalError, StreamError};
 use h3::quic::{ConnectionErrorIncoming, OpenStreams};
 use quinn::VarInt;
 use rustls::ClientConfig;
@@ -25,7 +25,7 @@ const SERVER_STREAMS: u32 = 8;
 /// H3_NO_ERROR (RFC 9114 §8.1).
 const NO_ERROR: VarInt = VarInt::from_u32(0x100);
 /// H3_NO_ERROR and H3_EXCESSIVE_LOAD (RFC 9114 §8.1).
-const H3: Codes = Codes { clean: 0x100, busy: 0x107 };
+const H3: Codes = Codes { clean: 0x100, busy: 0x107, name: h3_name };
 
 type Opener = Metered<h3_quinn::OpenStreams>;
 type Stream = RequestStream<<Opener as OpenStreams<Bytes>>::BidiStream, Bytes>;
@@ -96,12 +96,13 @@ impl Http3 {
         self.meter.allow_query();
         let reply = self.exchange(query).await;
         reply.map_err(|error| {
-            let fault = match error {
+            let error = match error {
                 End::Fault(fault) => return fault,
-                End::Stream(error) => stream_fault(&error),
+                End::Stream(error) => error,
             };
+            let fault = stream_fault(&error);
             if matches!(fault.error, TryError::Garbled) && fault.is_dead {
-                self.line.connection.close(NO_ERROR, b"");
+                self.line.connection.close(close_code(&error), b"");
             }
             fault
         })
@@ -134,6 +135,24 @@ impl Http3 {
     }
 }
 
+fn h3_name(code: u64) -> Option<String> {
+    let name = Code::from(code).to_string();
+    // `h3` writes a code that it does not know as a number.
+    (!name.starts_with("0x")).then_some(name)
+}
+
+/// With what we close a connection whose server broke the protocol.
+fn close_code(error: &StreamError) -> VarInt {
+    let code = match error {
+        StreamError::Undefined(why) if why.is::<Exceeded>() => H3.busy,
+        StreamError::ConnectionError(ConnectionError::Local {
+            error: LocalError::Application { code, .. },
+        }) => code.value(),
+        _ => H3.clean,
+    };
+    VarInt::from_u64(code).unwrap_or(NO_ERROR)
+}
+
 /// Why an exchange ended without a reply.
 enum End {
     Fault(Fault),
@@ -162,11 +181,13 @@ fn stream_fault(error: &StreamError) -> Fault {
         StreamError::RemoteTerminate { code: Code::H3_REQUEST_REJECTED } => {
             Fault::of_query(TryError::Unprocessed, &words)
         }
-        StreamError::RemoteTerminate { code: Code::H3_EXCESSIVE_LOAD } => {
-            Fault::of_query(TryError::ServerBusy, &words)
-        }
         StreamError::Undefined(why) if why.is::<Exceeded>() => {
             Fault::dead(TryError::Garbled, &why.to_string())
+        }
+        StreamError::RemoteTerminate { code } => {
+            let is_busy = code.value() == H3.busy;
+            let words = format!("the server reset the query's stream: {}", H3.words(code.value()));
+            Fault::of_query(if is_busy { TryError::ServerBusy } else { TryError::Garbled }, &words)
         }
         _ => Fault::of_query(TryError::Garbled, &words),
     }
@@ -182,6 +203,7 @@ fn connection_fault(error: &ConnectionError) -> Fault {
         }
         ConnectionError::Remote(ConnectionErrorIncoming::ApplicationClose { error_code }) => {
             let is_busy = *error_code == H3.busy;
+            let words = format!("the server closed the connection: {}", H3.words(*error_code));
             Fault::dead(if is_busy { TryError::ServerBusy } else { lost }, &words)
         }
         ConnectionError::Remote(ConnectionErrorIncoming::Undefined(why)) => {
@@ -190,7 +212,10 @@ fn connection_fault(error: &ConnectionError) -> Fault {
                 None => Fault::dead(lost, &words),
             }
         }
-        // The server broke the protocol.
+        ConnectionError::Local { error: LocalError::Application { code, reason, .. } } => {
+            let words = format!("the server broke the rules of HTTP/3: {reason} ({code})");
+            Fault::dead(TryError::Garbled, &words)
+        }
         ConnectionError::Local { .. } => Fault::dead(TryError::Garbled, &words),
         _ => Fault::dead(lost, &words),
     }
