@@ -26,6 +26,8 @@ const SERVER_STREAMS: u32 = 8;
 const NO_ERROR: VarInt = VarInt::from_u32(0x100);
 /// H3_NO_ERROR and H3_EXCESSIVE_LOAD (RFC 9114 §8.1).
 const H3: Codes = Codes { clean: 0x100, busy: 0x107, name: h3_name };
+/// Frames without octets in a row that a body may have among the others.
+const MOST_EMPTY: u32 = 8;
 
 type Opener = Metered<h3_quinn::OpenStreams>;
 type Stream = RequestStream<<Opener as OpenStreams<Bytes>>::BidiStream, Bytes>;
@@ -124,7 +126,14 @@ impl Http3 {
             head = stream.0.recv_response().await?;
         }
         let mut body = self.requests.read(head.status(), head.headers(), SystemTime::now())?;
-        while let Some(mut chunk) = stream.0.recv_data().await? {
+        // `h3` reports a frame without octets as if it were the body's end.
+        let mut empty = 0;
+        while empty <= MOST_EMPTY {
+            let Some(mut chunk) = stream.0.recv_data().await? else {
+                empty += 1;
+                continue;
+            };
+            empty = 0;
             while chunk.has_remaining() {
                 let octets = chunk.chunk().len();
                 body.push(chunk.chunk())?;
