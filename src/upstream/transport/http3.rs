@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use bytes::{Buf, Bytes};
 use h3::client::{RequestStream, SendRequest, builder};
 use h3::error::{Code, ConnectionError, LocalError, StreamError};
-use h3::quic::{ConnectionErrorIncoming, OpenStreams};
+use h3::quic::{ConnectionErrorIncoming, OpenStreams, RecvStream};
 use quinn::VarInt;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -30,7 +30,6 @@ const H3: Codes = Codes { clean: 0x100, busy: 0x107, name: h3_name };
 const MOST_EMPTY: u32 = 8;
 
 type Opener = Metered<h3_quinn::OpenStreams>;
-type Stream = RequestStream<<Opener as OpenStreams<Bytes>>::BidiStream, Bytes>;
 
 /// An open connection; dropping it closes it.
 pub(super) struct Http3 {
@@ -49,9 +48,9 @@ impl Drop for Http3 {
 }
 
 /// The stream of a reply. Dropped, the server hears that nobody waits for it.
-struct Incoming(Stream);
+struct Incoming<S: RecvStream>(RequestStream<S, Bytes>);
 
-impl Drop for Incoming {
+impl<S: RecvStream> Drop for Incoming<S> {
     fn drop(&mut self) {
         self.0.stop_sending(Code::H3_REQUEST_CANCELLED);
     }
@@ -96,7 +95,7 @@ impl Http3 {
             return Err(quic::fault_before(&end, H3));
         }
         self.meter.allow_query();
-        let reply = self.exchange(query).await;
+        let reply = exchange(self.sender.clone(), &self.requests, query).await;
         reply.map_err(|error| {
             let error = match error {
                 End::Fault(fault) => return fault,
@@ -109,39 +108,43 @@ impl Http3 {
             fault
         })
     }
+}
 
-    async fn exchange(&self, query: &[u8]) -> Result<Reply, End> {
-        let mut sender = self.sender.clone();
-        let stream = sender.send_request(self.requests.post(query.len())).await?;
-        let mut stream = Incoming(stream);
-        // A server that replies early need not take the body; what it says is read below.
-        if stream.0.send_data(Bytes::copy_from_slice(query)).await.is_ok() {
-            let _early = stream.0.finish().await;
-        }
-        let mut head = stream.0.recv_response().await?;
-        for _ in 0..MOST_INFORMATIONAL {
-            if !head.status().is_informational() {
-                break;
-            }
-            head = stream.0.recv_response().await?;
-        }
-        let mut body = self.requests.read(head.status(), head.headers(), SystemTime::now())?;
-        // `h3` reports a frame without octets as if it were the body's end.
-        let mut empty = 0;
-        while empty <= MOST_EMPTY {
-            let Some(mut chunk) = stream.0.recv_data().await? else {
-                empty += 1;
-                continue;
-            };
-            empty = 0;
-            while chunk.has_remaining() {
-                let octets = chunk.chunk().len();
-                body.push(chunk.chunk())?;
-                chunk.advance(octets);
-            }
-        }
-        Ok(body.finish()?)
+/// Sends `query` on a stream of its own, and returns the reply.
+pub(super) async fn exchange<O: OpenStreams<Bytes>>(
+    mut sender: SendRequest<O, Bytes>,
+    requests: &Requests,
+    query: &[u8],
+) -> Result<Reply, End> {
+    let stream = sender.send_request(requests.post(query.len())).await?;
+    let mut stream = Incoming(stream);
+    // A server that replies early need not take the body; what it says is read below.
+    if stream.0.send_data(Bytes::copy_from_slice(query)).await.is_ok() {
+        let _early = stream.0.finish().await;
     }
+    let mut head = stream.0.recv_response().await?;
+    for _ in 0..MOST_INFORMATIONAL {
+        if !head.status().is_informational() {
+            break;
+        }
+        head = stream.0.recv_response().await?;
+    }
+    let mut body = requests.read(head.status(), head.headers(), SystemTime::now())?;
+    // `h3` reports a frame without octets as if it were the body's end.
+    let mut empty = 0;
+    while empty <= MOST_EMPTY {
+        let Some(mut chunk) = stream.0.recv_data().await? else {
+            empty += 1;
+            continue;
+        };
+        empty = 0;
+        while chunk.has_remaining() {
+            let octets = chunk.chunk().len();
+            body.push(chunk.chunk())?;
+            chunk.advance(octets);
+        }
+    }
+    Ok(body.finish()?)
 }
 
 fn h3_name(code: u64) -> Option<String> {
@@ -163,7 +166,7 @@ fn close_code(error: &StreamError) -> VarInt {
 }
 
 /// Why an exchange ended without a reply.
-enum End {
+pub(super) enum End {
     Fault(Fault),
     Stream(StreamError),
 }
@@ -180,7 +183,7 @@ impl From<StreamError> for End {
     }
 }
 
-fn stream_fault(error: &StreamError) -> Fault {
+pub(super) fn stream_fault(error: &StreamError) -> Fault {
     let words = error.to_string();
     match error {
         // RFC 9114 §5.2: the server ends the connection in good order.

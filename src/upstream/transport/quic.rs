@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{
-    ConnectionError, EndpointConfig, ReadError, ReadExactError, RecvStream, TokioRuntime,
-    TransportConfig, VarInt, WriteError,
+    ConnectionError, EndpointConfig, ReadError, RecvStream, TokioRuntime, TransportConfig, VarInt,
+    WriteError,
 };
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::fault::{Fault, Reply};
 use crate::upstream::failure::TryError;
@@ -24,6 +25,8 @@ const CONNECTION_WINDOW: u32 = 1 << 20;
 
 /// DOQ_NO_ERROR and DOQ_EXCESSIVE_LOAD (RFC 9250 §4.3).
 const DOQ: Codes = Codes { clean: 0, busy: 4, name: doq_name };
+/// Why a stream brought no whole reply.
+const CUT: &str = "the server ended the stream within a reply";
 /// RFC 9250 §4.3.
 const DOQ_NO_ERROR: VarInt = VarInt::from_u32(0);
 const DOQ_REQUEST_CANCELLED: VarInt = VarInt::from_u32(3);
@@ -204,14 +207,17 @@ impl Quic {
 }
 
 /// Reads the first message of a stream. Octets behind it are not waited for.
-async fn read_reply(incoming: &mut RecvStream) -> Result<Reply, Fault> {
+pub(super) async fn read_reply<R: AsyncRead + Unpin>(incoming: &mut R) -> Result<Reply, Fault> {
     let mut length = [0; 2];
-    incoming.read_exact(&mut length).await.map_err(|error| match error {
-        ReadExactError::FinishedEarly(0) => garbled("the server ended the stream without a reply"),
-        error => read_fault(&error),
-    })?;
+    match fill(incoming, &mut length).await? {
+        0 => return Err(garbled("the server ended the stream without a reply")),
+        1 => return Err(garbled(CUT)),
+        _ => {}
+    }
     let mut reply = vec![0; usize::from(u16::from_be_bytes(length))];
-    incoming.read_exact(&mut reply).await.map_err(|error| read_fault(&error))?;
+    if fill(incoming, &mut reply).await? < reply.len() {
+        return Err(garbled(CUT));
+    }
     // The end mostly came with the reply: then nothing is left to stop.
     tokio::select! {
         biased;
@@ -223,6 +229,18 @@ async fn read_reply(incoming: &mut RecvStream) -> Result<Reply, Fault> {
         Some(id) => Err(garbled(&format!("the reply's id is {id}, not 0 (RFC 9250 §4.2.1)"))),
         None => Err(garbled("the reply is shorter than a DNS header")),
     }
+}
+
+/// Reads until `buffer` is full or the stream ends. Returns how many octets came.
+async fn fill<R: AsyncRead + Unpin>(incoming: &mut R, buffer: &mut [u8]) -> Result<usize, Fault> {
+    let mut filled = 0;
+    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match incoming.read(rest).await.map_err(|error| read_fault(&error))? {
+            0 => break,
+            octets => filled += octets,
+        }
+    }
+    Ok(filled)
 }
 
 fn garbled(reason: &str) -> Fault {
@@ -245,11 +263,12 @@ fn write_fault(error: &WriteError) -> Fault {
     }
 }
 
-fn read_fault(error: &ReadExactError) -> Fault {
-    match error {
-        ReadExactError::FinishedEarly(_) => garbled("the server ended the stream within a reply"),
-        ReadExactError::ReadError(ReadError::Reset(code)) => stream_fault("reset", *code),
-        ReadExactError::ReadError(ReadError::ConnectionLost(error)) => fault(error, DOQ),
-        ReadExactError::ReadError(error) => garbled(&error.to_string()),
+/// quinn gives its own error as the inner one.
+fn read_fault(error: &io::Error) -> Fault {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<ReadError>());
+    match inner {
+        Some(ReadError::Reset(code)) => stream_fault("reset", *code),
+        Some(ReadError::ConnectionLost(error)) => fault(error, DOQ),
+        _ => garbled(&error.to_string()),
     }
 }
