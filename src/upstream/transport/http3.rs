@@ -1,6 +1,7 @@
 //! DNS over HTTP/3: one stream for each query, on a connection that the `h3` crate drives.
 
 use std::future::poll_fn;
+use std::rc::Rc;
 use std::time::SystemTime;
 
 use bytes::{Buf, Bytes};
@@ -10,6 +11,7 @@ use h3::quic::{ConnectionErrorIncoming, OpenStreams, RecvStream};
 use quinn::VarInt;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use tokio::sync::SetOnce;
 use tokio::task::{AbortHandle, spawn_local};
 
 use super::fault::{Fault, Reply};
@@ -38,6 +40,8 @@ pub(super) struct Http3 {
     meter: Meter,
     line: Line,
     driver: AbortHandle,
+    /// Why it has ended, once `h3` or a query has found that out.
+    closed: Rc<SetOnce<Fault>>,
 }
 
 impl Drop for Http3 {
@@ -76,23 +80,26 @@ impl Http3 {
             .build(Metered::new(quic, meter.clone()))
             .await;
         let (mut connection, sender) = built.map_err(|error| connection_fault(&error))?;
+        let closed = Rc::new(SetOnce::new());
+        let closes = Rc::clone(&closed);
         let driver = spawn_local(async move {
-            // Its end is the end of each stream too, and these say why.
-            let _end = poll_fn(|context| connection.poll_close(context)).await;
+            let end = poll_fn(|context| connection.poll_close(context)).await;
+            // A query may have closed it before.
+            let _closed = closes.set(connection_fault(&end));
         });
-        Ok(Self { sender, requests, meter, line, driver: driver.abort_handle() })
+        Ok(Self { sender, requests, meter, line, driver: driver.abort_handle(), closed })
     }
 
     /// Waits for the end of the connection. Whoever drops it closes it all the same.
     pub(super) fn ended(&self) -> impl Future<Output = Fault> + use<> {
-        let line = self.line.clone();
-        async move { quic::fault_before(&line.connection.closed().await, H3) }
+        let (line, closed) = (self.line.clone(), Rc::clone(&self.closed));
+        async move { fault_before(&line.connection.closed().await, &closed) }
     }
 
     /// Sends `query` and returns its reply. Dropping the future tells the server to stop.
     pub(super) async fn ask(&self, query: &[u8]) -> Result<Reply, Fault> {
         if let Some(end) = self.line.connection.close_reason() {
-            return Err(quic::fault_before(&end, H3));
+            return Err(fault_before(&end, &self.closed));
         }
         self.meter.allow_query();
         let reply = exchange(self.sender.clone(), &self.requests, query).await;
@@ -102,10 +109,12 @@ impl Http3 {
                 End::Stream(error) => error,
             };
             let fault = stream_fault(&error);
-            if matches!(fault.error, TryError::Garbled) && fault.is_dead {
+            let is_broken = fault.error == TryError::Garbled && fault.is_dead;
+            if is_broken && self.closed.set(fault.clone()).is_ok() {
                 self.line.connection.close(close_code(&error), b"");
             }
-            fault
+            // Another query, or what the server says of itself, may have been the reason.
+            self.closed.get().filter(|_| fault.is_dead).cloned().unwrap_or(fault)
         })
     }
 }
@@ -145,6 +154,14 @@ pub(super) async fn exchange<O: OpenStreams<Bytes>>(
         }
     }
     Ok(body.finish()?)
+}
+
+/// What the end of a connection means for a query that has not left.
+fn fault_before(end: &quinn::ConnectionError, closed: &SetOnce<Fault>) -> Fault {
+    match (end, closed.get()) {
+        (quinn::ConnectionError::LocallyClosed, Some(why)) => why.clone(),
+        _ => quic::fault_before(end, H3),
+    }
 }
 
 fn h3_name(code: u64) -> Option<String> {
