@@ -35,9 +35,12 @@ impl Pair {
 
     /// Whose server opens these streams first.
     fn opening(streams: Vec<Vec<u8>>, behaviour: impl Fn(&Asked) -> Act + 'static) -> Self {
+        Self::with(Opening { streams, ..Opening::default() }, behaviour)
+    }
+
+    fn with(opening: Opening, behaviour: impl Fn(&Asked) -> Act + 'static) -> Self {
         let authority = Authority::new();
         let identity = authority.sign(&["127.0.0.1"]);
-        let opening = Opening { streams, ..Opening::default() };
         let server = QuicServer::start(Scheme::H3, &identity, opening, behaviour);
         let link = Rc::new(link(upstream(Scheme::H3, server.address, trusting(&authority))));
         Self { server, link, _authority: authority }
@@ -289,6 +292,27 @@ async fn a_server_that_sends_for_ever_is_hung_up_on() {
             assert!(words.contains(expected), "{what}: {words}");
             pair.recovers().await;
             assert!(pair.server.octets() < MOST_OCTETS, "{what}: {}", pair.server.octets());
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_opens_stream_after_stream_is_hung_up_on() {
+    for flood in [Vec::new(), number(GREASE), [number(PUSH_STREAM), number(0)].concat()] {
+        local(async {
+            let opening = Opening {
+                streams: vec![control()],
+                flood: Some(flood.clone()),
+                ..Opening::default()
+            };
+            let pair = Pair::with(opening, |_| Act::Ignore);
+            let (error, words) = pair.failure().await;
+            assert_eq!(error, TryError::Garbled, "{flood:?}");
+            assert_eq!(words, "the server sends far more than any reply needs", "{flood:?}");
+            // As many as a query allows, if each has 64 octets; and those on the way.
+            let streams = pair.server.streams();
+            assert!(streams < 4_000, "{flood:?}: {streams} streams");
         })
         .await;
     }

@@ -45,6 +45,9 @@ pub(crate) struct Opening {
     pub(crate) client_streams: Option<u32>,
     /// Codes with which it stops the first streams, before the whole query has come.
     pub(crate) stops: Vec<u64>,
+    /// What each of the unidirectional streams holds that it opens and ends, one after the other, as
+    /// long as the client lets it.
+    pub(crate) flood: Option<Vec<u8>>,
 }
 
 /// One query.
@@ -68,6 +71,8 @@ struct Shared {
     queries: Cell<usize>,
     connections: Cell<usize>,
     octets: Cell<usize>,
+    /// That it has opened one after the other.
+    streams: Cell<usize>,
     /// Codes with which clients stopped streams.
     stops: RefCell<Vec<u64>>,
     /// Codes with which clients closed connections.
@@ -106,6 +111,7 @@ impl QuicServer {
             queries: Cell::new(0),
             connections: Cell::new(0),
             octets: Cell::new(0),
+            streams: Cell::new(0),
             stops: RefCell::default(),
             closes: RefCell::default(),
         });
@@ -129,6 +135,11 @@ impl QuicServer {
         self.shared.octets.get()
     }
 
+    /// Streams that it has opened one after the other.
+    pub(crate) fn streams(&self) -> usize {
+        self.shared.streams.get()
+    }
+
     /// Codes with which clients stopped streams, in their order.
     pub(crate) fn stops(&self) -> Vec<u64> {
         self.shared.stops.borrow().clone()
@@ -149,6 +160,9 @@ async fn serve(incoming: quinn::Incoming, shared: Rc<Shared>) -> Result<(), Gone
         stream.write_all(octets).await?;
         opened.push(stream);
     }
+    if let Some(octets) = shared.opening.flood.clone() {
+        spawn_local(flood(connection.clone(), octets, Rc::clone(&shared)));
+    }
     let closed = loop {
         let (sending, receiving) = match connection.accept_bi().await {
             Ok(streams) => streams,
@@ -161,6 +175,16 @@ async fn serve(incoming: quinn::Incoming, shared: Rc<Shared>) -> Result<(), Gone
         shared.closes.borrow_mut().push(close.error_code.into_inner());
     }
     Ok(())
+}
+
+async fn flood(connection: Connection, octets: Vec<u8>, shared: Rc<Shared>) -> Result<(), Gone> {
+    loop {
+        let mut stream = connection.open_uni().await?;
+        // The client may have stopped it.
+        let _stopped = stream.write_all(&octets).await;
+        let _stopped = stream.finish();
+        shared.streams.set(shared.streams.get() + 1);
+    }
 }
 
 async fn respond(

@@ -235,6 +235,10 @@ fn connection_fault(error: &ConnectionError) -> Fault {
             let words = format!("the server closed the connection: {}", H3.words(*error_code));
             Fault::dead(if is_busy { TryError::ServerBusy } else { lost }, &words)
         }
+        // Of [`Metered`]: the server opens stream after stream.
+        ConnectionError::Remote(ConnectionErrorIncoming::InternalError(why)) => {
+            Fault::dead(TryError::Garbled, why)
+        }
         ConnectionError::Remote(ConnectionErrorIncoming::Undefined(why)) => {
             match why.downcast_ref::<quinn::ConnectionError>() {
                 Some(error) => quic::fault(error, H3),

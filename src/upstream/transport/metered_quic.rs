@@ -30,7 +30,7 @@ pub(super) struct MeteredStream<S> {
     is_read: bool,
 }
 
-/// What a piece counts at least. `h3` keeps the pieces of a frame in a list, and goes through the list
+/// What a stream that the server opens counts, and a piece at least. `h3` keeps the pieces of a frame in a list, and goes through the list
 /// for each piece that comes: so the pieces have a bound too.
 const PIECE_OCTETS: usize = 64;
 
@@ -77,7 +77,10 @@ impl<B: Buf, Q: Connection<B>> Connection<B> for Metered<Q> {
         context: &mut Context<'_>,
     ) -> Poll<Result<Self::RecvStream, ConnectionErrorIncoming>> {
         let stream = ready!(self.inner.poll_accept_recv(context))?;
-        Poll::Ready(Ok(self.stream(stream)))
+        // A stream without octets costs time too. `h3` closes the connection for this error.
+        let counted = self.meter.take(PIECE_OCTETS);
+        let counted = counted.map(|()| self.stream(stream));
+        Poll::Ready(counted.map_err(|why| ConnectionErrorIncoming::InternalError(why.to_string())))
     }
 
     fn poll_accept_bidi(
