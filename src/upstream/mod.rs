@@ -62,4 +62,6 @@ pub use report::{LastError, Tally, UpstreamReport};
 pub use server::Upstream;
 pub use shares::{Holder, Seat, Shares};
 pub use socket::ReceiveBuffer;
+#[cfg(fuzzing)]
+pub use transport::{Sent, ask_over_http2, ask_over_http3, ask_over_quic};
 pub use trust::{certificate_fault, trusting_system};

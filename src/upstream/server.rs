@@ -337,10 +337,11 @@ impl Upstream {
     fn note_evidence(&self, tries: Option<u32>, error: TryError, now: Instant) {
         let Some(tries) = tries else { return self.stay_down(now) };
         let why = match error {
-            // Only the try knows what is wrong with the certificate or with the URL, or which
-            // interface or host is not there.
+            // Only the try knows what is wrong with the certificate, with the URL or with what
+            // came, or which interface or host is not there.
             TryError::Untrusted
             | TryError::Declined(_)
+            | TryError::Garbled
             | TryError::Unreachable(ErrorKind::AddrNotAvailable) => {
                 self.last_error().map(|(_, text)| text)
             }

@@ -12,15 +12,15 @@ use super::temporary::File;
 use super::web::{Act, Asked, Web};
 use super::*;
 
-struct Daemon {
-    process: Process,
+pub(crate) struct Daemon {
+    pub(crate) process: Process,
     _config: File,
     address: SocketAddr,
 }
 
 impl Daemon {
     /// With these forward rules.
-    fn start(rules: &str) -> Self {
+    pub(crate) fn start(rules: &str) -> Self {
         let config = File::new(&format!(
             "[listen]\ndns = ['127.0.0.1:0']\n[[private-link]]\n\
              service = 'defender-for-containers'\n[[private-link.endpoint]]\nname = 'hub'\n\
@@ -36,7 +36,7 @@ impl Daemon {
     }
 
     /// The reply to a question for an A below `example`.
-    async fn ask_for(&self, label: &str) -> Vec<u8> {
+    pub(crate) async fn ask_for(&self, label: &str) -> Vec<u8> {
         let socket = UdpSocket::bind(anywhere()).await.unwrap();
         socket.connect(self.address).await.unwrap();
         let octets = u8::try_from(label.len()).unwrap();
@@ -62,6 +62,9 @@ async fn the_daemon_asks_servers_of_each_kind_by_address_and_by_host() {
             let identity = authority.sign(&["127.0.0.1", "dns.example"]);
             let server = Answering::start(scheme, &identity, anywhere()).await;
             let plain = plain_server(&[[127, 0, 0, 1]]).await;
+            // hickory-server makes handshakes over QUIC one by one, and waits 5 s for a client that
+            // has gone: so none goes.
+            let mut daemons = Vec::new();
             for host in ["127.0.0.1", "dns.example"] {
                 let daemon = Daemon::start(&format!(
                     "[[forward]]\nzones = ['.']\nupstreams = ['{}://{host}:{}']\nca-file = '{}'\n\
@@ -72,6 +75,7 @@ async fn the_daemon_asks_servers_of_each_kind_by_address_and_by_host() {
                 ));
                 let reply = daemon.ask().await;
                 assert!(holds(&reply, &[192, 0, 2, 1]), "{scheme:?} {host}: {reply:?}");
+                daemons.push(daemon);
             }
         })
         .await;
@@ -186,13 +190,13 @@ async fn a_host_is_reached_while_one_family_has_no_answer() {
 }
 
 /// Whether some record of `reply` has this address.
-fn holds(reply: &[u8], address: &[u8; 4]) -> bool {
+pub(crate) fn holds(reply: &[u8], address: &[u8; 4]) -> bool {
     let rdata = [&[0, 4], &address[..]].concat();
     reply.windows(rdata.len()).any(|octets| octets == rdata)
 }
 
-const WEB: [u8; 4] = [192, 0, 2, 1];
-const SPARE: [u8; 4] = [192, 0, 2, 9];
+pub(crate) const WEB: [u8; 4] = [192, 0, 2, 1];
+pub(crate) const SPARE: [u8; 4] = [192, 0, 2, 9];
 
 /// A daemon before a web server that does as told, and before a plain server as its spare.
 async fn with_spare(act: impl Fn(&Asked) -> Act + 'static) -> (Daemon, Web, Authority) {

@@ -4,14 +4,19 @@
 #[path = "../harness/closing.rs"]
 mod closing;
 mod daemon;
+mod doq;
 mod frames;
+mod hostile;
+mod hostile_http3;
 mod identity;
 #[path = "../harness/namespaces.rs"]
 mod namespaces;
 #[path = "../harness/process.rs"]
 mod process;
+mod quic;
 mod relay;
 mod server;
+mod settings;
 mod statuses;
 #[path = "../harness/temporary.rs"]
 mod temporary;

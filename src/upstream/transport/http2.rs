@@ -6,10 +6,9 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use h2::Reason;
 use h2::client::{Builder, SendRequest};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::SetOnce;
 use tokio::task::{AbortHandle, spawn_local};
-use tokio_rustls::client::TlsStream;
 
 use super::fault::{Fault, Reply};
 use super::http::{MAX_HEADER_OCTETS, Requests};
@@ -44,7 +43,7 @@ impl Http2 {
     /// # Panics
     /// Outside a tokio `LocalSet`.
     pub(super) async fn open(
-        stream: TlsStream<TcpStream>,
+        stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
         requests: Requests,
     ) -> Result<Self, Fault> {
         let meter = Meter::new();

@@ -1,15 +1,17 @@
 //! DNS over HTTP/3: one stream for each query, on a connection that the `h3` crate drives.
 
 use std::future::poll_fn;
+use std::rc::Rc;
 use std::time::SystemTime;
 
 use bytes::{Buf, Bytes};
 use h3::client::{RequestStream, SendRequest, builder};
-use h3::error::{Code, ConnectionError, StreamError};
-use h3::quic::{ConnectionErrorIncoming, OpenStreams};
+use h3::error::{Code, ConnectionError, LocalError, StreamError};
+use h3::quic::{ConnectionErrorIncoming, OpenStreams, RecvStream};
 use quinn::VarInt;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use tokio::sync::SetOnce;
 use tokio::task::{AbortHandle, spawn_local};
 
 use super::fault::{Fault, Reply};
@@ -25,10 +27,11 @@ const SERVER_STREAMS: u32 = 8;
 /// H3_NO_ERROR (RFC 9114 §8.1).
 const NO_ERROR: VarInt = VarInt::from_u32(0x100);
 /// H3_NO_ERROR and H3_EXCESSIVE_LOAD (RFC 9114 §8.1).
-const H3: Codes = Codes { clean: 0x100, busy: 0x107 };
+const H3: Codes = Codes { clean: 0x100, busy: 0x107, name: h3_name };
+/// Frames without octets in a row that a body may have among the others.
+const MOST_EMPTY: u32 = 8;
 
 type Opener = Metered<h3_quinn::OpenStreams>;
-type Stream = RequestStream<<Opener as OpenStreams<Bytes>>::BidiStream, Bytes>;
 
 /// An open connection; dropping it closes it.
 pub(super) struct Http3 {
@@ -37,6 +40,8 @@ pub(super) struct Http3 {
     meter: Meter,
     line: Line,
     driver: AbortHandle,
+    /// Why it has ended, once `h3` or a query has found that out.
+    closed: Rc<SetOnce<Fault>>,
 }
 
 impl Drop for Http3 {
@@ -47,9 +52,9 @@ impl Drop for Http3 {
 }
 
 /// The stream of a reply. Dropped, the server hears that nobody waits for it.
-struct Incoming(Stream);
+struct Incoming<S: RecvStream>(RequestStream<S, Bytes>);
 
-impl Drop for Incoming {
+impl<S: RecvStream> Drop for Incoming<S> {
     fn drop(&mut self) {
         self.0.stop_sending(Code::H3_REQUEST_CANCELLED);
     }
@@ -75,67 +80,110 @@ impl Http3 {
             .build(Metered::new(quic, meter.clone()))
             .await;
         let (mut connection, sender) = built.map_err(|error| connection_fault(&error))?;
+        let closed = Rc::new(SetOnce::new());
+        let closes = Rc::clone(&closed);
         let driver = spawn_local(async move {
-            // Its end is the end of each stream too, and these say why.
-            let _end = poll_fn(|context| connection.poll_close(context)).await;
+            let end = poll_fn(|context| connection.poll_close(context)).await;
+            // A query may have closed it before.
+            let _closed = closes.set(connection_fault(&end));
         });
-        Ok(Self { sender, requests, meter, line, driver: driver.abort_handle() })
+        Ok(Self { sender, requests, meter, line, driver: driver.abort_handle(), closed })
     }
 
     /// Waits for the end of the connection. Whoever drops it closes it all the same.
     pub(super) fn ended(&self) -> impl Future<Output = Fault> + use<> {
-        let line = self.line.clone();
-        async move { quic::fault_before(&line.connection.closed().await, H3) }
+        let (line, closed) = (self.line.clone(), Rc::clone(&self.closed));
+        async move { fault_before(&line.connection.closed().await, &closed) }
     }
 
     /// Sends `query` and returns its reply. Dropping the future tells the server to stop.
     pub(super) async fn ask(&self, query: &[u8]) -> Result<Reply, Fault> {
         if let Some(end) = self.line.connection.close_reason() {
-            return Err(quic::fault_before(&end, H3));
+            return Err(fault_before(&end, &self.closed));
         }
         self.meter.allow_query();
-        let reply = self.exchange(query).await;
+        let reply = exchange(self.sender.clone(), &self.requests, query).await;
         reply.map_err(|error| {
-            let fault = match error {
+            let error = match error {
                 End::Fault(fault) => return fault,
-                End::Stream(error) => stream_fault(&error),
+                End::Stream(error) => error,
             };
-            if matches!(fault.error, TryError::Garbled) && fault.is_dead {
-                self.line.connection.close(NO_ERROR, b"");
+            let fault = stream_fault(&error);
+            let is_broken = fault.error == TryError::Garbled && fault.is_dead;
+            if is_broken && self.closed.set(fault.clone()).is_ok() {
+                self.line.connection.close(close_code(&error), b"");
             }
-            fault
+            // Another query, or what the server says of itself, may have been the reason.
+            self.closed.get().filter(|_| fault.is_dead).cloned().unwrap_or(fault)
         })
-    }
-
-    async fn exchange(&self, query: &[u8]) -> Result<Reply, End> {
-        let mut sender = self.sender.clone();
-        let stream = sender.send_request(self.requests.post(query.len())).await?;
-        let mut stream = Incoming(stream);
-        // A server that replies early need not take the body; what it says is read below.
-        if stream.0.send_data(Bytes::copy_from_slice(query)).await.is_ok() {
-            let _early = stream.0.finish().await;
-        }
-        let mut head = stream.0.recv_response().await?;
-        for _ in 0..MOST_INFORMATIONAL {
-            if !head.status().is_informational() {
-                break;
-            }
-            head = stream.0.recv_response().await?;
-        }
-        let mut body = self.requests.read(head.status(), head.headers(), SystemTime::now())?;
-        while let Some(mut chunk) = stream.0.recv_data().await? {
-            while chunk.has_remaining() {
-                let octets = chunk.chunk().len();
-                body.push(chunk.chunk())?;
-                chunk.advance(octets);
-            }
-        }
-        Ok(body.finish()?)
     }
 }
 
+/// Sends `query` on a stream of its own, and returns the reply.
+pub(super) async fn exchange<O: OpenStreams<Bytes>>(
+    mut sender: SendRequest<O, Bytes>,
+    requests: &Requests,
+    query: &[u8],
+) -> Result<Reply, End> {
+    let stream = sender.send_request(requests.post(query.len())).await?;
+    let mut stream = Incoming(stream);
+    // A server that replies early need not take the body; what it says is read below.
+    if stream.0.send_data(Bytes::copy_from_slice(query)).await.is_ok() {
+        let _early = stream.0.finish().await;
+    }
+    let mut head = stream.0.recv_response().await?;
+    for _ in 0..MOST_INFORMATIONAL {
+        if !head.status().is_informational() {
+            break;
+        }
+        head = stream.0.recv_response().await?;
+    }
+    let mut body = requests.read(head.status(), head.headers(), SystemTime::now())?;
+    // `h3` reports a frame without octets as if it were the body's end.
+    let mut empty = 0;
+    while empty <= MOST_EMPTY {
+        let Some(mut chunk) = stream.0.recv_data().await? else {
+            empty += 1;
+            continue;
+        };
+        empty = 0;
+        while chunk.has_remaining() {
+            let octets = chunk.chunk().len();
+            body.push(chunk.chunk())?;
+            chunk.advance(octets);
+        }
+    }
+    Ok(body.finish()?)
+}
+
+/// What the end of a connection means for a query that has not left.
+fn fault_before(end: &quinn::ConnectionError, closed: &SetOnce<Fault>) -> Fault {
+    match (end, closed.get()) {
+        (quinn::ConnectionError::LocallyClosed, Some(why)) => why.clone(),
+        _ => quic::fault_before(end, H3),
+    }
+}
+
+fn h3_name(code: u64) -> Option<String> {
+    let name = Code::from(code).to_string();
+    // `h3` writes a code that it does not know as a number.
+    (!name.starts_with("0x")).then_some(name)
+}
+
+/// With what we close a connection whose server broke the protocol.
+fn close_code(error: &StreamError) -> VarInt {
+    let code = match error {
+        StreamError::Undefined(why) if why.is::<Exceeded>() => H3.busy,
+        StreamError::ConnectionError(ConnectionError::Local {
+            error: LocalError::Application { code, .. },
+        }) => code.value(),
+        _ => H3.clean,
+    };
+    VarInt::from_u64(code).unwrap_or(NO_ERROR)
+}
+
 /// Why an exchange ended without a reply.
-enum End {
+pub(super) enum End {
     Fault(Fault),
     Stream(StreamError),
 }
@@ -152,7 +200,7 @@ impl From<StreamError> for End {
     }
 }
 
-fn stream_fault(error: &StreamError) -> Fault {
+pub(super) fn stream_fault(error: &StreamError) -> Fault {
     let words = error.to_string();
     match error {
         // RFC 9114 §5.2: the server ends the connection in good order.
@@ -162,11 +210,13 @@ fn stream_fault(error: &StreamError) -> Fault {
         StreamError::RemoteTerminate { code: Code::H3_REQUEST_REJECTED } => {
             Fault::of_query(TryError::Unprocessed, &words)
         }
-        StreamError::RemoteTerminate { code: Code::H3_EXCESSIVE_LOAD } => {
-            Fault::of_query(TryError::ServerBusy, &words)
-        }
         StreamError::Undefined(why) if why.is::<Exceeded>() => {
             Fault::dead(TryError::Garbled, &why.to_string())
+        }
+        StreamError::RemoteTerminate { code } => {
+            let is_busy = code.value() == H3.busy;
+            let words = format!("the server reset the query's stream: {}", H3.words(code.value()));
+            Fault::of_query(if is_busy { TryError::ServerBusy } else { TryError::Garbled }, &words)
         }
         _ => Fault::of_query(TryError::Garbled, &words),
     }
@@ -182,7 +232,12 @@ fn connection_fault(error: &ConnectionError) -> Fault {
         }
         ConnectionError::Remote(ConnectionErrorIncoming::ApplicationClose { error_code }) => {
             let is_busy = *error_code == H3.busy;
+            let words = format!("the server closed the connection: {}", H3.words(*error_code));
             Fault::dead(if is_busy { TryError::ServerBusy } else { lost }, &words)
+        }
+        // Of [`Metered`]: the server opens stream after stream.
+        ConnectionError::Remote(ConnectionErrorIncoming::InternalError(why)) => {
+            Fault::dead(TryError::Garbled, why)
         }
         ConnectionError::Remote(ConnectionErrorIncoming::Undefined(why)) => {
             match why.downcast_ref::<quinn::ConnectionError>() {
@@ -190,7 +245,10 @@ fn connection_fault(error: &ConnectionError) -> Fault {
                 None => Fault::dead(lost, &words),
             }
         }
-        // The server broke the protocol.
+        ConnectionError::Local { error: LocalError::Application { code, reason, .. } } => {
+            let words = format!("the server broke the rules of HTTP/3: {reason} ({code})");
+            Fault::dead(TryError::Garbled, &words)
+        }
         ConnectionError::Local { .. } => Fault::dead(TryError::Garbled, &words),
         _ => Fault::dead(lost, &words),
     }

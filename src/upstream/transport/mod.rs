@@ -9,6 +9,8 @@ mod fault;
 mod http;
 mod http2;
 mod http3;
+#[cfg(fuzzing)]
+mod in_memory;
 mod meter;
 mod metered_quic;
 mod quic;
@@ -23,6 +25,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 pub(super) use fault::{Fault, Reply};
+#[cfg(fuzzing)]
+pub use in_memory::{Sent, ask_over_http2, ask_over_http3, ask_over_quic};
 
 use super::frames::{Ended, Frames};
 use crate::config::Scheme;

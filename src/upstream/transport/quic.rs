@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{
-    ConnectionError, EndpointConfig, ReadError, ReadExactError, RecvStream, TokioRuntime,
-    TransportConfig, VarInt, WriteError,
+    ConnectionError, EndpointConfig, ReadError, RecvStream, TokioRuntime, TransportConfig, VarInt,
+    WriteError,
 };
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::fault::{Fault, Reply};
 use crate::upstream::failure::TryError;
@@ -23,7 +24,9 @@ const STREAM_WINDOW: u32 = 128 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
 
 /// DOQ_NO_ERROR and DOQ_EXCESSIVE_LOAD (RFC 9250 §4.3).
-const DOQ: Codes = Codes { clean: 0, busy: 4 };
+const DOQ: Codes = Codes { clean: 0, busy: 4, name: doq_name };
+/// Why a stream brought no whole reply.
+const CUT: &str = "the server ended the stream within a reply";
 /// RFC 9250 §4.3.
 const DOQ_NO_ERROR: VarInt = VarInt::from_u32(0);
 const DOQ_REQUEST_CANCELLED: VarInt = VarInt::from_u32(3);
@@ -84,16 +87,48 @@ pub(super) struct Codes {
     pub(super) clean: u64,
     /// The server has too much to do.
     pub(super) busy: u64,
+    /// What the protocol calls a code; `None`: it does not know the code.
+    pub(super) name: fn(u64) -> Option<String>,
+}
+
+impl Codes {
+    /// A code for people.
+    pub(super) fn words(&self, code: u64) -> String {
+        let name = (self.name)(code);
+        format!("{} ({code:#x})", name.as_deref().unwrap_or("an unknown code"))
+    }
+}
+
+/// RFC 9250 §4.3 and §8.4.
+fn doq_name(code: u64) -> Option<String> {
+    let name = match code {
+        0x0 => "DOQ_NO_ERROR",
+        0x1 => "DOQ_INTERNAL_ERROR",
+        0x2 => "DOQ_PROTOCOL_ERROR",
+        0x3 => "DOQ_REQUEST_CANCELLED",
+        0x4 => "DOQ_EXCESSIVE_LOAD",
+        0x5 => "DOQ_UNSPECIFIED_ERROR",
+        0xd098_ea5e => "DOQ_ERROR_RESERVED",
+        _ => return None,
+    };
+    Some(name.to_owned())
 }
 
 /// What the end of a connection means for the queries on it.
 pub(super) fn fault(error: &ConnectionError, codes: Codes) -> Fault {
     let error_kind = match error {
-        ConnectionError::ApplicationClosed(close) => match close.error_code.into_inner() {
-            code if code == codes.clean => TryError::Unprocessed,
-            code if code == codes.busy => TryError::ServerBusy,
-            _ => TryError::Unreachable(lost(error)),
-        },
+        ConnectionError::ApplicationClosed(close) => {
+            let code = close.error_code.into_inner();
+            let error_kind = match code {
+                code if code == codes.clean => TryError::Unprocessed,
+                code if code == codes.busy => TryError::ServerBusy,
+                _ => TryError::Unreachable(lost(error)),
+            };
+            let words = format!("the server closed the connection: {}", codes.words(code));
+            let said = String::from_utf8_lossy(&close.reason);
+            let words = if said.is_empty() { words } else { format!("{words}, {said}") };
+            return Fault::dead(error_kind, &words);
+        }
         // RFC 9000 §20.1: NO_ERROR.
         ConnectionError::ConnectionClosed(close) if u64::from(close.error_code) == 0 => {
             TryError::Unprocessed
@@ -161,54 +196,80 @@ impl Quic {
         let mut incoming = Incoming(incoming);
         let octets = u16::try_from(query.len()).unwrap_or(u16::MAX);
         let frame = [&octets.to_be_bytes(), query].concat();
-        outgoing.write_all(&frame).await.map_err(|error| write_fault(&error))?;
+        match outgoing.write_all(&frame).await {
+            // A server that has read enough may stop the stream without an error, and reply.
+            Err(WriteError::Stopped(DOQ_NO_ERROR)) => {}
+            written => written.map_err(|error| write_fault(&error))?,
+        }
         // It fails if the server has stopped the stream: then reading says more.
         let _stopped = outgoing.finish();
-        let mut length = [0; 2];
-        incoming.0.read_exact(&mut length).await.map_err(|error| read_fault(&error))?;
-        let mut reply = vec![0; usize::from(u16::from_be_bytes(length))];
-        incoming.0.read_exact(&mut reply).await.map_err(|error| read_fault(&error))?;
-        // The end mostly came with the reply: then nothing is left to stop.
-        tokio::select! {
-            biased;
-            _end = incoming.0.read(&mut length) => {}
-            () = ready(()) => {}
-        }
-        match u16_at(&reply, 0) {
-            Some(0) => Ok(Reply::new(reply)),
-            Some(id) => Err(garbled(&format!("the reply's id is {id}, not 0 (RFC 9250 §4.2.1)"))),
-            None => Err(garbled("the reply is shorter than a DNS header")),
+        read_reply(&mut incoming.0).await
+    }
+}
+
+/// Reads the first message of a stream. Octets behind it are not waited for.
+pub(super) async fn read_reply<R: AsyncRead + Unpin>(incoming: &mut R) -> Result<Reply, Fault> {
+    let mut length = [0; 2];
+    match fill(incoming, &mut length).await? {
+        0 => return Err(garbled("the server ended the stream without a reply")),
+        1 => return Err(garbled(CUT)),
+        _ => {}
+    }
+    let mut reply = vec![0; usize::from(u16::from_be_bytes(length))];
+    if fill(incoming, &mut reply).await? < reply.len() {
+        return Err(garbled(CUT));
+    }
+    // The end mostly came with the reply: then nothing is left to stop.
+    tokio::select! {
+        biased;
+        _end = incoming.read(&mut length) => {}
+        () = ready(()) => {}
+    }
+    match u16_at(&reply, 0) {
+        Some(0) => Ok(Reply::new(reply)),
+        Some(id) => Err(garbled(&format!("the reply's id is {id}, not 0 (RFC 9250 §4.2.1)"))),
+        None => Err(garbled("the reply is shorter than a DNS header")),
+    }
+}
+
+/// Reads until `buffer` is full or the stream ends. Returns how many octets came.
+async fn fill<R: AsyncRead + Unpin>(incoming: &mut R, buffer: &mut [u8]) -> Result<usize, Fault> {
+    let mut filled = 0;
+    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match incoming.read(rest).await.map_err(|error| read_fault(&error))? {
+            0 => break,
+            octets => filled += octets,
         }
     }
+    Ok(filled)
 }
 
 fn garbled(reason: &str) -> Fault {
     Fault::of_query(TryError::Garbled, reason)
 }
 
-/// What a stream's end by the server means.
-fn stream_fault(code: VarInt) -> Fault {
-    let reason = format!("the server ended the query's stream with code {code}");
-    let error = match code.into_inner() {
-        code if code == DOQ.busy => TryError::ServerBusy,
-        _ => TryError::Garbled,
-    };
+/// What a stream's end by the server means; `how` it ended, for people.
+fn stream_fault(how: &str, code: VarInt) -> Fault {
+    let code = code.into_inner();
+    let reason = format!("the server {how} the query's stream: {}", DOQ.words(code));
+    let error = if code == DOQ.busy { TryError::ServerBusy } else { TryError::Garbled };
     Fault::of_query(error, &reason)
 }
 
 fn write_fault(error: &WriteError) -> Fault {
     match error {
-        WriteError::Stopped(code) => stream_fault(*code),
+        WriteError::Stopped(code) => stream_fault("stopped", *code),
         WriteError::ConnectionLost(error) => fault(error, DOQ),
         WriteError::ClosedStream | WriteError::ZeroRttRejected => garbled(&error.to_string()),
     }
 }
 
-fn read_fault(error: &ReadExactError) -> Fault {
-    match error {
-        ReadExactError::FinishedEarly(_) => garbled("the server ended the stream within a reply"),
-        ReadExactError::ReadError(ReadError::Reset(code)) => stream_fault(*code),
-        ReadExactError::ReadError(ReadError::ConnectionLost(error)) => fault(error, DOQ),
-        ReadExactError::ReadError(error) => garbled(&error.to_string()),
+/// quinn gives its own error as the inner one.
+fn read_fault(error: &io::Error) -> Fault {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<ReadError>());
+    match inner {
+        Some(ReadError::Reset(code)) => stream_fault("reset", *code),
+        Some(ReadError::ConnectionLost(error)) => fault(error, DOQ),
+        _ => garbled(&error.to_string()),
     }
 }
