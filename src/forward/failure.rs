@@ -6,7 +6,7 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::upstream::Flaw;
+use crate::upstream::{Breakdown, Flaw};
 use crate::wire::{Answer, Ede, Rcode};
 
 /// Why a question got no usable answer. SERVFAIL to the client, unless there is stale data and
@@ -26,8 +26,8 @@ pub enum Failure {
     Unusable(Flaw),
     /// An upstream refused the request with this HTTP status.
     Declined(u16),
-    /// An upstream failed with this HTTP status.
-    ServerFailed(u16),
+    /// An upstream failed, and said so without a DNS reply.
+    ServerFailed(Breakdown),
     /// Upstreams say that they have too much to do.
     ServersBusy,
     /// No upstream proved that it is the one that is meant.
@@ -117,7 +117,7 @@ impl Failure {
             Self::Unusable(Flaw::BadCookie) => "upstream rejects its own cookie",
             Self::Unusable(Flaw::RestMissing) => "upstream's reply is truncated, also over TCP",
             Self::Declined(status) => return format!("upstream refuses: HTTP {status}").into(),
-            Self::ServerFailed(status) => return format!("upstream fails: HTTP {status}").into(),
+            Self::ServerFailed(how) => return format!("upstream fails: {how}").into(),
             Self::ServersBusy => "upstreams are too busy",
             Self::Untrusted => "no upstream's certificate is trusted",
             Self::Looping => "forwarding loop",

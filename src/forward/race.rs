@@ -343,7 +343,7 @@ where
                     TryError::Garbled | TryError::Mismatched => Failure::Garbled,
                     TryError::Unusable(flaw) => Failure::Unusable(flaw),
                     TryError::Declined(status) => Failure::Declined(status),
-                    TryError::ServerFailed(status) => Failure::ServerFailed(status),
+                    TryError::ServerFailed(how) => Failure::ServerFailed(how),
                     TryError::ServerBusy => Failure::ServersBusy,
                     TryError::Busy => Failure::Overloaded,
                     TryError::OwnShortage => Failure::OwnShortage,

@@ -349,8 +349,11 @@ impl Connections {
     /// A query that was sent at `asked` has got no reply over `connection`.
     fn lost(self: &Rc<Self>, connection: &Rc<Connection>, fault: &Fault, asked: Instant) -> Lost {
         self.upstream.note_fault(fault);
-        // A connection that works on no query at all is of no more use than one that has ended.
-        let is_useless = fault.error == TryError::Unprocessed && !connection.has_replied();
+        // A connection that works on no query at all is of no more use than one that has ended. A
+        // server that refuses one query may work on the others.
+        let is_useless = fault.error == TryError::Unprocessed
+            && !connection.has_replied()
+            && connection.waiting.get() <= 1;
         if fault.is_dead || is_useless {
             return match self.ended(connection, fault) {
                 Meaning::Failing => Lost::Failed(fault.error),

@@ -51,12 +51,25 @@ pub enum TryError {
     /// The server refused the request with this HTTP status: one of 300 to 499 other than 429.
     #[error("refused by the server (HTTP {0})")]
     Declined(u16),
-    /// The server failed with this HTTP status: one of 500 to 599 other than 503.
-    #[error("the server failed (HTTP {0})")]
-    ServerFailed(u16),
+    /// The server failed at the query: an HTTP status of 500 to 599 other than 503, or its stream was
+    /// reset.
+    #[error("the server failed ({0})")]
+    ServerFailed(Breakdown),
     /// This host has no descriptor, memory or port left for a socket. The server was not asked.
     #[error("this host has no file descriptor, memory or free port left; the log says which")]
     OwnShortage,
+}
+
+/// How a server says that it failed at one query, where it has no DNS reply for that.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Breakdown {
+    /// With this HTTP status.
+    #[error("HTTP {0}")]
+    Status(u16),
+    /// It reset the query's stream, but for the codes that have a meaning of their own (RFC 9250
+    /// §4.3.2, RFC 9113 §6.4, RFC 9114 §8.1).
+    #[error("it reset the query's stream")]
+    Reset,
 }
 
 /// Why a reply cannot be an answer though its server certainly sent it.

@@ -49,7 +49,7 @@ pub use bootstrap::Bootstrap;
 pub use cookie::Cookies;
 #[cfg(fuzzing)]
 pub use cookie::read_cookie;
-pub use failure::{Flaw, TryError};
+pub use failure::{Breakdown, Flaw, TryError};
 #[cfg(fuzzing)]
 pub use frames::ask_in_frames;
 pub use health::{Alarm, Haste, MAX_TIMEOUT, MIN_TIMEOUT, Rtt};

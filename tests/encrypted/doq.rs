@@ -55,7 +55,8 @@ impl Pair {
     /// Asks once for each of these codes, which end the stream.
     async fn fails_with(&self, codes: &[(u64, &str)], words: &str) {
         for &(code, name) in codes {
-            let expected = if code == BUSY { TryError::ServerBusy } else { TryError::Garbled };
+            let failed = TryError::ServerFailed(Breakdown::Reset);
+            let expected = if code == BUSY { TryError::ServerBusy } else { failed };
             let words = format!("{words}: {name} ({code:#x})");
             assert_eq!(self.failure().await, (expected, words));
         }

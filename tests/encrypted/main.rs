@@ -31,7 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use privatelinkd::config::{Scheme, Trust, UpstreamHost, UpstreamServer};
-use privatelinkd::upstream::{Bootstrap, Link, TryError, Upstream};
+use privatelinkd::upstream::{Bootstrap, Breakdown, Link, TryError, Upstream};
 use privatelinkd::wire::{Name, Question, Rtype};
 use tokio::net::UdpSocket;
 use tokio::task::{LocalSet, spawn_local};
@@ -308,7 +308,7 @@ async fn an_http_request_that_is_refused_does_not_end_the_connection() {
         // The server resets the stream of a request for another path than its own.
         let link = link(UpstreamServer { path: "/elsewhere".to_owned(), ..server });
         for _ in 0..3 {
-            assert_eq!(asked(&link).await, Err(TryError::Garbled));
+            assert_eq!(asked(&link).await, Err(TryError::ServerFailed(Breakdown::Reset)));
             // Longer than a connection may be silent.
             tokio::time::sleep(Duration::from_millis(510)).await;
         }

@@ -64,7 +64,7 @@ async fn statuses_have_words_of_their_own_and_do_not_end_the_connection() {
                 (TryError::Declined(403), "HTTP 403 Forbidden"),
                 (TryError::Declined(404), &path),
                 (TryError::Declined(302), redirect),
-                (TryError::ServerFailed(500), "HTTP 500 Internal Server Error"),
+                (TryError::ServerFailed(Breakdown::Status(500)), "HTTP 500 Internal Server Error"),
                 (TryError::Garbled, "HTTP 204 No Content and no DNS message"),
             ] {
                 assert_eq!(pair.failure().await, (error, words.to_owned()), "{scheme:?}");
@@ -279,6 +279,32 @@ async fn queries_wait_for_a_server_that_takes_them_one_by_one() {
         assert_eq!(pair.web.requests(), 51);
     })
     .await;
+}
+
+#[tokio::test]
+async fn queries_before_a_server_has_named_its_limit_teach_no_other() {
+    for (limit, begin) in [(100, 200), (10, 50)] {
+        local(async {
+            let mut builder = h2::server::Builder::new();
+            builder.max_concurrent_streams(limit);
+            let pair = Pair::limited(Scheme::Https, builder, Act::answer).await;
+            let asks = (0..begin).map(|_| {
+                let link = Rc::clone(&pair.link);
+                spawn_local(async move { asked(&link).await })
+            });
+            for ask in asks.collect::<Vec<_>>() {
+                assert_eq!(ask.await.unwrap(), Ok(()), "{limit}: {}", reason(&pair.link));
+            }
+            let dials = || pair.link.upstream().tally().tcp_dials;
+            let first = dials();
+            assert!(limit < 100 || first == 1, "{limit}: {first} dials");
+            for _ in 0..50 {
+                assert_eq!(pair.ask().await, Ok(()), "{limit}: {}", reason(&pair.link));
+            }
+            assert!(dials() <= first + 1, "{limit}: {first}, then {} dials", dials());
+        })
+        .await;
+    }
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use crate::config::Policy;
 use crate::forward::Failure;
 use crate::forward::target::{Evidence, Mark};
 use crate::upstream::tests::question;
-use crate::upstream::{Flaw, TryError};
+use crate::upstream::{Breakdown, Flaw, TryError};
 use crate::wire::{Question, Rcode, Rtype};
 
 /// Runs one query of servers that nobody has measured.
@@ -46,7 +46,7 @@ async fn bad_replies_and_errors_move_on_at_once() {
         Fails(5, TryError::Busy),
         Fails(5, TryError::ServerBusy),
         Fails(5, TryError::Declined(403)),
-        Fails(5, TryError::ServerFailed(500)),
+        Fails(5, TryError::ServerFailed(Breakdown::Status(500))),
         Fails(5, TryError::Unprocessed),
     ] {
         let (outcome, at, asked) = run(&[&[bad], &[Says(5, 3)]]).await;
@@ -153,7 +153,10 @@ async fn what_a_server_says_by_http_is_the_result() {
     for (error, failure) in [
         (TryError::ServerBusy, Failure::ServersBusy),
         (TryError::Declined(404), Failure::Declined(404)),
-        (TryError::ServerFailed(502), Failure::ServerFailed(502)),
+        (
+            TryError::ServerFailed(Breakdown::Status(502)),
+            Failure::ServerFailed(Breakdown::Status(502)),
+        ),
     ] {
         let (outcome, at, asked) = run(&[&[Fails(1, error)]]).await;
         assert_eq!((outcome, at, asked), (Err(failure), 1, vec![(0, 1)]));

@@ -13,7 +13,7 @@ use http::{HeaderValue, Method, Request, StatusCode, Uri};
 use rustls::pki_types::ServerName;
 
 use super::fault::{Fault, Reply};
-use crate::upstream::failure::TryError;
+use crate::upstream::failure::{Breakdown, TryError};
 
 /// The media type of queries and replies (RFC 8484 §6).
 const DNS_MESSAGE: &str = "application/dns-message";
@@ -121,7 +121,7 @@ impl Requests {
                 Fault::of_query(TryError::Declined(code), &words)
             }
             400..500 => Fault::of_query(TryError::Declined(code), &words),
-            500..600 => Fault::of_query(TryError::ServerFailed(code), &words),
+            500..600 => Fault::of_query(TryError::ServerFailed(Breakdown::Status(code)), &words),
             _ => Fault::of_query(TryError::Garbled, &format!("{words} and no DNS message")),
         }
     }

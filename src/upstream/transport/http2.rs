@@ -13,12 +13,15 @@ use tokio::task::{AbortHandle, spawn_local};
 use super::fault::{Fault, Reply};
 use super::http::{MAX_HEADER_OCTETS, Requests};
 use super::meter::{Meter, Metered};
-use crate::upstream::failure::TryError;
+use crate::upstream::failure::{Breakdown, TryError};
 
 /// Octets of one reply that the server may send before we read them: the largest reply.
 const STREAM_WINDOW: u32 = 65_535;
 /// The same of all replies together.
 const CONNECTION_WINDOW: u32 = 1 << 20;
+/// Streams at once before the server has said how many it allows. RFC 9113 §6.5.2 recommends that
+/// servers allow no fewer.
+const FIRST_STREAMS: usize = 100;
 /// Streams that we gave up and the server has not heard of that: as many as may wait at once.
 const RESET_STREAMS: usize = 512;
 
@@ -53,6 +56,7 @@ impl Http2 {
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_header_list_size(MAX_HEADER_OCTETS)
             .max_concurrent_reset_streams(RESET_STREAMS)
+            .initial_max_send_streams(FIRST_STREAMS)
             .handshake(Metered::new(stream, meter.clone()))
             .await
             .map_err(|error| fault(&error))?;
@@ -122,7 +126,7 @@ fn fault(error: &h2::Error) -> Fault {
         }
         // RFC 9113 §8.7: the server has not begun with this query.
         Some(Reason::REFUSED_STREAM) => Fault::of_query(TryError::Unprocessed, &words),
-        Some(_) => Fault::of_query(TryError::Garbled, &words),
+        Some(_) => Fault::of_query(TryError::ServerFailed(Breakdown::Reset), &words),
         // We end the stream, or the connection, because the server broke the protocol.
         None => Fault { is_dead: !error.is_reset(), ..Fault::of_query(TryError::Garbled, &words) },
     }

@@ -19,7 +19,7 @@ use super::http::{MAX_HEADER_OCTETS, MOST_INFORMATIONAL, Requests};
 use super::meter::{Exceeded, Meter};
 use super::metered_quic::Metered;
 use super::quic::{self, Codes, Line};
-use crate::upstream::failure::TryError;
+use crate::upstream::failure::{Breakdown, TryError};
 
 /// Streams that the server may have open towards us: one for control and two for the compression of
 /// headers (RFC 9114 §6.2), and some of kinds that we do not know.
@@ -216,7 +216,8 @@ pub(super) fn stream_fault(error: &StreamError) -> Fault {
         StreamError::RemoteTerminate { code } => {
             let is_busy = code.value() == H3.busy;
             let words = format!("the server reset the query's stream: {}", H3.words(code.value()));
-            Fault::of_query(if is_busy { TryError::ServerBusy } else { TryError::Garbled }, &words)
+            let failed = TryError::ServerFailed(Breakdown::Reset);
+            Fault::of_query(if is_busy { TryError::ServerBusy } else { failed }, &words)
         }
         _ => Fault::of_query(TryError::Garbled, &words),
     }

@@ -15,7 +15,7 @@ use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::fault::{Fault, Reply};
-use crate::upstream::failure::TryError;
+use crate::upstream::failure::{Breakdown, TryError};
 use crate::wire::u16_at;
 
 /// Octets of one stream that the server may send before we read them: more than the largest reply.
@@ -252,7 +252,8 @@ fn garbled(reason: &str) -> Fault {
 fn stream_fault(how: &str, code: VarInt) -> Fault {
     let code = code.into_inner();
     let reason = format!("the server {how} the query's stream: {}", DOQ.words(code));
-    let error = if code == DOQ.busy { TryError::ServerBusy } else { TryError::Garbled };
+    let failed = TryError::ServerFailed(Breakdown::Reset);
+    let error = if code == DOQ.busy { TryError::ServerBusy } else { failed };
     Fault::of_query(error, &reason)
 }
 
