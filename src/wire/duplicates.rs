@@ -83,7 +83,7 @@ fn hash_of(state: &RandomState, message: &[u8], record: &Record<'_>, owner: u64)
     let mut hasher = state.build_hasher();
     hasher.write_u64(owner);
     hasher.write_u32(u32::from(record.rtype.0) << 2 | record.section as u32);
-    let Some((fixed, names)) = compressed_names(record.rtype) else {
+    let Some((fixed, names)) = compressed_names(record) else {
         hasher.write(record.rdata);
         return hasher.finish();
     };

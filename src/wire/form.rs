@@ -26,7 +26,7 @@ fn has_its_form(message: &[u8], record: &Record<'_>) -> bool {
         Rtype::A => record.rdata.len() == 4,
         Rtype::AAAA => record.rdata.len() == 16,
         Rtype::TXT => is_strings(record.rdata),
-        rtype => compressed_names(rtype).is_none_or(|names| has_names(message, record, names)),
+        _ => compressed_names(record).is_none_or(|names| has_names(message, record, names)),
     }
 }
 

@@ -312,4 +312,6 @@ fn tells_of_zones(rtype: Rtype) -> bool {
 }
 
 #[cfg(test)]
+mod names;
+#[cfg(test)]
 mod tests;

@@ -1,0 +1,79 @@
+//! Names of a reply that are broken, lead nowhere safe, or are spelt in several ways.
+
+use super::*;
+use crate::wire::{Answer, flags};
+
+/// Owner as it is spelt, type, TTL, RDATA.
+type Line<'a> = (&'a [u8], Rtype, u32, &'a [u8]);
+
+const A: &[u8] = &[192, 0, 2, 1];
+const MX: Rtype = Rtype(15);
+const NAPTR: Rtype = Rtype(35);
+const KX: Rtype = Rtype(36);
+/// Where the first record begins, and where its TTL stands if its owner is a pointer.
+const FIRST_AT: u8 = 12 + 10 + 4;
+const FIRST_TTL_AT: u8 = FIRST_AT + 2 + 4;
+/// A pointer to `test`, the last label of the question.
+const TO_TEST: [u8; 2] = [0xc0, 12 + 4];
+
+fn question(qtype: Rtype) -> Question {
+    Question::plain("www.test".parse().expect("a name"), qtype)
+}
+
+fn reply(qtype: Rtype, answers: &[Line<'_>], authorities: &[Line<'_>]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut writer = MessageWriter::begin(&mut out, MAX_MESSAGE_OCTETS, 7, flags::QR);
+    writer.question(&question(qtype)).expect("room");
+    for (owner, rtype, ttl, rdata) in answers.iter().chain(authorities) {
+        writer.raw(owner).expect("room");
+        writer.fixed(*rtype, 1, *ttl, rdata.len()).expect("room");
+        writer.raw(rdata).expect("room");
+    }
+    let count = |lines: &[Line<'_>]| u16::try_from(lines.len()).expect("few");
+    writer.set_counts([1, count(answers), count(authorities), 0]);
+    out
+}
+
+/// What is kept: owners and types.
+fn kept(
+    qtype: Rtype,
+    answers: &[Line<'_>],
+    authorities: &[Line<'_>],
+) -> Result<String, AnswerError> {
+    let answer = Answer::parse(&reply(qtype, answers, authorities), &question(qtype))?;
+    let answer = answer.borrowed();
+    let line = |record: Record<'_>| {
+        let (owner, _) = read_name(answer.message(), record.owner_at).expect("a name");
+        format!("{owner} {}", record.rtype)
+    };
+    Ok(answer.records().map(line).collect::<Vec<_>>().join(", "))
+}
+
+#[test]
+fn names_that_may_be_compressed_are_written_out_when_a_reply_is_rewritten() {
+    // Order, preference, flags, services, expression; then the replacement.
+    let before: &[u8] = b"\0\x01\0\x02\x01s\x07SIP+D2U\0";
+    let naptr = |name: &[u8]| [before, name].concat();
+    let kinds: [(Rtype, &dyn Fn(&[u8]) -> Vec<u8>); 2] =
+        [(NAPTR, &naptr), (KX, &|name: &[u8]| [&[0, 10][..], name].concat())];
+    for (rtype, rdata) in kinds {
+        let compressed = rdata(b"\x03sip\xc0\x10");
+        let record: Line<'_> = (&POINTER_TO_QUESTION, rtype, 60, &compressed);
+        // An address of a stranger goes, so that the reply is rewritten.
+        let stranger: Line<'_> = (b"\x01x\0", Rtype::A, 60, A);
+        let message = reply(rtype, &[stranger, record, record], &[]);
+        let answer = Answer::parse(&message, &question(rtype)).expect("an answer");
+        let found: Vec<_> = answer.borrowed().records().map(|record| record.rdata).collect();
+        assert_eq!(found, [&rdata(b"\x03sip\x04test\0")[..]], "{rtype}");
+        // Broken names and strings are not data.
+        for broken in [&[0xc0, 200][..], &[5], &[0, 0], &[]] {
+            let broken = rdata(broken);
+            let broken: Line<'_> = (&POINTER_TO_QUESTION, rtype, 60, &broken);
+            assert_eq!(kept(rtype, &[broken], &[]), Err(AnswerError::Malformed), "{rtype}");
+        }
+    }
+    for cut in 0..before.len() {
+        let cut: Line<'_> = (&POINTER_TO_QUESTION, NAPTR, 60, &before[..cut]);
+        assert_eq!(kept(NAPTR, &[cut], &[]), Err(AnswerError::Malformed));
+    }
+}
