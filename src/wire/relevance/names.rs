@@ -50,6 +50,27 @@ fn kept(
 }
 
 #[test]
+fn spellings_of_one_owner_in_other_letters_are_one_owner() {
+    let spelt: &[u8] = b"\x03WWW\x04test\0";
+    let answers: [Line<'_>; 3] = [
+        (&POINTER_TO_QUESTION, Rtype::A, 60, A),
+        (spelt, Rtype::A, 60, A),
+        (spelt, Rtype::RRSIG, 60, &[0, 1, 1]),
+    ];
+    assert_eq!(kept(Rtype::A, &answers, &[]), Ok("www.test A".into()));
+    assert_eq!(kept(Rtype::A, &answers[..2], &[]), Ok("www.test A".into()));
+    // The same for the names in RDATA (RFC 4034 §6.2, §6.3).
+    let ns: Line<'_> = (&TO_TEST, Rtype::NS, 60, b"\x02ns\xc0\x10");
+    let zone: Line<'_> = (b"\x04TEST\0", Rtype::NS, 60, b"\x02NS\x04Test\0");
+    assert_eq!(kept(Rtype::A, &answers, &[ns, zone]), Ok("www.test A, test NS".into()));
+    // Text is not a name.
+    let text: Line<'_> = (&POINTER_TO_QUESTION, Rtype::TXT, 60, b"\x01a");
+    let other: Line<'_> = (&POINTER_TO_QUESTION, Rtype::TXT, 60, b"\x01A");
+    let expected = "www.test TXT, www.test TXT";
+    assert_eq!(kept(Rtype::TXT, &[text, other], &[]), Ok(expected.into()));
+}
+
+#[test]
 fn names_that_may_be_compressed_are_written_out_when_a_reply_is_rewritten() {
     // Order, preference, flags, services, expression; then the replacement.
     let before: &[u8] = b"\0\x01\0\x02\x01s\x07SIP+D2U\0";
