@@ -18,6 +18,7 @@ mod name;
 mod name_map;
 mod options;
 mod order;
+mod pointers;
 mod query;
 mod question;
 mod relevance;

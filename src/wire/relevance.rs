@@ -8,6 +8,7 @@ use super::effort::Meter;
 use super::form::is_sound;
 use super::message::{Header, Malformed, Record, Records, Section, read_name};
 use super::order::{Key, Watch};
+use super::pointers::Fields;
 use super::question::{AnswerError, Question};
 use super::rewrite::RecordCopier;
 use super::u16_at;
@@ -17,8 +18,9 @@ use super::writer::{Full, MessageWriter};
 pub(super) enum Relevant {
     /// All of it, as nearly always; the CNAMEs from the question on, in chain order.
     Whole(Vec<LinkPlace>),
-    /// Not all, or in another order: the reply without irrelevant, invalid, duplicate and
-    /// additional records (except OPT). Only names equal to the question's are compressed.
+    /// Some of it, or all in another order: the reply as we write it, without irrelevant, invalid
+    /// and duplicate records, and without additional ones except OPT. Its only pointers are owners,
+    /// and lead to the question's name or to an owner that is written out.
     Part(Vec<u8>),
 }
 
@@ -36,7 +38,8 @@ pub(super) fn relevant(
     question: &Question,
     question_end: usize,
 ) -> Result<Relevant, AnswerError> {
-    let reply = Reply { message, header, question, question_end };
+    let fields = Fields::new(message, header, question_end);
+    let reply = Reply { message, header, question, question_end, fields };
     match reply.first_sight()? {
         FirstSight::Plain => return Ok(Relevant::Whole(Vec::new())),
         FirstSight::Doubled(doubled) => {
@@ -72,6 +75,7 @@ struct Reply<'a> {
     header: &'a Header,
     question: &'a Question,
     question_end: usize,
+    fields: Fields<'a>,
 }
 
 /// Records by what becomes of them.
@@ -91,7 +95,18 @@ impl<'a> Reply<'a> {
 
     fn is_sound(&self, record: &Record<'_>) -> bool {
         record.section == Section::Additional
-            || is_sound(self.message, record, self.question.qclass)
+            || is_sound(&self.fields, record, self.question.qclass)
+    }
+
+    /// Fails if the record's owner is broken. `spelt` is how the last owner that was checked is
+    /// spelt: where the octets are the same, so is the name.
+    fn check_owner(&self, spelt: &mut &'a [u8], record: &Record<'_>) -> Result<(), Malformed> {
+        let owner = record.owner_octets(self.message);
+        if owner != *spelt && owner != POINTER_TO_QUESTION {
+            self.fields.name_end(record.owner_at)?;
+        }
+        *spelt = owner;
+        Ok(())
     }
 
     fn first_sight(&self) -> Result<FirstSight, Malformed> {
@@ -100,6 +115,7 @@ impl<'a> Reply<'a> {
         let may_have_duplicates = self.header.answers > 1 || self.header.authorities > 1;
         let question = u16::from_be_bytes(POINTER_TO_QUESTION);
         let mut last: Option<Rtype> = None;
+        let mut spelt: &[u8] = &[];
         for (index, record) in self.records().enumerate() {
             let record = record?;
             meter.note(&record)?;
@@ -112,7 +128,10 @@ impl<'a> Reply<'a> {
                         && record.rtype != Rtype::CNAME
                         && u16_at(self.message, record.owner_at) == Some(question)
                 }
-                Section::Authority => tells_of_zones(record.rtype),
+                Section::Authority => {
+                    self.check_owner(&mut spelt, &record)?;
+                    tells_of_zones(record.rtype)
+                }
                 Section::Additional => break,
             };
             let is_kept = is_plain
@@ -141,13 +160,17 @@ impl<'a> Reply<'a> {
         Ok(self.write(&chain, &records, kept)?)
     }
 
-    /// All records, and which of them are sound.
+    /// All records, and which of them are sound. Fails if an owner is broken.
     fn read(&self) -> Result<(Vec<Record<'a>>, Vec<bool>), Malformed> {
         let mut meter = Meter::new(self.message);
         let (mut records, mut sound) = (Vec::with_capacity(16), Vec::with_capacity(16));
+        let mut spelt: &[u8] = &[];
         for record in self.records() {
             let record = record?;
             meter.note(&record)?;
+            if record.section != Section::Additional {
+                self.check_owner(&mut spelt, &record)?;
+            }
             sound.push(self.is_sound(&record));
             records.push(record);
         }

@@ -50,6 +50,75 @@ fn kept(
 }
 
 #[test]
+fn a_broken_owner_in_the_authority_section_makes_the_reply_malformed() {
+    let (www, root): (&[u8], &[u8]) = (&POINTER_TO_QUESTION, &[0]);
+    let good: Line<'_> = (www, Rtype::A, 60, A);
+    let link: Line<'_> = (www, Rtype::CNAME, 60, &[2, b'c', b'd', 0]);
+    let zone: Line<'_> = (&TO_TEST, Rtype::NS, 60, root);
+    let long = [&[63; 64].repeat(4)[..], root].concat();
+    // A pointer forward, to itself, into the header, and in a circle; a name that is too long.
+    let broken = |at: u8| -> [Vec<u8>; 5] {
+        let circle = vec![1, b'x', 0xc0, at];
+        [vec![0xc0, at + 20], vec![0xc0, at], vec![0xc0, 2], circle, long.clone()]
+    };
+    let after_answer = FIRST_AT + 16;
+    for owner in broken(after_answer) {
+        let ns: Line<'_> = (&owner, Rtype::NS, 60, root);
+        for answer in [good, link] {
+            let outcome = kept(Rtype::A, &[answer], &[ns]);
+            assert_eq!(outcome, Err(AnswerError::Malformed), "{owner:?}");
+        }
+    }
+    for owner in broken(after_answer + 13) {
+        let ns: Line<'_> = (&owner, Rtype::NS, 60, root);
+        let outcome = kept(Rtype::A, &[good], &[zone, ns]);
+        assert_eq!(outcome, Err(AnswerError::Malformed), "{owner:?}");
+    }
+    let longest = [&[[63; 64], [63; 64], [63; 64]].concat()[..], &[61; 62], root].concat();
+    let far: Line<'_> = (&longest, Rtype::NS, 60, &[2, b'n', b's', 0xc0, 12]);
+    let found = kept(Rtype::A, &[good], &[zone, far, zone]).expect("an answer");
+    assert_eq!(found.matches("NS").count(), 2, "{found}");
+}
+
+#[test]
+fn a_name_does_not_lead_into_the_fixed_octets_of_a_record() {
+    let www: &[u8] = &POINTER_TO_QUESTION;
+    // Its TTL reads as the name `x` for as long as the record is new.
+    let ttl = u32::from_be_bytes([1, b'x', 0, 0]);
+    let mail: Line<'_> = (www, MX, ttl, &[0, 10, 0xc0, 12]);
+    let into = |at: u8| [0, 20, 0xc0, at];
+    assert_eq!(
+        kept(MX, &[mail, (www, MX, 60, &[0, 20, 0])], &[]),
+        Ok("www.test MX, www.test MX".into())
+    );
+    // The other fixed octets are roots, or make names out of numbers.
+    for at in FIRST_TTL_AT - 4..FIRST_TTL_AT + 6 {
+        let found = kept(MX, &[mail, (www, MX, 60, &into(at))], &[]);
+        assert_eq!(found, Ok("www.test MX".into()), "{at}");
+    }
+    // As an owner, and behind a label.
+    let to_ttl: &[u8] = &[0xc0, FIRST_TTL_AT];
+    for owner in [to_ttl, &[1, b'y', 0xc0, FIRST_TTL_AT]] {
+        let ns: Line<'_> = (owner, Rtype::NS, 60, &[0]);
+        assert_eq!(kept(MX, &[mail], &[ns]), Err(AnswerError::Malformed), "{owner:?}");
+    }
+    // A label that begins in one field and ends behind the TTL of the next record.
+    let text: Line<'_> = (www, Rtype::TXT, 60, &[2, b'a', 13]);
+    let over = FIRST_AT + 12 + 2;
+    let next: Line<'_> = (www, Rtype::TXT, ttl, &[3, 0, 0, 0]);
+    let ns: Line<'_> = (&[0xc0, over], Rtype::NS, 60, &[0]);
+    assert_eq!(kept(Rtype::TXT, &[text, next], &[ns]), Err(AnswerError::Malformed));
+    // Names in owners and RDATA are what pointers are for.
+    let link: Line<'_> = (www, Rtype::CNAME, 60, &[3, b'c', b'd', b'n', 0xc0, 16]);
+    let end: Line<'_> = (&[0xc0, FIRST_AT + 12], Rtype::A, 60, A);
+    let ns: Line<'_> = (&[2, b'n', b's', 0xc0, 16], Rtype::NS, 60, &[1, b'a', 0xc0, FIRST_AT + 12]);
+    let again: Line<'_> = (&[0xc0, FIRST_AT + 12 + 6 + 16], Rtype::NS, 60, &[0]);
+    let found = kept(Rtype::A, &[link, end], &[ns, again]);
+    let expected = "www.test CNAME, cdn.test A, ns.test NS, ns.test NS";
+    assert_eq!(found, Ok(expected.into()));
+}
+
+#[test]
 fn spellings_of_one_owner_in_other_letters_are_one_owner() {
     let spelt: &[u8] = b"\x03WWW\x04test\0";
     let answers: [Line<'_>; 3] = [
