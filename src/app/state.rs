@@ -140,9 +140,7 @@ mod tests {
 
     use super::*;
     use crate::config::testing::{forward_all, minimal};
-    use crate::config::{
-        AllDown, Dnssec, Endpoint, Forward, Probe, Unlisted, UpstreamSource,
-    };
+    use crate::config::{AllDown, Dnssec, Endpoint, Forward, Probe, Unlisted, UpstreamSource};
     use crate::dnssec::testing::{AnchorFile, Zones};
 
     fn reloaded(old: &Config, new: &Config) -> (Snapshot, Snapshot) {

@@ -93,7 +93,8 @@ impl Answer {
             return Err(AnswerError::WrongQuestion);
         }
         let question_end = check_question(message, question)?;
-        // The letters' case is nobody's but the client's. Before all else: pointers may lead here.
+        // The client gets its question back in its own letter case, and the cache keeps lower case.
+        // This comes before all else, because names of records may point to the question's name.
         let qname = HEADER_OCTETS..question_end - 4;
         if message.get(qname.clone()) != Some(question.qname.as_wire()) {
             let mut same = message.to_vec();
