@@ -14,6 +14,13 @@ use super::rewrite::RecordCopier;
 use super::u16_at;
 use super::writer::{Full, MessageWriter};
 
+/// What of a reply answers its question, and what was found on the way.
+pub(super) struct Sifted {
+    pub(super) relevant: Relevant,
+    /// The chain has no end: see [`Chain::is_endless`].
+    pub(super) is_endless: bool,
+}
+
 /// What of a reply answers its question.
 pub(super) enum Relevant {
     /// All of it, as nearly always; the CNAMEs from the question on, in chain order.
@@ -37,13 +44,14 @@ pub(super) fn relevant(
     header: &Header,
     question: &Question,
     question_end: usize,
-) -> Result<Relevant, AnswerError> {
+) -> Result<Sifted, AnswerError> {
+    let ended = |relevant| Sifted { relevant, is_endless: false };
     let fields = Fields::new(message, header, question_end);
     let reply = Reply { message, header, question, question_end, fields };
     match reply.first_sight()? {
-        FirstSight::Plain => return Ok(Relevant::Whole(Vec::new())),
+        FirstSight::Plain => return Ok(ended(Relevant::Whole(Vec::new()))),
         FirstSight::Doubled(doubled) => {
-            return Ok(Relevant::Part(reply.without(&doubled)?));
+            return Ok(ended(Relevant::Part(reply.without(&doubled)?)));
         }
         FirstSight::Mixed => {}
     }
@@ -53,10 +61,11 @@ pub(super) fn relevant(
     let chain = Chain::follow(message, question, in_sound)?;
     let sorted = reply.sort(&chain, &records, &sound)?;
     let is_new_rcode = chain.overflows && header.flags & flags::RCODE != Rcode::YXDOMAIN.0;
-    match sorted.links {
-        Some(links) if sorted.is_whole && !is_new_rcode => Ok(Relevant::Whole(links)),
-        _ => Ok(Relevant::Part(reply.write(&chain, &records, sorted.kept)?)),
-    }
+    let relevant = match sorted.links {
+        Some(links) if sorted.is_whole && !is_new_rcode => Relevant::Whole(links),
+        _ => Relevant::Part(reply.write(&chain, &records, sorted.kept)?),
+    };
+    Ok(Sifted { relevant, is_endless: chain.is_endless })
 }
 
 /// What a reply looks like before its names are read.
@@ -259,7 +268,8 @@ impl<'a> Reply<'a> {
                     _ => covers(record, Rtype::CNAME) || covers(record, Rtype::NSEC),
                 },
                 Some(Lead::Dname { .. }) => false,
-                None => record.rtype != Rtype::CNAME,
+                // Where a chain has no end, its last name has nothing but the CNAME that leads on.
+                None => record.rtype != Rtype::CNAME && !chain.is_endless,
             },
             (_, Owner::Above(..)) => matches!(record.rtype, Rtype::DNAME | Rtype::RRSIG),
             (_, Owner::Stranger) => false,
