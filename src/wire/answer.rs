@@ -327,6 +327,11 @@ impl<'a> AnswerRef<'a> {
         self.message
     }
 
+    /// Whether all of the message is there, and not its front alone ([`Self::from_front`]).
+    pub fn is_whole(&self) -> bool {
+        u16_at(self.octets, MESSAGE_OCTETS_AT).map(usize::from) == Some(self.message.len())
+    }
+
     /// The header as received, the additional count 0.
     pub fn header(&self) -> &Header {
         &self.header
@@ -356,9 +361,9 @@ impl<'a> AnswerRef<'a> {
     pub fn links(self) -> impl Iterator<Item = Link<'a>> {
         // One that cannot be read ends them: no link may be left out.
         self.links.chunks_exact(LINK_OCTETS).map_while(move |places| {
-            let cname = self.record_at(u16_at(places, 0)?)?;
+            let cname = self.record_at(usize::from(u16_at(places, 0)?))?;
             let signature =
-                u16_at(places, 2).filter(|at| *at > 0).and_then(|at| self.record_at(at));
+                u16_at(places, 2).filter(|at| *at > 0).and_then(|at| self.record_at(at.into()));
             let (target, _) = read_name(self.message, cname.rdata_at).ok()?;
             Some(Link { cname, signature, target })
         })
@@ -370,8 +375,7 @@ impl<'a> AnswerRef<'a> {
     }
 
     /// The record of the answer section that begins at `at`.
-    fn record_at(&self, at: u16) -> Option<Record<'a>> {
-        let at = usize::from(at);
+    pub(super) fn record_at(&self, at: usize) -> Option<Record<'a>> {
         let one = Header { answers: 1, authorities: 0, additionals: 0, ..self.header };
         let within = at < self.answers_end;
         within.then(|| Records::new(self.message, &one, at).next())?.and_then(Result::ok)

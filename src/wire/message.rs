@@ -201,6 +201,11 @@ impl Record<'_> {
         self.ttl_at.saturating_sub(4)
     }
 
+    /// Whether this is a signature over records of that type.
+    pub fn covers(&self, rtype: Rtype) -> bool {
+        self.rtype == Rtype::RRSIG && u16_at(self.rdata, 0) == Some(rtype.0)
+    }
+
     /// Where the octets behind this record begin.
     pub fn end(&self) -> usize {
         self.rdata_at + self.rdata.len()

@@ -13,6 +13,7 @@ mod constants;
 mod duplicates;
 mod effort;
 mod form;
+mod links;
 mod message;
 mod name;
 mod name_map;

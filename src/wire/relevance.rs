@@ -218,7 +218,7 @@ impl<'a> Reply<'a> {
             let key = in_answer.then(|| Key::new(owner, record, self.question.qtype, chain));
             key.into_iter().for_each(|key| watch.note(key));
             kept.push((index, key));
-            if let (Owner::On(place), true) = (owner, in_answer && covers(record, Rtype::CNAME))
+            if let (Owner::On(place), true) = (owner, in_answer && record.covers(Rtype::CNAME))
                 && let Some(link) = links.as_mut().and_then(|links| links.get_mut(place))
             {
                 link.signature.get_or_insert(record.owner_at);
@@ -265,7 +265,7 @@ impl<'a> Reply<'a> {
                 Some(Lead::Cname { owner_at }) => match record.rtype {
                     Rtype::CNAME => record.owner_at == *owner_at,
                     Rtype::NSEC => true,
-                    _ => covers(record, Rtype::CNAME) || covers(record, Rtype::NSEC),
+                    _ => record.covers(Rtype::CNAME) || record.covers(Rtype::NSEC),
                 },
                 Some(Lead::Dname { .. }) => false,
                 // Where a chain has no end, its last name has nothing but the CNAME that leads on.
@@ -332,11 +332,6 @@ fn link_places(chain: &Chain) -> Option<Vec<LinkPlace>> {
         Lead::Dname { .. } => None,
     };
     chain.links.iter().map(place).collect()
-}
-
-/// Whether `record` is a signature over records of that type.
-fn covers(record: &Record<'_>, rtype: Rtype) -> bool {
-    record.rtype == Rtype::RRSIG && u16_at(record.rdata, 0) == Some(rtype.0)
 }
 
 /// NS SOA DS RRSIG NSEC NSEC3 (RFC 1034 §4.3.2, RFC 4035 §3.1, RFC 5155 §7.2).

@@ -1,10 +1,15 @@
-//! Chains that enter a zone of ours: what stands behind our name refuses nothing.
+//! Chains that enter a zone of ours: what stands behind our name refuses nothing, and what proves
+//! the links in front of it goes along.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::upstream::{Answering, World, in_world, in_world_of};
 use super::*;
-use crate::wire::Query;
+use crate::wire::{Query, Records, Section, read_name, u16_at};
+
+/// DO among the extended flags.
+const DO: u32 = 0x8000;
 
 /// Owner, type, RDATA.
 type Line = (String, Rtype, Vec<u8>);
@@ -175,4 +180,166 @@ fn a_circle_has_no_data_and_the_next_upstream_may_know_better() {
             );
         }
     }
+}
+
+/// A signature over `covered` by `signer`, whose owner has so many labels that are no wildcard's.
+fn signature(owner: &str, covered: Rtype, labels: u8, signer: &str, tag: u8) -> Line {
+    let mut rdata = covered.0.to_be_bytes().to_vec();
+    rdata.extend([13, labels, 0, 0, 0, 60]);
+    rdata.extend([0x70, 0, 0, 0, 0x60, 0, 0, 0, 0, tag]);
+    rdata.extend(wire(signer));
+    rdata.extend([7; 64]);
+    (owner.to_owned(), Rtype::RRSIG, rdata)
+}
+
+/// Each record as `section owner type`, a signature with the type that it covers.
+fn lines(reply: &[u8], question_end: usize) -> Vec<String> {
+    let header = crate::wire::Header::read(reply).expect("a header");
+    let line = |record: crate::wire::Record<'_>| {
+        let (owner, _) = read_name(reply, record.owner_at).expect("an owner");
+        let section = match record.section {
+            Section::Answer => "an",
+            Section::Authority => "au",
+            Section::Additional => return None,
+        };
+        assert!(record.ttl <= 60);
+        let rtype = match record.rtype {
+            Rtype::RRSIG => format!("{}!", Rtype(u16_at(record.rdata, 0).expect("a type"))),
+            rtype => rtype.to_string(),
+        };
+        Some(format!("{section} {owner} {rtype}"))
+    };
+    let records = Records::new(reply, &header, question_end).map(|record| record.expect("whole"));
+    records.filter_map(line).collect()
+}
+
+async fn lines_for(world: &World, name: &str, qtype: Rtype, extended: u32) -> Vec<String> {
+    let request = query(name, qtype.0, 1_232, extended);
+    let question_end = 12 + wire(name).len() + 4;
+    lines(&world.ask(&request).await, question_end)
+}
+
+/// `www.example` leads to us by a CNAME that two keys have signed, made from a wildcard or not.
+fn signed(is_wildcard: bool) -> Answering {
+    Rc::new(move |query| {
+        let labels = if is_wildcard { 1 } else { 2 };
+        let owner = "www.example";
+        let answers = [
+            cname(owner, &format!("api.{P}")),
+            signature(owner, Rtype::CNAME, labels, "example", 1),
+            signature(owner, Rtype::CNAME, labels, "example", 2),
+            (format!("api.{P}"), Rtype::A, vec![203, 0, 113, 9]),
+        ];
+        let nsec = |owner: &str, next: &str| {
+            (owner.to_owned(), Rtype::NSEC, [wire(next), vec![0, 1, 0x40]].concat())
+        };
+        let authorities = [
+            ("example".to_owned(), Rtype::NS, wire("ns.example")),
+            nsec("*.example", "z.example"),
+            signature("*.example", Rtype::NSEC, 1, "example", 1),
+            signature("*.example", Rtype::NSEC, 1, "example", 2),
+            // What the upstream proves of the end.
+            nsec("microsoft.com", "z.microsoft.com"),
+            signature("microsoft.com", Rtype::NSEC, 2, "microsoft.com", 3),
+        ];
+        Some(reply(query, 0, &answers, &authorities))
+    })
+}
+
+#[test]
+fn the_proofs_of_a_wildcards_link_to_us_go_to_clients_with_do() {
+    in_world(
+        signed(true),
+        |_, _| {},
+        async |world| {
+            let (public, private) = (format!("an api.{P} CNAME"), format!("an api.{Q} A"));
+            let links = ["an www.example CNAME", "an www.example CNAME!", "an www.example CNAME!"];
+            let proofs = ["au *.example NSEC", "au *.example NSEC!", "au *.example NSEC!"];
+            for _new_and_kept in 0..2 {
+                let found = lines_for(&world, "www.example", Rtype::A, DO).await;
+                let expected = [&links[..], &[&public, &private], &proofs].concat();
+                assert_eq!(found, expected);
+                let found = lines_for(&world, "www.example", Rtype::AAAA, DO).await;
+                let soa = format!("au {Q} SOA");
+                assert_eq!(found, [&links[..], &[&public, &*soa], &proofs].concat());
+                let found = lines_for(&world, "www.example", Rtype::A, 0).await;
+                assert_eq!(found, [links[0], &public, &private]);
+            }
+            assert_eq!(world.heard(Rtype::A), 2);
+            // Who asks for the link gets it with all that the upstream says.
+            let found = lines_for(&world, "www.example", Rtype::CNAME, DO).await;
+            assert_eq!(found[..3], links);
+        },
+    );
+    // A link that is no wildcard's needs no proof.
+    in_world(
+        signed(false),
+        |_, _| {},
+        async |world| {
+            let found = lines_for(&world, "www.example", Rtype::A, DO).await;
+            assert_eq!(found.len(), 5, "{found:?}");
+            assert!(found.iter().all(|line| line.starts_with("an ")), "{found:?}");
+        },
+    );
+}
+
+#[test]
+fn proofs_that_find_no_room_truncate_the_reply() {
+    let many = Rc::new(|query: &Query<'_>| {
+        let answers = [
+            cname("www.example", &format!("api.{P}")),
+            signature("www.example", Rtype::CNAME, 1, "example", 1),
+        ];
+        let nsec3 = |n: usize| {
+            let owner = format!("{n:032}.example");
+            let rdata = [&[1, 0, 0, 0, 0, 20][..], &[9; 20], &[0, 1, 0x40]].concat();
+            let proof = signature(&owner, Rtype::NSEC3, 2, "example", 1);
+            [(owner, Rtype::NSEC3, rdata), proof]
+        };
+        let authorities: Vec<_> = (0..8).flat_map(nsec3).collect();
+        Some(reply(query, 0, &answers, &authorities))
+    });
+    in_world(
+        many,
+        |_, _| {},
+        async |world| {
+            let whole = lines_for(&world, "www.example", Rtype::A, DO).await;
+            assert_eq!(whole.len(), 4 + 16, "{whole:?}");
+            let snapshot = Arc::clone(&world.worker.snapshot());
+            let over_udp = |extended| {
+                let request = query("www.example", 1, 1_232, extended);
+                text(&decided(&snapshot, &asked("10.0.0.1"), &request).1)
+            };
+            assert_eq!(over_udp(DO), "NOERROR tc ra: ");
+        },
+    );
+}
+
+#[test]
+fn the_dname_of_a_link_to_us_goes_to_clients_with_do() {
+    let answering = Rc::new(|query: &Query<'_>| {
+        let answers = [
+            ("old.example".to_owned(), Rtype::DNAME, wire(P)),
+            signature("old.example", Rtype::DNAME, 2, "example", 1),
+            cname("api.old.example", &format!("api.{P}")),
+            (format!("api.{P}"), Rtype::A, vec![203, 0, 113, 9]),
+        ];
+        Some(reply(query, 0, &answers, &[]))
+    });
+    in_world(
+        answering,
+        |_, _| {},
+        async |world| {
+            let (public, private) = (format!("an api.{P} CNAME"), format!("an api.{Q} A"));
+            for _new_and_kept in 0..2 {
+                let found = lines_for(&world, "api.old.example", Rtype::A, DO).await;
+                let dname = ["an old.example DNAME", "an old.example DNAME!"];
+                let expected =
+                    [&dname[..], &["an api.old.example CNAME", &public, &private]].concat();
+                assert_eq!(found, expected);
+                let found = lines_for(&world, "api.old.example", Rtype::A, 0).await;
+                assert_eq!(found, ["an api.old.example CNAME", &public, &private]);
+            }
+        },
+    );
 }
