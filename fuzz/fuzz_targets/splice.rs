@@ -1,7 +1,7 @@
 //! A reply of an upstream whose chain may enter zones of ours: there it is cut, and no address that
 //! the upstream put behind one of our names remains.
 //!
-//! The input is the reply; its question is the one that it repeats.
+//! The input is the reply; its question is the one that it repeats, with DO if the reply has CD.
 #![no_main]
 
 use std::time::Instant;
@@ -18,6 +18,8 @@ fuzz_target!(|reply: &[u8]| {
     let Some(question) = question_of(reply).filter(|question| question.qclass == CLASS_IN) else {
         return;
     };
+    let has_cd = reply.get(3).is_some_and(|octet| octet & 0x10 != 0);
+    let question = Question { dnssec_ok: has_cd, ..question };
     let Ok(answer) = Answer::parse(reply, &question) else { return };
     // Our own names never come here: `decide` answers them.
     if ZONES.find(&(&question.qname).into()).as_ref().is_some_and(Found::is_ours) {
@@ -44,8 +46,14 @@ fuzz_target!(|reply: &[u8]| {
     // What the cache keeps of such an answer is the way to us alone.
     if let Some(index) = cut {
         let way = answer.way(&question, index + 1).expect("links fit");
-        let mut kept = way.borrowed().records().collect::<Vec<_>>().into_iter();
-        assert!(kept.all(|record| matches!(record.rtype, Rtype::CNAME | Rtype::RRSIG)));
+        for record in way.borrowed().records() {
+            let is_proof = match record.section {
+                Section::Answer => record.rtype == Rtype::DNAME,
+                _ => matches!(record.rtype, Rtype::NSEC | Rtype::NSEC3),
+            };
+            let is_link = matches!(record.rtype, Rtype::CNAME | Rtype::RRSIG);
+            assert!(is_link || (is_proof && question.dnssec_ok));
+        }
         assert_eq!(way.borrowed().links().count(), index + 1);
     }
 });
@@ -65,8 +73,9 @@ fn check(out: &[u8], question: &Question, cut: Option<usize>) {
         check_private(&record);
         assert!(matches!(
             record.rtype,
-            Rtype::CNAME | Rtype::RRSIG | Rtype::A | Rtype::AAAA | Rtype::SOA
+            Rtype::CNAME | Rtype::DNAME | Rtype::RRSIG | Rtype::A | Rtype::AAAA | Rtype::SOA
         ));
+        assert!(record.rtype != Rtype::DNAME || question.dnssec_ok);
         let (owner, _) = read_name(read.message(), record.owner_at).expect("an owner");
         let is_address = matches!(record.rtype, Rtype::A | Rtype::AAAA);
         let is_ours = ZONES.find(&owner).as_ref().is_some_and(Found::is_ours);

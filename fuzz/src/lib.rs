@@ -99,12 +99,16 @@ pub fn check_private(record: &Record<'_>) {
     }
 }
 
-/// A query for `question` without EDNS.
+/// A query for `question`, with EDNS if that sets DO.
 pub fn query_for(question: &Question) -> Vec<u8> {
     let mut request = vec![0x47, 0x11, 0x01, 0, 0, 1, 0, 0, 0, 0, 0, 0];
     request.extend_from_slice(question.qname.as_wire());
     request.extend_from_slice(&question.qtype.0.to_be_bytes());
     request.extend_from_slice(&question.qclass.to_be_bytes());
+    if question.dnssec_ok {
+        request[11] = 1;
+        request.extend_from_slice(&[0, 0, 41, 4, 0xd0, 0, 0, 0x80, 0, 0, 0]);
+    }
     request
 }
 

@@ -140,7 +140,7 @@ mod tests {
 
     use super::*;
     use crate::config::testing::{forward_all, minimal};
-    use crate::config::{Dnssec, Forward, Unlisted, UpstreamSource};
+    use crate::config::{AllDown, Dnssec, Endpoint, Forward, Probe, Unlisted, UpstreamSource};
     use crate::dnssec::testing::{AnchorFile, Zones};
 
     fn reloaded(old: &Config, new: &Config) -> (Snapshot, Snapshot) {
@@ -178,6 +178,27 @@ mod tests {
         assert!(!is_joined(&with, &open));
         assert!(!is_joined(&with, &without));
         assert!(!is_joined(&without, &with));
+        // Whether a name is private while its endpoint is down.
+        let mut public = minimal();
+        public.private_links[0].all_down = AllDown::Public;
+        assert!(is_joined(&public, &public));
+        assert!(!is_joined(&with, &public));
+        assert!(!is_joined(&public, &with));
+        let mut failing = minimal();
+        failing.private_links[0].all_down = AllDown::Servfail;
+        assert!(is_joined(&with, &failing), "both answer for the name");
+        // Which addresses decide whether it is down, and by which probes.
+        let probed = |change: fn(&mut Endpoint)| {
+            let mut config = public.clone();
+            change(&mut config.private_links[0].endpoints[0]);
+            config
+        };
+        let other = probed(|one| one.addresses = vec!["10.9.9.9".parse().expect("one")]);
+        let tcp = probed(|one| one.probe = Some(Probe::Tcp { port: 443 }));
+        assert!(!is_joined(&public, &other));
+        assert!(!is_joined(&public, &tcp));
+        assert!(is_joined(&tcp, &tcp));
+        assert!(!is_joined(&tcp, &probed(|one| one.probe = Some(Probe::Tcp { port: 8_443 }))));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::seen::{Outcome, Seen, Silence};
 use crate::engine::question_message;
-use crate::upstream::{self, Link, OnceError, Patience, TryError, Upstream};
+use crate::upstream::{self, Flaw, Link, OnceError, Patience, TryError, Upstream};
 use crate::wire::{Header, Question, flags};
 
 /// Longest wait for one reply: nobody asks for longer, Windows DNS gives up earlier.
@@ -191,6 +191,9 @@ fn ask_link(upstream: &Arc<Upstream>, questions: Questions) -> Vec<(Ticket, Outc
             let link = Rc::clone(&link);
             let task = spawn_local(async move {
                 match timeout(CONNECTION_PATIENCE, link.ask(&question)).await {
+                    Ok(Ok(answer)) if answer.is_endless() => {
+                        Err(silence(link.upstream(), TryError::Unusable(Flaw::Endless)))
+                    }
                     Ok(Ok(answer)) => Ok(Seen::of(answer.borrowed(), &question)),
                     Ok(Err(error)) => Err(silence(link.upstream(), error)),
                     Err(_) => Err(Silence::Timeout(CONNECTION_PATIENCE)),

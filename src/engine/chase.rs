@@ -2,12 +2,14 @@
 //!
 //! Azure's resolver leaves the final address out now and then, without setting TC.
 
+use std::sync::Arc;
+
 use super::splice::{self, Chain};
 use crate::forward::Failure;
 use crate::upstream::Flaw;
 use crate::wire::{
-    Answer, AnswerError, AnswerRef, Full, MAX_LINKS, MAX_MESSAGE_OCTETS, Malformed, MessageWriter,
-    Name, Question, Rcode, Record, RecordCopier, Rtype, Section, flags,
+    Answer, AnswerRef, Full, MAX_LINKS, MAX_MESSAGE_OCTETS, Malformed, MessageWriter, Name,
+    Question, Rcode, Record, RecordCopier, Rtype, Section, flags,
 };
 use crate::zones::Zones;
 
@@ -81,10 +83,8 @@ pub(super) fn join(
         }
     }
     writer.set_counts(counts);
-    Answer::parse(&out, question).map_err(|error| match error {
-        AnswerError::Endless => ENDLESS,
-        _ => Failure::Garbled,
-    })
+    let joined = Answer::parse_endless(&out, question).map_err(|_| Failure::Garbled)?;
+    if joined.is_endless() { Err(Failure::Endless(Arc::new(joined))) } else { Ok(joined) }
 }
 
 /// Joins `first` and what `answer_to` returns for the name that `first` ends at, as a worker does.

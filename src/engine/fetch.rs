@@ -207,6 +207,7 @@ impl Worker {
                 let bare = answer.borrowed().without_records(question);
                 bare.map_or(Failure::Garbled, |bare| Failure::BadReply(Arc::new(bare)))
             }
+            Failure::Endless(_) => chase::ENDLESS,
             failure => failure,
         };
         let noted = Instant::now();
@@ -262,14 +263,12 @@ impl Worker {
                 Ok((Arc::new(answer), false))
             }
             // A server that cannot resolve our private zone still shows the chain that leads there.
-            Err(Failure::BadReply(answer)) => match way(&answer.borrowed()) {
-                Some(way) => {
-                    let way = way?.capped(question.qtype, snapshot.ttl_limits);
-                    Ok((Arc::new(way), true))
-                }
-                None => Err(Failure::BadReply(answer)),
-            },
-            Err(failure) => Err(failure),
+            // So does one whose chain goes in a circle behind our name.
+            Err(failure) => {
+                let shown = failure.shown().and_then(|answer| way(&answer.borrowed()));
+                let way = shown.ok_or(failure)??.capped(question.qtype, snapshot.ttl_limits);
+                Ok((Arc::new(way), true))
+            }
         }
     }
 
@@ -306,6 +305,10 @@ impl Worker {
                 Err(Failure::BadReply(rest)) => {
                     let joined = chase::join(question, &whole.borrowed(), &rest.borrowed())?;
                     return Err(Failure::BadReply(joined.into()));
+                }
+                Err(Failure::Endless(rest)) => {
+                    let joined = chase::join(question, &whole.borrowed(), &rest.borrowed())?;
+                    return Err(Failure::Endless(joined.into()));
                 }
                 Err(failure) => return Err(failure),
             };

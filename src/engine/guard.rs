@@ -50,11 +50,11 @@ impl Guard {
         other.names.iter().all(|name| self.names.binary_search(name).is_ok())
     }
 
-    /// Looks for addresses that must not go out. `answer` came by `rule`, and its chain does not
-    /// enter a zone that we serve: there it is cut, and what follows is nobody's.
+    /// Looks for addresses that must not go out. `answer` came by `rule`. The caller has checked that
+    /// its chain does not enter a zone that we serve, since such a chain is cut there.
     ///
-    /// What counts for rebinding is the name asked: it is what a browser holds two answers together
-    /// by. Whose names its chain passes is up to whoever owns it.
+    /// Rebind protection goes by the name asked, because browsers tell origins apart by that name.
+    /// It does not look at the other names of the chain: the owner of the name asked chooses them.
     pub(super) fn check(
         &self,
         rule: &Rule,

@@ -66,6 +66,11 @@ impl<'a> Reply<'a> {
         Self { writer, answers: 0, authorities: 0, query }
     }
 
+    /// Whether the client set DO.
+    pub(super) fn dnssec_ok(&self) -> bool {
+        self.query.dnssec_ok()
+    }
+
     /// Takes everything behind the question back and says that there is more (RFC 2181 §9).
     pub(super) fn truncate(&mut self) {
         self.writer.truncate(self.query.question_end());

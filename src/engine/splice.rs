@@ -4,7 +4,9 @@
 use super::private::{self, Owner, Want};
 use super::recorder::{Recorder, Step};
 use super::reply::{Age, Reply};
-use crate::wire::{AnswerRef, CLASS_IN, Full, HEADER_OCTETS, Link, QName, Rcode, Rtype, flags};
+use crate::wire::{
+    AnswerRef, CLASS_IN, Full, HEADER_OCTETS, Link, QName, Rcode, Record, Rtype, flags, read_name,
+};
 use crate::zones::{Found, Zones};
 
 /// Where a chain leads.
@@ -61,10 +63,22 @@ pub(super) fn write<R: Recorder>(
 ) {
     let (links, target, found) = cut;
     recorder.note(|| Step::Cut { at: target.to_string() });
-    let written = copy_links(&mut reply, answer, age, links).and_then(|at| {
+    let dnssec_ok = reply.dnssec_ok();
+    let copied = if dnssec_ok {
+        copy_signed_links(&mut reply, answer, age, links)
+    } else {
+        copy_links(&mut reply, answer, age, links)
+    };
+    let mut written = copied.and_then(|at| {
         let above = target.as_wire().get(..target.label_offset(found.labels)).unwrap_or(&[]);
         private::append(&mut reply, &Owner { at, above_apex: above, found }, want, recorder)
     });
+    if dnssec_ok {
+        written = written.and_then(|rcode| {
+            copy_denials(&mut reply, answer, age, links)?;
+            Ok(rcode)
+        });
+    }
     match written {
         Ok(rcode) => reply.finish(0, rcode, age.why(rcode).or(private::why(rcode)), &[]),
         Err(Full) => {
@@ -99,4 +113,80 @@ fn copy_links(
         }
     }
     Ok(owner_at)
+}
+
+/// The same for a client with DO: with all signatures, and with the DNAMEs that made CNAMEs.
+#[cold]
+fn copy_signed_links(
+    reply: &mut Reply<'_>,
+    answer: &AnswerRef<'_>,
+    age: Age,
+    links: usize,
+) -> Result<usize, Full> {
+    let (mut owner_at, mut target_at) = (HEADER_OCTETS, HEADER_OCTETS);
+    for record in answer.link_records(links) {
+        if record.rtype == Rtype::CNAME {
+            owner_at = target_at;
+            let target = name_at(answer, record.rdata_at)?;
+            let (pointer, octets) = (private::pointer(owner_at)?, target.as_wire());
+            reply.writer.record(
+                pointer,
+                Rtype::CNAME,
+                CLASS_IN,
+                age.ttl(record.ttl),
+                octets.len(),
+            )?;
+            target_at = reply.writer.len();
+            reply.writer.raw(octets)?;
+        } else if record.covers(Rtype::CNAME) {
+            let octets = record.rdata.len();
+            let pointer = private::pointer(owner_at)?;
+            reply.writer.record(pointer, Rtype::RRSIG, CLASS_IN, age.ttl(record.ttl), octets)?;
+            reply.writer.raw(record.rdata)?;
+        } else {
+            copy_whole(reply, answer, age, &record)?;
+        }
+        reply.answers += 1;
+    }
+    Ok(target_at)
+}
+
+/// Copies the denials that prove the links, behind all answers.
+#[cold]
+fn copy_denials(
+    reply: &mut Reply<'_>,
+    answer: &AnswerRef<'_>,
+    age: Age,
+    links: usize,
+) -> Result<(), Full> {
+    for record in answer.denials(links) {
+        copy_whole(reply, answer, age, &record)?;
+        reply.authorities += 1;
+    }
+    // A reply without a proof that it needs is truncated (RFC 4035 §3.1.3).
+    if answer.is_whole() { Ok(()) } else { Err(Full) }
+}
+
+/// Copies a DNAME, a denial, or a signature of one, its names uncompressed.
+fn copy_whole(
+    reply: &mut Reply<'_>,
+    answer: &AnswerRef<'_>,
+    age: Age,
+    record: &Record<'_>,
+) -> Result<(), Full> {
+    let ttl = age.ttl(record.ttl);
+    reply.writer.raw(name_at(answer, record.owner_at)?.as_wire())?;
+    if record.rtype == Rtype::DNAME {
+        let target = name_at(answer, record.rdata_at)?;
+        reply.writer.fixed(record.rtype, CLASS_IN, ttl, target.as_wire().len())?;
+        return reply.writer.raw(target.as_wire());
+    }
+    // Names in the RDATA of the others are never compressed (RFC 4034 §3.1.7, §4.1.1).
+    reply.writer.fixed(record.rtype, CLASS_IN, ttl, record.rdata.len())?;
+    reply.writer.raw(record.rdata)
+}
+
+/// The name at `at` of an answer, where one was read before.
+fn name_at(answer: &AnswerRef<'_>, at: usize) -> Result<QName, Full> {
+    read_name(answer.message(), at).map(|(name, _)| name).map_err(|_| Full)
 }

@@ -39,16 +39,17 @@ impl Trial<'_> {
         let suspects = self.suspects();
         let (answer, upstream) = match self.ask(&suspects).await {
             Ok(told) => told,
-            Err(Failure::BadReply(shown)) => {
+            Err(failure) => {
                 // A chain that leads to us counts whatever the upstream says of its end: so its
                 // links must hold.
-                let zones = &self.snapshot.zones;
-                if splice::leads_to_us(zones, self.question.qtype, &shown.borrowed()) {
-                    self.judge((*shown).clone(), None).await?;
+                let (zones, qtype) = (&self.snapshot.zones, self.question.qtype);
+                let shown = failure.shown();
+                let to_us = shown.filter(|a| splice::leads_to_us(zones, qtype, &a.borrowed()));
+                if let Some(shown) = to_us {
+                    self.judge((**shown).clone(), None).await?;
                 }
-                return Err(Failure::BadReply(shown));
+                return Err(failure);
             }
-            Err(failure) => return Err(failure),
         };
         self.judge(answer, Some(upstream)).await
     }

@@ -17,9 +17,13 @@ pub enum Failure {
     TimedOut,
     /// No upstream could be reached; the kind is the last one's.
     Unreachable(io::ErrorKind),
-    /// Replies came, none that helps: the best of them, SERVFAIL before REFUSED before others, one
-    /// that explains itself before one that does not. Its extended errors are worth passing on.
+    /// Replies came, none that helps: the best of them, one with a chain before others, SERVFAIL
+    /// before REFUSED before others, one that explains itself before one that does not. Its extended
+    /// errors are worth passing on.
     BadReply(Arc<Answer>),
+    /// An upstream replied with a chain in a circle, or with more links than we follow: the links up
+    /// to there.
+    Endless(Arc<Answer>),
     /// What came back is not DNS, or answers other questions.
     Garbled,
     /// An upstream replied, but nothing that it says can be the answer.
@@ -79,6 +83,14 @@ impl Failure {
         !matches!(self, Self::Filtered(_) | Self::Bogus(_))
     }
 
+    /// The reply behind the failure, if it may show a chain that leads to a name of ours.
+    pub fn shown(&self) -> Option<&Arc<Answer>> {
+        match self {
+            Self::BadReply(answer) | Self::Endless(answer) => Some(answer),
+            _ => None,
+        }
+    }
+
     /// The extended error (RFC 8914 §4) that tells the client.
     pub fn ede(&self) -> Ede {
         match self {
@@ -87,6 +99,7 @@ impl Failure {
             Self::Unreachable(_)
             | Self::Untrusted
             | Self::Garbled
+            | Self::Endless(_)
             | Self::Unusable(_)
             | Self::Declined(_)
             | Self::ServerFailed(_)
@@ -111,7 +124,9 @@ impl Failure {
                 _ => "upstream replied with an error",
             },
             Self::Garbled => "upstream replies are malformed",
-            Self::Unusable(Flaw::Endless) => "upstream's CNAME chain is a loop or too long",
+            Self::Endless(_) | Self::Unusable(Flaw::Endless) => {
+                "upstream's CNAME chain is a loop or too long"
+            }
             Self::Unusable(Flaw::Malformed) => "upstream's reply has malformed records",
             Self::Unusable(Flaw::OtherQuestion) => "upstream replied to another question",
             Self::Unusable(Flaw::BadCookie) => "upstream rejects its own cookie",
@@ -134,12 +149,19 @@ impl Failure {
     pub(super) fn is_from_server(&self) -> bool {
         matches!(
             self,
-            Self::BadReply(_) | Self::Unusable(_) | Self::Declined(_) | Self::ServerFailed(_)
+            Self::BadReply(_)
+                | Self::Endless(_)
+                | Self::Unusable(_)
+                | Self::Declined(_)
+                | Self::ServerFailed(_)
         )
     }
 
     /// How much it tells whoever reads it, in comparison.
     pub(super) fn telling(&self) -> u8 {
+        // A client's name may depend on a chain that leads to us.
+        let shows_chain = self.shown().is_some_and(|answer| answer.borrowed().has_links());
+        let chain = if shows_chain { 10 } else { 0 };
         match self {
             Self::BadReply(answer) => {
                 let explained = u8::from(!answer.ede_options().is_empty());
@@ -148,9 +170,10 @@ impl Failure {
                     Rcode::REFUSED => 2,
                     _ => 0,
                 };
-                10 + rcode + explained
+                10 + chain + rcode + explained
             }
             Self::ServerFailed(_) => 9,
+            Self::Endless(_) => 5 + chain,
             Self::Unusable(_) => 5,
             Self::Declined(_) => 4,
             Self::Untrusted => 4,

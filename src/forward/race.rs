@@ -22,7 +22,7 @@ use super::course::Course;
 use super::failure::Failure;
 use super::lanes::Lanes;
 use super::target::{Mark, Target};
-use crate::upstream::{MAX_TIMEOUT, MIN_TIMEOUT, TryError, Upstream};
+use crate::upstream::{Flaw, MAX_TIMEOUT, MIN_TIMEOUT, TryError, Upstream};
 use crate::wire::{Answer, Question};
 
 /// By how much the wait grows with each of them, so that nine fit into two seconds beside a server
@@ -323,6 +323,12 @@ where
         }
         let upstream = lane.target.upstream();
         let failure = match outcome {
+            // The next server may know better; if none does, the engine looks whether the chain
+            // leads to a name of ours.
+            Ok(answer) if answer.is_endless() => {
+                upstream.note_failure(TryError::Unusable(Flaw::Endless), begun, now);
+                Failure::Endless(Arc::new(answer))
+            }
             Ok(answer) => {
                 upstream.note_answer(answer.rcode(), begun, now);
                 if answer.rcode().is_answer() {

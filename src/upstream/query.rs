@@ -42,7 +42,7 @@ pub(super) type Opt<'a> = Option<&'a [u8]>;
 /// What a message with a query's id is to us.
 #[derive(Debug)]
 pub(super) enum Reading {
-    /// It answers the question.
+    /// It answers the question, perhaps with a chain without an end ([`Answer::is_endless`]).
     Answer(Answer),
     /// It repeats the question and says that there is more.
     Truncated,
@@ -167,19 +167,21 @@ pub(super) fn read(message: &[u8], question: &Question, edns: Edns) -> Reading {
     }
     let rcode = Rcode(header.flags & flags::RCODE);
     let rejected = edns.has_opt() && matches!(rcode, Rcode::FORMERR | Rcode::NOTIMP);
-    match Answer::parse(message, question) {
+    // What a chain without an end is worth depends on our zones, which this floor does not know.
+    match Answer::parse_endless(message, question) {
         Ok(answer) if rejected && !answer.borrowed().has_opt() => Reading::NoEdns,
         // We sent version 0, which everybody has: an OPT that confuses the server.
         Ok(answer) if edns.has_opt() && answer.rcode() == Rcode::BADVERS => Reading::NoEdns,
         Ok(answer) if answer.rcode() == Rcode::BADCOOKIE => Reading::BadCookie,
         Ok(answer) => Reading::Answer(answer),
         Err(AnswerError::NotAReply) => Reading::NotAReply,
-        Err(AnswerError::Endless) => Reading::Unusable(Flaw::Endless),
         Err(AnswerError::Malformed) if question.is_repeated_in(message) => {
             Reading::Unusable(Flaw::Malformed)
         }
         Err(_) if is_bare(&header, rcode) => Reading::Bare(rcode),
-        Err(AnswerError::Malformed | AnswerError::WrongQuestion) => Reading::OtherQuestion,
+        Err(AnswerError::Malformed | AnswerError::WrongQuestion | AnswerError::Endless) => {
+            Reading::OtherQuestion
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use super::message::{Header, Malformed, Record, Records, Section, read_name, rea
 use super::name::QName;
 use super::options::{EdnsOptions, OPTION_EDE};
 use super::question::{AnswerError, Question};
-use super::relevance::{LinkPlace, Relevant, relevant};
+use super::relevance::{LinkPlace, Relevant, Sifted, relevant};
 use super::{u16_at, u32_at};
 
 /// Octets of extended errors kept from one reply: a few codes with a sentence each.
@@ -14,6 +14,12 @@ const MAX_EDE_OCTETS: usize = 256;
 const HEAD_OCTETS: usize = 16;
 /// Where the message's size stands in the head.
 const MESSAGE_OCTETS_AT: usize = 6;
+/// Where the bits stand in the head.
+const BITS_AT: usize = 14;
+/// The reply had an OPT record.
+const HAS_OPT: u16 = 1;
+/// The reply's chain has no end.
+const IS_ENDLESS: u16 = 2;
 /// Where the rcode stands in the head.
 const RCODE_AT: usize = 12;
 /// Octets of a link's places in the table.
@@ -23,8 +29,8 @@ const LINK_OCTETS: usize = 4;
 /// not lead to. The other octets are kept as they came, unless there were such records.
 ///
 /// One run of octets, so that keeping it elsewhere is one copy: a head (how many TTLs, links, octets
-/// of extended errors and of the message; where question and answer section end; rcode; whether
-/// there was an OPT), the places of the TTLs, the places of the links, the extended errors, the
+/// of extended errors and of the message; where question and answer section end; rcode;
+/// whether there was an OPT, and whether the chain has no end), the places of the TTLs, the places of the links, the extended errors, the
 /// message.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Answer {
@@ -55,7 +61,10 @@ pub struct AnswerRef<'a> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Rewriting {
     Allowed,
-    Done,
+    /// It was, and its chain had an end or not.
+    Done {
+        was_endless: bool,
+    },
 }
 
 /// A CNAME of an answer's chain.
@@ -74,7 +83,22 @@ impl Answer {
     ///
     /// Leaves out what answers nothing (`wire::relevance`) and what is no record at all
     /// (`wire::form`), and puts the answer section into the order of its chain (`wire::order`).
+    ///
+    /// # Errors
+    ///
+    /// When `message` is not an answer, or its chain has no end.
     pub fn parse(message: &[u8], question: &Question) -> Result<Self, AnswerError> {
+        let answer = Self::parse_endless(message, question)?;
+        if answer.is_endless() { Err(AnswerError::Endless) } else { Ok(answer) }
+    }
+
+    /// Reads as [`Self::parse`] does, but accepts a chain without an end, and keeps its links up to
+    /// where it closes or gets too long. The caller must look at [`Self::is_endless`].
+    ///
+    /// # Errors
+    ///
+    /// When `message` is not an answer.
+    pub fn parse_endless(message: &[u8], question: &Question) -> Result<Self, AnswerError> {
         Self::parse_once(message, question, Rewriting::Allowed)
     }
 
@@ -93,17 +117,20 @@ impl Answer {
             return Err(AnswerError::WrongQuestion);
         }
         let question_end = check_question(message, question)?;
-        // The letters' case is nobody's but the client's. Before all else: pointers may lead here.
+        // The client gets its question back in its own letter case, and the cache keeps lower case.
+        // This comes before all else, because names of records may point to the question's name.
         let qname = HEADER_OCTETS..question_end - 4;
         if message.get(qname.clone()) != Some(question.qname.as_wire()) {
             let mut same = message.to_vec();
             same.splice(qname, question.qname.as_wire().iter().copied());
             return Self::parse_once(&same, question, rewriting);
         }
-        let links = match relevant(message, &header, question, question_end)? {
+        let Sifted { relevant, is_endless } = relevant(message, &header, question, question_end)?;
+        let links = match relevant {
             Relevant::Whole(links) => links,
             Relevant::Part(part) if rewriting == Rewriting::Allowed => {
-                return Self::parse_once(&part, question, Rewriting::Done);
+                let done = Rewriting::Done { was_endless: is_endless };
+                return Self::parse_once(&part, question, done);
             }
             // What we wrote ourselves is in order, or this would not end.
             Relevant::Part(_) => return Err(AnswerError::Malformed),
@@ -148,6 +175,9 @@ impl Answer {
             read_ede(opt.rdata, &mut octets)?;
         }
         let ede = octets.len() - ede_at;
+        let was_endless = rewriting == Rewriting::Done { was_endless: true };
+        let bits = if opt.is_some() { HAS_OPT } else { 0 }
+            | if is_endless || was_endless { IS_ENDLESS } else { 0 };
         let message_at = octets.len();
         octets.extend_from_slice(message.get(..end).ok_or(AnswerError::Malformed)?);
         let (tables, message) = octets.split_at_mut(message_at);
@@ -159,7 +189,7 @@ impl Answer {
             number(question_end)?,
             number(answers_end)?,
             rcode.to_be_bytes(),
-            u16::from(opt.is_some()).to_be_bytes(),
+            bits.to_be_bytes(),
         ];
         for (to, number) in tables.chunks_exact_mut(2).zip(head) {
             to.copy_from_slice(&number);
@@ -185,6 +215,12 @@ impl Answer {
     /// The rcode, extended bits included.
     pub fn rcode(&self) -> Rcode {
         u16_at(&self.octets, RCODE_AT).map_or(Rcode::SERVFAIL, Rcode)
+    }
+
+    /// Whether the CNAMEs go in a circle, or are more than we follow. Then it holds the links up to
+    /// there and no data, and is an answer only if one of them leads to a name of ours.
+    pub fn is_endless(&self) -> bool {
+        u16_at(&self.octets, BITS_AT).is_some_and(|bits| bits & IS_ENDLESS != 0)
     }
 
     /// Extended errors of the reply, as EDNS options ready to be written (RFC 8914).
@@ -268,7 +304,7 @@ impl<'a> AnswerRef<'a> {
             ttl_places,
             links,
             ede,
-            has_opt: number(7)? > 0,
+            has_opt: u16_at(head, BITS_AT)? & HAS_OPT != 0,
         })
     }
 
@@ -289,6 +325,11 @@ impl<'a> AnswerRef<'a> {
     /// the SOA's TTL is at most its MINIMUM (RFC 2308 §5).
     pub fn message(&self) -> &'a [u8] {
         self.message
+    }
+
+    /// Whether all of the message is there, and not its front alone ([`Self::from_front`]).
+    pub fn is_whole(&self) -> bool {
+        u16_at(self.octets, MESSAGE_OCTETS_AT).map(usize::from) == Some(self.message.len())
     }
 
     /// The header as received, the additional count 0.
@@ -320,9 +361,9 @@ impl<'a> AnswerRef<'a> {
     pub fn links(self) -> impl Iterator<Item = Link<'a>> {
         // One that cannot be read ends them: no link may be left out.
         self.links.chunks_exact(LINK_OCTETS).map_while(move |places| {
-            let cname = self.record_at(u16_at(places, 0)?)?;
+            let cname = self.record_at(usize::from(u16_at(places, 0)?))?;
             let signature =
-                u16_at(places, 2).filter(|at| *at > 0).and_then(|at| self.record_at(at));
+                u16_at(places, 2).filter(|at| *at > 0).and_then(|at| self.record_at(at.into()));
             let (target, _) = read_name(self.message, cname.rdata_at).ok()?;
             Some(Link { cname, signature, target })
         })
@@ -334,8 +375,7 @@ impl<'a> AnswerRef<'a> {
     }
 
     /// The record of the answer section that begins at `at`.
-    fn record_at(&self, at: u16) -> Option<Record<'a>> {
-        let at = usize::from(at);
+    pub(super) fn record_at(&self, at: usize) -> Option<Record<'a>> {
         let one = Header { answers: 1, authorities: 0, additionals: 0, ..self.header };
         let within = at < self.answers_end;
         within.then(|| Records::new(self.message, &one, at).next())?.and_then(Result::ok)

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::constants::{MAX_LINKS, Rtype};
 use super::message::{Malformed, Record, Section, read_name};
 use super::name::{MAX_NAME_OCTETS, Name, QName};
-use super::question::{AnswerError, Question};
+use super::question::Question;
 
 /// The names that the question leads to, and the links between them.
 pub(super) struct Chain {
@@ -15,6 +15,8 @@ pub(super) struct Chain {
     pub(super) links: Vec<Lead>,
     /// A DNAME makes the last name longer than a name can be (RFC 6672 §2.2).
     pub(super) overflows: bool,
+    /// The last name leads back to one before it, or to more links than we follow.
+    pub(super) is_endless: bool,
 }
 
 /// What leads from one name to the next.
@@ -50,16 +52,17 @@ impl Chain {
     /// The question's name alone.
     pub(super) fn of(question: &Question) -> Self {
         let names = vec![QName::from(&question.qname)];
-        Self { names, links: Vec::new(), overflows: false }
+        Self { names, links: Vec::new(), overflows: false, is_endless: false }
     }
 
-    /// Follows the question through `records`, which are valid. Looks only at the first 17 CNAMEs
-    /// and DNAMEs, so that a reply full of them does not cost one walk for each link.
+    /// Follows the question through `records`, which are valid, up to a circle or [`MAX_LINKS`].
+    /// Looks only at the first 17 CNAMEs and DNAMEs, so that a reply full of them does not cost one
+    /// walk for each link.
     pub(super) fn follow<'r, 'm: 'r>(
         message: &[u8],
         question: &Question,
         records: impl Iterator<Item = &'r Record<'m>> + Clone,
-    ) -> Result<Self, AnswerError> {
+    ) -> Result<Self, Malformed> {
         let of_type = |rtype: Rtype| {
             let in_answer = records.clone().filter(|record| record.section == Section::Answer);
             let first = in_answer.filter(move |record| record.rtype == rtype).take(MAX_LINKS + 1);
@@ -77,7 +80,7 @@ impl Chain {
         loop {
             let cname = cnames.iter().find(|(owner, _)| owner.as_wire() == name.as_wire());
             let (target, lead) = if let Some((_, cname)) = cname {
-                let (target, _) = read_name(message, cname.rdata_at).map_err(Malformed::from)?;
+                let (target, _) = read_name(message, cname.rdata_at)?;
                 (target, Lead::Cname { owner_at: cname.owner_at })
             } else {
                 // A server that shows what was asked for has followed the chain so far itself.
@@ -89,23 +92,30 @@ impl Chain {
                 else {
                     break;
                 };
-                let (to, _) = read_name(message, dname.rdata_at).map_err(Malformed::from)?;
+                let (to, _) = read_name(message, dname.rdata_at)?;
                 let Some(target) = substitute(&name, owner, &to) else {
                     chain.overflows = true;
                     break;
                 };
                 (target.clone(), Lead::Dname { ttl: dname.ttl, target: Box::new(target) })
             };
-            chain.links.push(lead);
             // CNAME asks for the link itself, not for where it leads.
             if question.qtype == Rtype::CNAME {
+                chain.links.push(lead);
                 break;
             }
-            if chain.place(&target).is_some() || chain.links.len() > MAX_LINKS {
-                return Err(AnswerError::Endless);
+            if chain.place(&target).is_some() || chain.links.len() == MAX_LINKS {
+                chain.is_endless = true;
+                break;
             }
+            chain.links.push(lead);
             chain.names.push(target.clone());
             name = target;
+        }
+        // It may go on by a CNAME that was not looked at.
+        if cnames.len() > MAX_LINKS && question.qtype != Rtype::CNAME && !chain.is_endless {
+            let has_data = owners_of_data(message, question, records)?;
+            chain.is_endless = !has_data.contains(name.as_wire());
         }
         Ok(chain)
     }

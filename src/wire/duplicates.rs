@@ -5,6 +5,7 @@ use std::hash::{BuildHasher, Hasher};
 use foldhash::quality::RandomState;
 
 use super::message::{Header, Record, Records, compressed_names, each_label};
+use super::name::MAX_LABEL_OCTETS;
 
 /// What is known of one record.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,8 +18,8 @@ struct Print {
 }
 
 /// Collects records of one message, and finds duplicates. Two records are equal if two hashes agree
-/// whose keys no sender knows, so the cost is one reading of the names and one sort. Names in
-/// another letter case are other names here: such a duplicate stays and does no harm.
+/// whose keys no sender knows, so the cost is one reading of the names and one sort. The letter case
+/// of names does not count (RFC 4343 §3): a rewritten reply has its owners in lower case.
 pub(super) struct Duplicates<'m> {
     message: &'m [u8],
     state: RandomState,
@@ -73,9 +74,19 @@ impl<'m> Duplicates<'m> {
 
 fn hash_of_owner(state: &RandomState, message: &[u8], record: &Record<'_>) -> u64 {
     let mut hasher = state.build_hasher();
-    // Owners that cannot be read are dropped with the reply, or alike.
-    let _end = each_label(message, record.owner_at, |label| hasher.write(label));
+    // `relevance` has read the owner before, so this does not fail.
+    let _end = each_label(message, record.owner_at, |label| write_label(&mut hasher, label));
     hasher.finish()
+}
+
+/// Hashes a label with its length octet, in lower case. No length octet is a letter.
+fn write_label(hasher: &mut impl Hasher, label: &[u8]) {
+    let mut lower = [0; 1 + MAX_LABEL_OCTETS];
+    if let Some(lower) = lower.get_mut(..label.len()) {
+        lower.copy_from_slice(label);
+        lower.make_ascii_lowercase();
+        hasher.write(lower);
+    }
 }
 
 /// The hash of a record whose owner has the hash `owner`, the names in its RDATA uncompressed.
@@ -83,14 +94,15 @@ fn hash_of(state: &RandomState, message: &[u8], record: &Record<'_>, owner: u64)
     let mut hasher = state.build_hasher();
     hasher.write_u64(owner);
     hasher.write_u32(u32::from(record.rtype.0) << 2 | record.section as u32);
-    let Some((fixed, names)) = compressed_names(record.rtype) else {
+    let Some((fixed, names)) = compressed_names(record) else {
         hasher.write(record.rdata);
         return hasher.finish();
     };
     hasher.write(record.rdata.get(..fixed).unwrap_or(&[]));
     let mut at = record.rdata_at + fixed;
     for _ in 0..names {
-        let Ok(end) = each_label(message, at, |label| hasher.write(label)) else { break };
+        let each = each_label(message, at, |label| write_label(&mut hasher, label));
+        let Ok(end) = each else { break };
         hasher.write_u8(0);
         at = end;
     }

@@ -1,8 +1,8 @@
 //! What it costs to read the names of a message.
 //!
 //! A name of two octets can stand for 126 pointers or 127 labels, so that 64 KiB can hold thousands
-//! of names that take a microsecond each, every time that they are read. What keeps a reply
-//! counts their steps once, before anything else reads them.
+//! of names that take a microsecond each, every time that they are read. So `wire::relevance` counts
+//! the steps of a reply's names before it reads them, and refuses a reply with too many.
 
 use super::constants::{HEADER_OCTETS, MAX_MESSAGE_OCTETS, UDP_PAYLOAD_OCTETS};
 use super::message::{Malformed, Record, Section, compressed_names};
@@ -15,7 +15,7 @@ pub(super) const MAX_STEPS: usize = MAX_MESSAGE_OCTETS;
 
 /// Octets of a message that cannot take more steps whatever it holds: what we offer over UDP, so
 /// that nearly no reply is counted. The costliest record has three names in 16 octets, and a name
-/// takes at most 255 steps.
+/// takes at most [`MAX_NAME_STEPS`].
 const CANNOT_EXCEED_OCTETS: usize = UDP_PAYLOAD_OCTETS as usize;
 
 /// Steps of the longest name: 127 labels, 126 pointers and the name itself. Readers go no further.
@@ -61,7 +61,7 @@ impl<'m> Meter<'m> {
 /// The steps of the names in a record's RDATA; just more than `most` where there are more than that.
 /// A broken name counts as the longest one: its record is dropped, but others may lead through it.
 fn rdata_steps(message: &[u8], record: &Record<'_>, most: usize) -> usize {
-    let Some((fixed, names)) = compressed_names(record.rtype) else { return 0 };
+    let Some((fixed, names)) = compressed_names(record) else { return 0 };
     let (mut steps, mut at) = (0, record.rdata_at + fixed);
     for _ in 0..names {
         if at >= record.end() || steps > most {
@@ -226,8 +226,7 @@ mod tests {
 
     #[test]
     fn small_messages_cannot_take_so_many_steps() {
-        // 127 labels, a pointer to each, and the name itself.
-        let (name, record) = (255, 2 + 10 + 2 + 2);
+        let (name, record) = (MAX_NAME_STEPS, 2 + 10 + 2 + 2);
         let records = (CANNOT_EXCEED_OCTETS - HEADER_OCTETS) / record;
         assert!(records * 3 * name <= MAX_STEPS);
     }

@@ -1,18 +1,19 @@
 //! Checks whether a record of a reply is valid: its class, its type, and the form of its RDATA.
 
 use super::constants::Rtype;
-use super::message::{Record, compressed_names, each_label};
+use super::message::{Record, compressed_names};
+use super::pointers::Fields;
 
 /// Octets of a SOA behind its two names: five numbers (RFC 1035 §3.3.13).
 const SOA_NUMBERS_OCTETS: usize = 20;
 
-/// Whether `record` of `message` can be data: it has the class of the question, a type that records
+/// Whether `record`, of the message with `fields`, can be data: it has the class of the question, a type that records
 /// can have, and RDATA of the form that its type wants. RDATA of types without a known form may be
 /// anything (RFC 3597 §3).
 ///
 /// It reads the names in the RDATA, so [`super::effort::Meter`] must have counted the record.
-pub(super) fn is_sound(message: &[u8], record: &Record<'_>, qclass: u16) -> bool {
-    record.class == qclass && !is_meta(record.rtype) && has_its_form(message, record)
+pub(super) fn is_sound(fields: &Fields<'_>, record: &Record<'_>, qclass: u16) -> bool {
+    record.class == qclass && !is_meta(record.rtype) && has_its_form(fields, record)
 }
 
 /// Whether no record of a zone has this type: the reserved type 0, OPT, and the range of QTYPEs and
@@ -21,12 +22,12 @@ fn is_meta(rtype: Rtype) -> bool {
     rtype == Rtype::OPT || matches!(rtype.0, 0 | 128..=255)
 }
 
-fn has_its_form(message: &[u8], record: &Record<'_>) -> bool {
+fn has_its_form(fields: &Fields<'_>, record: &Record<'_>) -> bool {
     match record.rtype {
         Rtype::A => record.rdata.len() == 4,
         Rtype::AAAA => record.rdata.len() == 16,
         Rtype::TXT => is_strings(record.rdata),
-        rtype => compressed_names(rtype).is_none_or(|names| has_names(message, record, names)),
+        _ => compressed_names(record).is_none_or(|names| has_names(fields, record, names)),
     }
 }
 
@@ -43,13 +44,13 @@ fn is_strings(rdata: &[u8]) -> bool {
 
 /// Whether the RDATA has some fixed octets, then so many names, then the octets that its type has
 /// behind them.
-fn has_names(message: &[u8], record: &Record<'_>, (fixed, names): (usize, usize)) -> bool {
+fn has_names(fields: &Fields<'_>, record: &Record<'_>, (fixed, names): (usize, usize)) -> bool {
     let mut at = record.rdata_at + fixed;
     for _ in 0..names {
         if at >= record.end() {
             return false;
         }
-        let Ok(end) = each_label(message, at, |_| {}) else { return false };
+        let Ok(end) = fields.name_end(at) else { return false };
         at = end;
     }
     let behind = record.end().checked_sub(at);
@@ -65,6 +66,7 @@ fn has_names(message: &[u8], record: &Record<'_>, (fixed, names): (usize, usize)
 mod tests {
     use super::*;
     use crate::wire::Section;
+    use crate::wire::message::Header;
 
     fn is_kept(rtype: u16, class: u16, rdata: &[u8]) -> bool {
         let front = b"\0\0\0\0\0\0\0\0\0\0\0\0\x01a\0";
@@ -79,7 +81,8 @@ mod tests {
             rdata_at: front.len(),
             rdata: &message[front.len()..],
         };
-        is_sound(&message, &record, 1)
+        // The question is the name in front.
+        is_sound(&Fields::new(&message, &Header::EMPTY, 15 + 4), &record, 1)
     }
 
     #[test]

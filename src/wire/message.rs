@@ -6,7 +6,7 @@ use super::{u16_at, u32_at};
 
 /// Compression pointers followed in one name. Pointers must go backwards, so a name of 127 labels
 /// needs no more than 126; honest servers need one or two.
-const MAX_POINTERS: usize = 126;
+pub(super) const MAX_POINTERS: usize = 126;
 
 /// A message that breaks RFC 1035's form.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -192,8 +192,18 @@ pub struct Record<'a> {
 impl Record<'_> {
     /// The owner's octets in `message` as they stand there, compressed or not.
     pub(super) fn owner_octets<'m>(&self, message: &'m [u8]) -> &'m [u8] {
+        message.get(self.owner_at..self.owner_end()).unwrap_or(&[])
+    }
+
+    /// Where the octets behind the owner begin.
+    pub(super) fn owner_end(&self) -> usize {
         // Type and class stand between it and the TTL.
-        message.get(self.owner_at..self.ttl_at.saturating_sub(4)).unwrap_or(&[])
+        self.ttl_at.saturating_sub(4)
+    }
+
+    /// Whether this is a signature over records of that type.
+    pub fn covers(&self, rtype: Rtype) -> bool {
+        self.rtype == Rtype::RRSIG && u16_at(self.rdata, 0) == Some(rtype.0)
     }
 
     /// Where the octets behind this record begin.
@@ -250,24 +260,35 @@ impl<'a> Iterator for Records<'a> {
     }
 }
 
-/// Where names that may be compressed stand in the RDATA of `rtype`: octets before them, and how many
-/// follow each other. Only the types of RFC 1035 and those that RFC 3597 §4 lists may hold such.
-pub(super) fn compressed_names(rtype: Rtype) -> Option<(usize, usize)> {
-    match rtype.0 {
+/// Returns where the RDATA of `record` has names that may be compressed: the number of octets before
+/// them, and the number of names, which follow each other. `None` for other types. The types with
+/// such names are those of RFC 1035, those that RFC 3597 §4 lists, and KX (RFC 2230).
+pub(super) fn compressed_names(record: &Record<'_>) -> Option<(usize, usize)> {
+    match record.rtype.0 {
         // NS MD MF CNAME MB MG MR PTR, NXT, DNAME
         2..=5 | 7..=9 | 12 | 30 | 39 => Some((0, 1)),
         // SOA MINFO RP
         6 | 14 | 17 => Some((0, 2)),
-        // MX AFSDB RT
-        15 | 18 | 21 => Some((2, 1)),
+        // MX AFSDB RT KX
+        15 | 18 | 21 | 36 => Some((2, 1)),
         // PX
         26 => Some((2, 2)),
         // SRV
         33 => Some((6, 1)),
         // SIG: the signer's name behind 18 octets
         24 => Some((18, 1)),
+        // NAPTR: order, preference, and three character-strings (RFC 3403 §4.1)
+        35 => Some((behind_strings(record.rdata, 4, 3), 1)),
         _ => None,
     }
+}
+
+/// Where the octets begin behind so many character-strings from `at` on. Where they do not fit into
+/// the RDATA, that is its end or behind it.
+fn behind_strings(rdata: &[u8], at: usize, strings: usize) -> usize {
+    let behind =
+        |at: usize| rdata.get(at).map_or(rdata.len(), |octets| at + 1 + usize::from(*octets));
+    (0..strings).fold(at, |at, _| behind(at))
 }
 
 /// Appends the RDATA of `record` with its names uncompressed, so that it can stand in another
@@ -277,7 +298,7 @@ pub fn canonical_rdata(
     record: &Record<'_>,
     out: &mut Vec<u8>,
 ) -> Result<(), Malformed> {
-    let Some((fixed, names)) = compressed_names(record.rtype) else {
+    let Some((fixed, names)) = compressed_names(record) else {
         out.extend_from_slice(record.rdata);
         return Ok(());
     };

@@ -8,17 +8,26 @@ use super::effort::Meter;
 use super::form::is_sound;
 use super::message::{Header, Malformed, Record, Records, Section, read_name};
 use super::order::{Key, Watch};
+use super::pointers::Fields;
 use super::question::{AnswerError, Question};
 use super::rewrite::RecordCopier;
 use super::u16_at;
 use super::writer::{Full, MessageWriter};
 
+/// What of a reply answers its question, and what was found on the way.
+pub(super) struct Sifted {
+    pub(super) relevant: Relevant,
+    /// The chain has no end: see [`Chain::is_endless`].
+    pub(super) is_endless: bool,
+}
+
 /// What of a reply answers its question.
 pub(super) enum Relevant {
     /// All of it, as nearly always; the CNAMEs from the question on, in chain order.
     Whole(Vec<LinkPlace>),
-    /// Not all, or in another order: the reply without irrelevant, invalid, duplicate and
-    /// additional records (except OPT). Only names equal to the question's are compressed.
+    /// Some of it, or all in another order: the reply as we write it, without irrelevant, invalid
+    /// and duplicate records, and without additional ones except OPT. Its only pointers are owners,
+    /// and lead to the question's name or to an owner that is written out.
     Part(Vec<u8>),
 }
 
@@ -35,12 +44,14 @@ pub(super) fn relevant(
     header: &Header,
     question: &Question,
     question_end: usize,
-) -> Result<Relevant, AnswerError> {
-    let reply = Reply { message, header, question, question_end };
+) -> Result<Sifted, AnswerError> {
+    let ended = |relevant| Sifted { relevant, is_endless: false };
+    let fields = Fields::new(message, header, question_end);
+    let reply = Reply { message, header, question, question_end, fields };
     match reply.first_sight()? {
-        FirstSight::Plain => return Ok(Relevant::Whole(Vec::new())),
+        FirstSight::Plain => return Ok(ended(Relevant::Whole(Vec::new()))),
         FirstSight::Doubled(doubled) => {
-            return Ok(Relevant::Part(reply.without(&doubled)?));
+            return Ok(ended(Relevant::Part(reply.without(&doubled)?)));
         }
         FirstSight::Mixed => {}
     }
@@ -50,10 +61,11 @@ pub(super) fn relevant(
     let chain = Chain::follow(message, question, in_sound)?;
     let sorted = reply.sort(&chain, &records, &sound)?;
     let is_new_rcode = chain.overflows && header.flags & flags::RCODE != Rcode::YXDOMAIN.0;
-    match sorted.links {
-        Some(links) if sorted.is_whole && !is_new_rcode => Ok(Relevant::Whole(links)),
-        _ => Ok(Relevant::Part(reply.write(&chain, &records, sorted.kept)?)),
-    }
+    let relevant = match sorted.links {
+        Some(links) if sorted.is_whole && !is_new_rcode => Relevant::Whole(links),
+        _ => Relevant::Part(reply.write(&chain, &records, sorted.kept)?),
+    };
+    Ok(Sifted { relevant, is_endless: chain.is_endless })
 }
 
 /// What a reply looks like before its names are read.
@@ -72,6 +84,7 @@ struct Reply<'a> {
     header: &'a Header,
     question: &'a Question,
     question_end: usize,
+    fields: Fields<'a>,
 }
 
 /// Records by what becomes of them.
@@ -91,7 +104,18 @@ impl<'a> Reply<'a> {
 
     fn is_sound(&self, record: &Record<'_>) -> bool {
         record.section == Section::Additional
-            || is_sound(self.message, record, self.question.qclass)
+            || is_sound(&self.fields, record, self.question.qclass)
+    }
+
+    /// Fails if the record's owner is broken. `spelt` is how the last owner that was checked is
+    /// spelt: where the octets are the same, so is the name.
+    fn check_owner(&self, spelt: &mut &'a [u8], record: &Record<'_>) -> Result<(), Malformed> {
+        let owner = record.owner_octets(self.message);
+        if owner != *spelt && owner != POINTER_TO_QUESTION {
+            self.fields.name_end(record.owner_at)?;
+        }
+        *spelt = owner;
+        Ok(())
     }
 
     fn first_sight(&self) -> Result<FirstSight, Malformed> {
@@ -100,6 +124,7 @@ impl<'a> Reply<'a> {
         let may_have_duplicates = self.header.answers > 1 || self.header.authorities > 1;
         let question = u16::from_be_bytes(POINTER_TO_QUESTION);
         let mut last: Option<Rtype> = None;
+        let mut spelt: &[u8] = &[];
         for (index, record) in self.records().enumerate() {
             let record = record?;
             meter.note(&record)?;
@@ -112,7 +137,10 @@ impl<'a> Reply<'a> {
                         && record.rtype != Rtype::CNAME
                         && u16_at(self.message, record.owner_at) == Some(question)
                 }
-                Section::Authority => tells_of_zones(record.rtype),
+                Section::Authority => {
+                    self.check_owner(&mut spelt, &record)?;
+                    tells_of_zones(record.rtype)
+                }
                 Section::Additional => break,
             };
             let is_kept = is_plain
@@ -141,13 +169,17 @@ impl<'a> Reply<'a> {
         Ok(self.write(&chain, &records, kept)?)
     }
 
-    /// All records, and which of them are sound.
+    /// All records, and which of them are sound. Fails if an owner is broken.
     fn read(&self) -> Result<(Vec<Record<'a>>, Vec<bool>), Malformed> {
         let mut meter = Meter::new(self.message);
         let (mut records, mut sound) = (Vec::with_capacity(16), Vec::with_capacity(16));
+        let mut spelt: &[u8] = &[];
         for record in self.records() {
             let record = record?;
             meter.note(&record)?;
+            if record.section != Section::Additional {
+                self.check_owner(&mut spelt, &record)?;
+            }
             sound.push(self.is_sound(&record));
             records.push(record);
         }
@@ -186,7 +218,7 @@ impl<'a> Reply<'a> {
             let key = in_answer.then(|| Key::new(owner, record, self.question.qtype, chain));
             key.into_iter().for_each(|key| watch.note(key));
             kept.push((index, key));
-            if let (Owner::On(place), true) = (owner, in_answer && covers(record, Rtype::CNAME))
+            if let (Owner::On(place), true) = (owner, in_answer && record.covers(Rtype::CNAME))
                 && let Some(link) = links.as_mut().and_then(|links| links.get_mut(place))
             {
                 link.signature.get_or_insert(record.owner_at);
@@ -233,10 +265,11 @@ impl<'a> Reply<'a> {
                 Some(Lead::Cname { owner_at }) => match record.rtype {
                     Rtype::CNAME => record.owner_at == *owner_at,
                     Rtype::NSEC => true,
-                    _ => covers(record, Rtype::CNAME) || covers(record, Rtype::NSEC),
+                    _ => record.covers(Rtype::CNAME) || record.covers(Rtype::NSEC),
                 },
                 Some(Lead::Dname { .. }) => false,
-                None => record.rtype != Rtype::CNAME,
+                // Where a chain has no end, its last name has nothing but the CNAME that leads on.
+                None => record.rtype != Rtype::CNAME && !chain.is_endless,
             },
             (_, Owner::Above(..)) => matches!(record.rtype, Rtype::DNAME | Rtype::RRSIG),
             (_, Owner::Stranger) => false,
@@ -301,15 +334,12 @@ fn link_places(chain: &Chain) -> Option<Vec<LinkPlace>> {
     chain.links.iter().map(place).collect()
 }
 
-/// Whether `record` is a signature over records of that type.
-fn covers(record: &Record<'_>, rtype: Rtype) -> bool {
-    record.rtype == Rtype::RRSIG && u16_at(record.rdata, 0) == Some(rtype.0)
-}
-
 /// NS SOA DS RRSIG NSEC NSEC3 (RFC 1034 §4.3.2, RFC 4035 §3.1, RFC 5155 §7.2).
 fn tells_of_zones(rtype: Rtype) -> bool {
     matches!(rtype.0, 2 | 6 | 43 | 46 | 47 | 50)
 }
 
+#[cfg(test)]
+mod names;
 #[cfg(test)]
 mod tests;

@@ -155,7 +155,12 @@ impl AnswerRef<'_> {
     }
 
     /// The first `links` CNAMEs of the chain, with their signatures, and nothing of what they lead to.
+    /// With DO, the records that a validator needs for these links, too.
     pub fn way(&self, question: &Question, links: usize) -> Result<Answer, Malformed> {
+        if question.dnssec_ok {
+            let records = self.link_records(links).chain(self.denials(links));
+            return self.with_records(question, records, false);
+        }
         let links = self.links().take(links);
         let records = links.flat_map(|link| std::iter::once(link.cname).chain(link.signature));
         self.with_records(question, records, false)

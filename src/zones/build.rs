@@ -9,7 +9,7 @@ use super::addresses::Sets;
 use super::pulse::Register;
 use super::{Apex, Endpoint, Node, Owner, Role, Unlisted, Zone, Zones};
 use crate::access::SiteId;
-use crate::config::{self, PrivateLink};
+use crate::config::{self, AllDown, PrivateLink};
 use crate::wire::{MAX_NAME_OCTETS, Name, NameMap, QName};
 
 const ROLES: [Role; 2] = [Role::Public, Role::Private];
@@ -63,14 +63,22 @@ impl Zones {
     }
 }
 
-/// Hashes what decides which names are private, and in which zone. Addresses do not count.
+/// Hashes what decides which names are private, and in which zone. Addresses and probes count only
+/// where a name whose addresses are all down is forwarded.
 fn fingerprint(links: &[PrivateLink]) -> u64 {
     let mut hasher = DefaultHasher::new();
     for link in links {
         (link.entry, &link.public_zone, &link.private_zone, link.unlisted).hash(&mut hasher);
+        let is_public_when_down = link.all_down == AllDown::Public;
+        is_public_when_down.hash(&mut hasher);
         for (endpoint, number) in link.endpoints.iter().zip(0_u64..) {
             (number, endpoint.addresses.is_empty()).hash(&mut hasher);
             endpoint.names.iter().for_each(|(name, _)| name.hash(&mut hasher));
+            if is_public_when_down {
+                endpoint.addresses.hash(&mut hasher);
+                endpoint.names.iter().for_each(|(_, addresses)| addresses.hash(&mut hasher));
+                endpoint.targets(link).hash(&mut hasher);
+            }
         }
     }
     hasher.finish()

@@ -1,6 +1,7 @@
 //! Decisions, read back with hickory's decoder as a second opinion on the octets.
 
 mod chains;
+mod chains_to_us;
 mod denials;
 mod down;
 mod expectations;

@@ -283,6 +283,9 @@ fn a_chain_without_an_end_is_no_answer() {
     assert_eq!(parse(&straight(17)), Err(AnswerError::Endless));
     assert_eq!(parse(&[link(0, 1), link(1, 0)]), Err(AnswerError::Endless));
     assert_eq!(parse(&[link(0, 0)]), Err(AnswerError::Endless));
-    let backwards: Vec<_> = straight(16).into_iter().rev().collect();
-    assert_eq!(parse(&backwards), Ok(16));
+    let backwards = |links: usize| straight(links).into_iter().rev().collect::<Vec<_>>();
+    assert_eq!(parse(&backwards(16)), Ok(16));
+    assert_eq!(parse(&backwards(17)), Err(AnswerError::Endless));
+    // Its first link is the last of many.
+    assert_eq!(parse(&backwards(40)), Err(AnswerError::Endless));
 }
