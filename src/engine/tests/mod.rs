@@ -4,6 +4,7 @@ mod chains;
 mod denials;
 mod down;
 mod expectations;
+mod faults;
 mod guard;
 mod kept;
 mod keys;
