@@ -208,7 +208,7 @@ fn a_round_past_what_is_known_keeps_it_unless_better_comes() {
     change(&house.resolver.zones, "mail.signed.test", RecordType::A, |_, m| alter_address(m));
     assert_eq!(house.ask_in(&mut session, "mail.signed.test", Rtype::A), Err(Ede::DnssecBogus));
     assert!(session.took_proven_keys_only());
-    let at_fault: Vec<_> = session.at_fault().iter().map(|(zone, _)| zone.to_string()).collect();
+    let at_fault: Vec<_> = session.at_fault().iter().map(|fault| fault.zone.to_string()).collect();
     assert_eq!(at_fault, ["signed.test", "test", "."]);
     let zone: Name = "signed.test".parse().expect("a name");
     session.renew(zone.clone(), Instant::now());

@@ -12,6 +12,7 @@ mod ours;
 mod renewed;
 mod special;
 mod stale;
+mod stripped;
 mod upstream;
 mod validated;
 
