@@ -7,6 +7,7 @@ mod expectations;
 mod faults;
 mod guard;
 mod kept;
+mod key_replies;
 mod keys;
 mod ours;
 mod renewed;
