@@ -137,7 +137,7 @@ impl<'a, S: Source> Clerk<'a, S> {
         for known in path {
             let Proven::Keys(part) = &known.proven else { continue };
             let held = Held { part: Arc::clone(part), since: known.learned };
-            self.session.note_used(&known.zone, known.learned);
+            self.session.note_used(&known.zone, known.learned, true);
             self.held.insert((known.zone.clone(), Rtype::DNSKEY), Some(held));
             self.taken.push(known.zone.clone());
         }
@@ -240,7 +240,7 @@ impl<'a, S: Source> Clerk<'a, S> {
         let brought = self.source.ask(question, since).await;
         if key.1 != Rtype::NS {
             let since = brought.as_ref().map_or_else(Instant::now, |brought| brought.since);
-            self.session.note_used(&key.0, since);
+            self.session.note_used(&key.0, since, false);
         }
         let held = brought.map(|Brought { answer, since }| {
             let message = Message::from_vec(answer.borrowed().message()).ok()?;

@@ -30,7 +30,7 @@ use std::time::Instant;
 
 pub use anchors::AnchorError;
 pub use known::KnownZones;
-pub use session::Session;
+pub use session::{Fault, Session};
 pub use validator::Validator;
 #[cfg(fuzzing)]
 pub use validator::validator_with_anchors;

@@ -12,14 +12,33 @@ use crate::wire::Name;
 pub struct Session {
     known: Arc<KnownZones>,
     pub(super) effort: Effort,
-    /// Zones whose keys, or digests of keys, the last round used, and since when we have had them.
-    used: HashMap<Name, Instant>,
+    /// Zones whose keys, or digests of keys, the last round used.
+    used: HashMap<Name, Used>,
     /// Whether the last round had to ask for any keys.
     asked: bool,
     /// The name whose records did not validate.
     failed: Option<Name>,
-    /// Zones about which only newer records count than of this time.
-    fresh: HashMap<Name, Instant>,
+    /// Zones about which only newer records count than of this time; `None`: all that we have
+    /// count.
+    fresh: HashMap<Name, Option<Instant>>,
+}
+
+/// Keys, or digests of keys, of a zone that a round used.
+#[derive(Clone, Copy)]
+struct Used {
+    /// Since when we have had them, the oldest of them.
+    since: Instant,
+    is_proven: bool,
+}
+
+/// A zone whose keys may have caused a bad verdict.
+pub struct Fault {
+    /// The zone.
+    pub zone: Name,
+    /// Since when we have had its keys.
+    pub since: Instant,
+    /// Whether all that was used about the zone was proven before.
+    pub is_proven: bool,
 }
 
 /// The cost of a question so far.
@@ -53,17 +72,22 @@ impl Session {
         self.failed = Some(name.clone());
     }
 
-    /// Returns the zones at or above the name that failed whose keys were used, the deepest first,
-    /// and since when we had them; the name itself if there are none.
-    pub fn at_fault(&self) -> Vec<(Name, Instant)> {
+    /// Returns the zones at or above the name that failed whose keys were used, the deepest first;
+    /// the name itself if there are none.
+    pub fn at_fault(&self) -> Vec<Fault> {
         let Some(failed) = &self.failed else { return Vec::new() };
         let used = self.used.iter().filter(|(zone, _)| failed.is_within(zone));
-        let mut zones: Vec<_> = used.map(|(zone, since)| (zone.clone(), *since)).collect();
-        zones.sort_by_key(|(zone, _)| std::cmp::Reverse(zone.label_count()));
-        if zones.is_empty() {
-            zones.push((failed.clone(), Instant::now()));
+        let fault = |(zone, used): (&Name, &Used)| {
+            let Used { since, is_proven } = *used;
+            Fault { zone: zone.clone(), since, is_proven }
+        };
+        let mut faults: Vec<_> = used.map(fault).collect();
+        faults.sort_by_key(|fault| std::cmp::Reverse(fault.zone.label_count()));
+        if faults.is_empty() {
+            let (zone, since) = (failed.clone(), Instant::now());
+            faults.push(Fault { zone, since, is_proven: false });
         }
-        zones
+        faults
     }
 
     /// Returns whether the last round took all keys from the table of proven ones: then the answer
@@ -74,7 +98,17 @@ impl Session {
 
     /// Makes the next rounds use nothing about `zone` that we had before `since`.
     pub fn renew(&mut self, zone: Name, since: Instant) {
-        self.fresh.insert(zone, since);
+        self.fresh.insert(zone, Some(since));
+    }
+
+    /// Makes the next rounds use whatever we have about `zone`, even if a zone above it is renewed.
+    pub fn accept(&mut self, zone: Name) {
+        self.fresh.insert(zone, None);
+    }
+
+    /// Returns whether the session has renewed `zone`.
+    pub fn has_renewed(&self, zone: &Name) -> bool {
+        self.fresh.get(zone).is_some_and(Option::is_some)
     }
 
     pub(super) fn fail_at(&mut self, name: &Name) {
@@ -85,18 +119,20 @@ impl Session {
         self.asked = true;
     }
 
-    pub(super) fn note_used(&mut self, zone: &Name, since: Instant) {
-        let known = self.used.entry(zone.clone()).or_insert(since);
-        *known = since.min(*known);
+    pub(super) fn note_used(&mut self, zone: &Name, since: Instant, is_proven: bool) {
+        let used = self.used.entry(zone.clone()).or_insert(Used { since, is_proven });
+        used.since = since.min(used.since);
+        used.is_proven &= is_proven;
     }
 
-    /// Returns the time from which on an answer about `name` counts, if a zone above it is renewed.
+    /// Returns the time from which on an answer about `name` counts, if it or the next zone above
+    /// it that was renewed has one.
     pub(super) fn fresh_since(&self, name: &Name) -> Option<Instant> {
         if self.fresh.is_empty() {
             return None;
         }
         let mut names = std::iter::successors(Some(name.clone()), Name::parent);
-        names.find_map(|name| self.fresh.get(&name)).copied()
+        names.find_map(|name| self.fresh.get(&name)).copied().flatten()
     }
 
     /// Returns the known zones on the way from `top` down to `name`, without those that must be
@@ -104,7 +140,8 @@ impl Session {
     pub(super) fn path(&self, name: &Name, top: &Name) -> Vec<Known> {
         let mut path = self.known.path(name, top, Clocks::read());
         path.retain(|known| {
-            self.fresh.get(&known.zone).is_none_or(|since| known.learned >= *since)
+            let since = self.fresh.get(&known.zone).copied().flatten();
+            since.is_none_or(|since| known.learned >= since)
         });
         path
     }

@@ -16,6 +16,7 @@ mod expect;
 mod explain;
 mod fetch;
 mod guard;
+mod key_replies;
 mod keys;
 mod private;
 pub mod query_lines;

@@ -4,22 +4,19 @@
 //! docs/design/validation.md lists the steps and their bounds.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokio::time::{Instant, timeout_at};
 
+use super::key_replies::KeyReplies;
 use super::keys::Told;
 use super::snapshot::Snapshot;
 use super::{Worker, splice};
 use crate::addresses::HostBlock;
 use crate::config::Dnssec;
-use crate::dnssec::{Brought, Security, Session, Source};
+use crate::dnssec::{Brought, Fault, Security, Session, Source};
 use crate::forward::{Failure, Rule};
-use crate::wire::{Answer, AnswerRef, Name, QName, Question, Rtype};
-
-/// Which upstream answered which question, by number.
-type Sources = HashMap<(Name, Rtype), u64>;
+use crate::wire::{Answer, AnswerRef, Name, QName, Question};
 
 /// One client's question under a rule that validates.
 pub(super) struct Trial<'a> {
@@ -69,142 +66,194 @@ impl Trial<'_> {
         answer: Answer,
         upstream: Option<u64>,
     ) -> Result<(Answer, Security), Failure> {
-        let keys = &self.snapshot.keys;
-        let mut session = Session::new(Arc::clone(&keys.known));
-        let mut sources = Sources::new();
-        let upstreams = self.suspects();
-        let avoid = Avoided { sources: Sources::new(), answered: None, upstreams };
-        let first = self.round(&answer, &avoid, &mut session, &mut sources).await;
-        let failure = match first {
-            Ok(security) => return Ok((answer, security)),
-            Err(failure) => failure,
-        };
-        let is_bogus = matches!(failure, Failure::Bogus(_));
-        if !is_bogus && !matches!(failure, Failure::Unvalidated(_)) {
-            return Err(failure);
+        let session = Session::new(Arc::clone(&self.snapshot.keys.known));
+        let mut replies = KeyReplies::new(self.suspects());
+        if let Some(upstream) = upstream {
+            replies.note_answer(&answer, upstream);
         }
-        self.appeal(Verdict { answer, upstream, sources, failure, is_bogus }, session).await
+        let replies = RefCell::new(replies);
+        let mut rounds = Rounds { trial: self, session, replies, answered: upstream };
+        match rounds.judge(&answer).await {
+            Ok(security) => Ok((answer, security)),
+            Err(failure @ (Failure::Bogus(_) | Failure::Unvalidated(_))) => {
+                self.appeal(answer, failure, rounds).await
+            }
+            Err(failure) => Err(failure),
+        }
     }
 
     /// Asks again past memory, another upstream first, and judges again. The first verdict stands
-    /// unless the second round ends with one.
+    /// unless a later round ends with one.
     async fn appeal(
         &self,
-        verdict: Verdict,
-        mut session: Session,
+        answer: Answer,
+        mut failure: Failure,
+        mut rounds: Rounds<'_>,
     ) -> Result<(Answer, Security), Failure> {
-        let Verdict { answer, upstream, sources, mut failure, is_bogus } = verdict;
-        let keys = &self.snapshot.keys;
-        let avoid = Avoided { sources, answered: upstream, upstreams: self.suspects() };
-        let at_fault = session.at_fault();
-        let zone = at_fault.first().map_or_else(Name::root, |(zone, _)| zone.clone());
-        let mut second = None;
-        if upstream.is_some() && is_bogus && keys.may_ask_again(&zone, now()) {
-            let not = avoid.upstreams.iter().copied().chain(upstream).collect::<Vec<_>>();
-            second = self.ask(&not).await.ok();
-        }
+        let mut faults = rounds.session.at_fault();
+        let zone = faults.first().map_or_else(Name::root, |fault| fault.zone.clone());
+        let upstream = rounds.answered;
+        let second = self.ask_again(&zone, &failure, &rounds).await;
+        let mut is_due = second.is_some();
+        let other = second.as_ref().map(|(_, from)| *from);
+        let second = second.map(|(answer, from)| (answer, [upstream, Some(from)]));
         // Proven keys are seldom wrong: a zone has changed them in a hurry.
-        let mut is_judged = second.is_none();
-        let mut after = Sources::new();
-        if let Some((other, from)) = second.take_if(|_| session.took_proven_keys_only()) {
-            is_judged = true;
-            match self.round(&other, &avoid, &mut session, &mut after).await {
+        if rounds.session.took_proven_keys_only()
+            && let Some((answer, answered)) = &second
+        {
+            is_due = false;
+            match rounds.judge(answer).await {
                 Ok(security) => {
-                    self.compare(&zone, [upstream, Some(from)], [&avoid.sources, &after]);
-                    return Ok((other, security));
+                    self.note_spoilers(&zone, *answered, &rounds);
+                    return Ok((answer.clone(), security));
                 }
                 Err(Failure::TimedOut) => return Err(failure),
                 Err(why) => failure = why,
             }
-            second = Some((other, from));
-        }
-        for (zone, had_since) in at_fault {
-            if let Some(since) = keys.renew(&zone, had_since, now()) {
-                session.renew(zone, since);
-                is_judged = false;
-            }
-        }
-        if is_judged {
-            return Err(failure);
+            faults = rounds.session.at_fault();
         }
         // The second answer may be the worse one.
-        let other = second.as_ref().map(|(_, from)| *from);
-        let second = second.map(|(answer, from)| (answer, [upstream, Some(from)]));
-        for (answer, answered) in second.into_iter().chain([(answer, [other, upstream])]) {
-            after.clear();
-            match self.round(&answer, &avoid, &mut session, &mut after).await {
-                Ok(security) => {
-                    self.compare(&zone, answered, [&avoid.sources, &after]);
-                    return Ok((answer, security));
+        let answers: Vec<_> = second.into_iter().chain([(answer, [other, upstream])]).collect();
+        for repeat in [Repeat::First, Repeat::Second] {
+            is_due |= self.renew(&faults, repeat, &mut rounds.session);
+            if !std::mem::take(&mut is_due) {
+                continue;
+            }
+            faults.clear();
+            for (answer, answered) in &answers {
+                match rounds.judge(answer).await {
+                    Ok(security) => {
+                        self.note_spoilers(&zone, *answered, &rounds);
+                        return Ok((answer.clone(), security));
+                    }
+                    Err(why @ Failure::Bogus(_)) => failure = why,
+                    Err(_) => return Err(failure),
                 }
-                Err(why @ Failure::Bogus(_)) => failure = why,
-                Err(_) => return Err(failure),
+                merge(&mut faults, rounds.session.at_fault());
             }
         }
         Err(failure)
     }
 
-    async fn round(
+    /// Asks for a bogus answer once more, if there were not too many repeats in `zone`.
+    async fn ask_again(
         &self,
-        answer: &Answer,
-        avoid: &Avoided,
-        session: &mut Session,
-        sources: &mut Sources,
-    ) -> Result<Security, Failure> {
-        let Self { snapshot, question, deadline, .. } = self;
-        let answer: AnswerRef<'_> = answer.borrowed();
-        let links = splice::links_to_us(&snapshot.zones, question.qtype, &answer);
-        let source = KeySource { trial: self, avoid, sources: RefCell::new(sources) };
-        let validation = snapshot.validator.validate(question, &answer, links, &source, session);
-        timeout_at(*deadline, validation).await.map_err(|_| Failure::TimedOut)?
+        zone: &Name,
+        failure: &Failure,
+        rounds: &Rounds<'_>,
+    ) -> Option<(Answer, u64)> {
+        let upstream = rounds.answered?;
+        let is_bogus = matches!(failure, Failure::Bogus(_));
+        if !is_bogus || !self.snapshot.keys.may_ask_again(zone, now()) {
+            return None;
+        }
+        let leaves = |avoided: &[u64]| leaves_another(self.rule, avoided);
+        let avoid = rounds.replies.borrow().avoided_after(Some(upstream), leaves);
+        let (answer, from) = self.ask(&avoid).await.ok()?;
+        rounds.replies.borrow_mut().note_answer(&answer, from);
+        Some((answer, from))
     }
 
-    /// Compares a first round that failed with a second one that did not: the upstreams of the
-    /// answer and those of the keys, each before and after. An upstream that had a part in the
-    /// first alone is asked last for a while.
-    fn compare(&self, zone: &Name, answered: [Option<u64>; 2], asked: [&Sources; 2]) {
-        let ([first, second], [before, after]) = (answered, asked);
-        let is_good = |upstream: u64| {
-            Some(upstream) == second || after.values().any(|other| *other == upstream)
-        };
-        // Where the answer was not asked again, the keys alone were at fault.
-        let answered = first.filter(|_| second.is_some());
-        let asked_again = before.iter().filter(|(question, _)| after.contains_key(*question));
-        let bad = answered.into_iter().chain(asked_again.map(|(_, upstream)| *upstream));
-        for upstream in bad.filter(|upstream| !is_good(*upstream)) {
+    /// Makes the next rounds ask for keys again. Returns whether they may ask for any, or use what
+    /// others have asked for again.
+    ///
+    /// The first repeat leaves proven keys alone if others were used: one of those is more likely
+    /// to be bad. The second one asks for the same keys again only where there is a choice of
+    /// upstreams, because the first repeat may have met the worse one.
+    fn renew(&self, faults: &[Fault], repeat: Repeat, session: &mut Session) -> bool {
+        let is_any_unproven = faults.iter().any(|fault| !fault.is_proven);
+        let targets = self.rule.targets();
+        let has_choice = targets.iter().filter(|target| !target.upstream().is_down()).count() > 1;
+        let mut is_any_renewed = false;
+        for Fault { zone, since, is_proven } in faults {
+            let is_left = match repeat {
+                Repeat::First => is_any_unproven && *is_proven,
+                Repeat::Second => !has_choice && session.has_renewed(zone),
+            };
+            if is_left {
+                continue;
+            }
+            match self.snapshot.keys.renew(zone, *since, now()) {
+                Some(since) => {
+                    session.renew(zone.clone(), since);
+                    is_any_renewed = true;
+                }
+                None => session.accept(zone.clone()),
+            }
+        }
+        is_any_renewed
+    }
+
+    /// Notes the upstreams that had a part in the rounds that failed, and none in the last one.
+    fn note_spoilers(&self, zone: &Name, answered: [Option<u64>; 2], rounds: &Rounds<'_>) {
+        for upstream in rounds.replies.borrow().spoilers(answered) {
             self.snapshot.keys.suspect(zone, upstream, now());
         }
     }
 }
 
-/// A first verdict, with its answer and the upstreams that had a part in it.
-struct Verdict {
-    answer: Answer,
-    upstream: Option<u64>,
-    sources: Sources,
-    failure: Failure,
-    is_bogus: bool,
+/// Which repeat of a question about keys it is, in one trial.
+#[derive(Clone, Copy)]
+enum Repeat {
+    First,
+    Second,
 }
 
-/// Upstreams that are asked last.
-struct Avoided {
-    /// For a question that they have answered.
-    sources: Sources,
-    /// For a question of which that is not known: the upstream of the answer.
+/// The rounds of one trial.
+struct Rounds<'a> {
+    trial: &'a Trial<'a>,
+    session: Session,
+    replies: RefCell<KeyReplies>,
+    /// The upstream of the first answer.
     answered: Option<u64>,
-    /// For every question.
-    upstreams: Vec<u64>,
+}
+
+impl Rounds<'_> {
+    async fn judge(&mut self, answer: &Answer) -> Result<Security, Failure> {
+        let Trial { snapshot, question, deadline, .. } = self.trial;
+        let answer: AnswerRef<'_> = answer.borrowed();
+        let links = splice::links_to_us(&snapshot.zones, question.qtype, &answer);
+        let source = KeySource { trial: self.trial, replies: &self.replies };
+        let session = &mut self.session;
+        let validation = snapshot.validator.validate(question, &answer, links, &source, session);
+        let judged = timeout_at(*deadline, validation).await.map_err(|_| Failure::TimedOut);
+        let verdict = judged.flatten();
+        if verdict.is_err() {
+            self.replies.borrow_mut().fail_round(self.answered);
+        }
+        verdict
+    }
+}
+
+/// Adds the zones of another round to `faults`: each zone once, with its oldest keys.
+fn merge(faults: &mut Vec<Fault>, more: Vec<Fault>) {
+    for fault in more {
+        match faults.iter_mut().find(|known| known.zone == fault.zone) {
+            Some(known) => {
+                known.since = known.since.min(fault.since);
+                known.is_proven &= fault.is_proven;
+            }
+            None => faults.push(fault),
+        }
+    }
+}
+
+/// Returns whether `rule` has an upstream that is up and not among the avoided ones.
+fn leaves_another(rule: &Rule, avoided: &[u64]) -> bool {
+    rule.targets().iter().any(|target| {
+        let upstream = target.upstream();
+        !upstream.is_down() && !avoided.contains(&upstream.number())
+    })
 }
 
 /// Brings answers about keys: kept, or new.
-struct KeySource<'a, 'b> {
+struct KeySource<'a> {
     trial: &'a Trial<'a>,
-    avoid: &'a Avoided,
-    /// The upstreams that gave them.
-    sources: RefCell<&'b mut Sources>,
+    /// The replies so far. This adds to them.
+    replies: &'a RefCell<KeyReplies>,
 }
 
-impl Source for KeySource<'_, '_> {
+impl Source for KeySource<'_> {
     fn validates(&self, name: &QName) -> bool {
         let rule = self.trial.snapshot.rules.find(name);
         rule.is_some_and(|rule| rule.dnssec() == Dnssec::Validate)
@@ -212,12 +261,12 @@ impl Source for KeySource<'_, '_> {
 
     async fn ask(&self, question: Question, since: Option<std::time::Instant>) -> Option<Brought> {
         let told = self.bring(&question, since).await?;
-        self.sources.borrow_mut().insert((question.qname, question.qtype), told.upstream);
+        self.replies.borrow_mut().note(&question, &told);
         Some(told.brought)
     }
 }
 
-impl KeySource<'_, '_> {
+impl KeySource<'_> {
     async fn bring(&self, question: &Question, since: Option<std::time::Instant>) -> Option<Told> {
         let Trial { worker, snapshot, rule, client, deadline, .. } = self.trial;
         let keys = &snapshot.keys;
@@ -262,9 +311,8 @@ impl KeySource<'_, '_> {
         deadline: Instant,
     ) -> Result<Told, Failure> {
         let Trial { worker, snapshot, client, .. } = self.trial;
-        let Avoided { sources, answered, upstreams } = self.avoid;
-        let before = sources.get(&(question.qname.clone(), question.qtype)).or(answered.as_ref());
-        let avoid: Vec<_> = upstreams.iter().chain(before).copied().collect();
+        let leaves = |avoided: &[u64]| leaves_another(rule, avoided);
+        let avoid = self.replies.borrow().avoided(question, leaves);
         let asked = worker.forwarder.ask_others_first(rule, *client, question, deadline, &avoid);
         let (answer, upstream) = asked.await?;
         let answer = Arc::new(answer.capped(question.qtype, snapshot.ttl_limits));

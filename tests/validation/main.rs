@@ -170,6 +170,54 @@ fn an_upstream_that_strips_signatures_gives_way_to_another() {
 }
 
 #[test]
+fn one_bad_reply_about_keys_beside_an_upstream_that_strips_costs_no_client_its_answer() {
+    for is_good_first in [true, false] {
+        for (rtype, does) in [
+            (DNSKEY, Does::Corrupt),
+            (DNSKEY, Does::Strip),
+            (DNSKEY, Does::Replay),
+            (DNSKEY, Does::Fail),
+            (DNSKEY, Does::Lose),
+            (DNSKEY, Does::Delay(Duration::from_millis(1_300))),
+            (DS, Does::Corrupt),
+            (DS, Does::Replay),
+            (DS, Does::Lose),
+        ] {
+            let zones = Signed::new();
+            let (good, strips) = (Upstream::start(&zones), Upstream::start(&zones));
+            strips.spoil_all(Does::Strip);
+            let upstreams = if is_good_first { [&good, &strips] } else { [&strips, &good] };
+            let client = validating(&zones, &upstreams);
+            // The keys of the zones above are proven.
+            assert_eq!(client.ask("www.signed.test", A, Flags::Ad), GOOD);
+            good.spoil("hashed.test", rtype, 1, does);
+            for number in 0..20 {
+                let reply = client.ask(&format!("n{number}.hashed.test"), A, Flags::Ad);
+                assert_eq!(reply, GOOD, "{does:?} {rtype} {is_good_first} {number}");
+            }
+            assert_eq!(good.left(), 0, "{does:?} {rtype} {is_good_first}: it was not asked for");
+        }
+    }
+}
+
+#[test]
+fn a_zone_may_change_its_keys_in_a_hurry_beside_an_upstream_that_strips() {
+    for is_good_first in [true, false] {
+        let zones = Signed::new();
+        let (good, strips) = (Upstream::start(&zones), Upstream::start(&zones));
+        strips.spoil_all(Does::Strip);
+        let upstreams = if is_good_first { [&good, &strips] } else { [&strips, &good] };
+        let client = validating(&zones, &upstreams);
+        assert_eq!(client.ask("n1.signed.test", A, Flags::Ad), GOOD);
+        zones.change_data_key("signed.test");
+        for number in 2..20 {
+            let reply = client.ask(&format!("n{number}.signed.test"), A, Flags::Ad);
+            assert_eq!(reply, GOOD, "{is_good_first} {number}");
+        }
+    }
+}
+
+#[test]
 fn a_zone_may_change_its_keys_in_a_hurry() {
     let zones = Signed::new();
     let upstream = Upstream::start(&zones);

@@ -208,7 +208,7 @@ fn a_round_past_what_is_known_keeps_it_unless_better_comes() {
     change(&house.resolver.zones, "mail.signed.test", RecordType::A, |_, m| alter_address(m));
     assert_eq!(house.ask_in(&mut session, "mail.signed.test", Rtype::A), Err(Ede::DnssecBogus));
     assert!(session.took_proven_keys_only());
-    let at_fault: Vec<_> = session.at_fault().iter().map(|(zone, _)| zone.to_string()).collect();
+    let at_fault: Vec<_> = session.at_fault().iter().map(|fault| fault.zone.to_string()).collect();
     assert_eq!(at_fault, ["signed.test", "test", "."]);
     let zone: Name = "signed.test".parse().expect("a name");
     session.renew(zone.clone(), Instant::now());
@@ -221,6 +221,41 @@ fn a_round_past_what_is_known_keeps_it_unless_better_comes() {
     // The same round with a good answer.
     assert_eq!(house.ask_in(&mut session, "www.signed.test", Rtype::A), SECURE);
     assert!(house.path("www.signed.test").pop().expect("known").learned > first);
+}
+
+#[test]
+fn a_zone_that_is_not_renewed_does_not_inherit_the_repeat_of_the_one_above() {
+    let house = House::new(Zones::new());
+    assert_eq!(house.ask("www.signed.test", Rtype::A), SECURE);
+    let name = |text: &str| text.parse::<Name>().expect("a name");
+    let mut session = house.session();
+    session.renew(name("test"), Instant::now());
+    assert!(session.has_renewed(&name("test")) && !session.has_renewed(&name("signed.test")));
+    assert!(session.fresh_since(&name("signed.test")).is_some());
+    session.accept(name("signed.test"));
+    assert!(session.fresh_since(&name("test")).is_some());
+    assert!(session.fresh_since(&name("www.signed.test")).is_none());
+    assert!(!session.has_renewed(&name("signed.test")));
+    // Its proven keys count again, too.
+    let before = house.resolver.asked.borrow().len();
+    assert_eq!(house.ask_in(&mut session, "mail.signed.test", Rtype::A), SECURE);
+    assert_eq!(house.resolver.asked.borrow().len(), before);
+}
+
+#[test]
+fn faults_tell_proven_keys_from_others() {
+    let house = House::new(Zones::new());
+    assert_eq!(house.ask("www.signed.test", Rtype::A), SECURE);
+    let mut session = house.session();
+    change(&house.resolver.zones, "hashed.test", RecordType::DNSKEY, |_, message| {
+        message.answers.clear();
+    });
+    assert!(house.ask_in(&mut session, "www.hashed.test", Rtype::A).is_err());
+    let faults = session.at_fault();
+    let shown: Vec<_> =
+        faults.iter().map(|fault| (fault.zone.to_string(), fault.is_proven)).collect();
+    let expected = [("hashed.test", false), ("test", true), (".", true)];
+    assert_eq!(shown, expected.map(|(zone, is_proven)| (zone.to_owned(), is_proven)));
 }
 
 #[test]

@@ -5,13 +5,16 @@ mod chains_to_us;
 mod denials;
 mod down;
 mod expectations;
+mod faults;
 mod guard;
 mod kept;
+mod key_replies;
 mod keys;
 mod ours;
 mod renewed;
 mod special;
 mod stale;
+mod stripped;
 mod upstream;
 mod validated;
 
