@@ -23,9 +23,9 @@ const RESOLV_CONF_SERVERS: u64 = 3;
 const ADMIN: u64 = admin::MAX_CONNECTIONS as u64 + 1;
 /// Sockets of one worker to one server that is asked over UDP.
 const PLAIN_SERVER: u64 = Link::MOST_DESCRIPTORS as u64;
-/// The same over QUIC: a connection of four round trips keeps its socket three probe timeouts longer,
-/// until it has drained (RFC 9000 §10.2), which is three times as long again.
-const QUIC_SERVER: u64 = 4 * Link::MOST_CONNECTIONS as u64;
+/// The same over QUIC: a connection keeps its socket for three probe timeouts longer, until it has
+/// drained (RFC 9000 §10.2). With a server that closes many, as many sockets are in that state.
+const QUIC_SERVER: u64 = 2 * Link::MOST_CONNECTIONS as u64;
 /// Refused TCP clients of one worker that are still to get their answer.
 const OUTSIDERS: u64 = listeners::REFUSED_AT_ONCE as u64;
 /// Probes of endpoints that run at once.

@@ -32,10 +32,10 @@ use crate::config::Scheme;
 /// Queries that wait for one server's connections or on them. Azure lets a VM have 200 pending;
 /// over HTTP/2 and QUIC the server's own bound, 100 often, makes the others wait.
 const WAITING: usize = 512;
-/// Connections that carry queries or are dialled. A server that takes one query on each gives 200
-/// answers over a path of 20 ms in 0.3 s then, over TLS in 0.4 s. Servers have room for a few
-/// hundred connections of all their clients.
-const BUSY: usize = 32;
+/// Connections that carry queries or are dialled. Two workers with so many have one for each of the
+/// 200 queries that Azure lets a VM have pending, so a server that takes one query on each answers
+/// all in two round trips. A server with room for fewer refuses some, and then gets no more.
+const BUSY: usize = 100;
 /// Further open connections: silent ones that still have queries, and ones that have just answered
 /// their last query.
 const BESIDE: usize = 4;

@@ -132,9 +132,11 @@ def one_trial(name, server, binary, folder):
 def prepared(arguments, known):
     """Installs and builds what is asked for, outside; gives the temporary folder, inside."""
     if network.is_outside():
+        missing = [package for package, file in TOOLS.items() if not Path(file).exists()]
+        if arguments.no_install and missing:
+            sys.exit(f"resilience: install {' and '.join(missing)}, or leave out --no-install")
         if not arguments.no_install:
-            wanted = [package for package, file in TOOLS.items() if not Path(file).exists()]
-            wanted += [
+            wanted = missing + [
                 one.package for one in known if one.package and not Path(one.program).exists()
             ]
             install.apt(wanted)
