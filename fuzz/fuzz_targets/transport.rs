@@ -29,10 +29,10 @@ const STREAMS: usize = 3;
 const MOST_OCTETS: usize = 224 << 10;
 /// What the last call that reads may bring beyond them, and what is on the way.
 const BEYOND: usize = 32 << 10;
-/// Pieces of a stream of QUIC: each counts as 64 octets.
-const MOST_PIECES: usize = MOST_OCTETS / 64;
+/// Pieces of streams of HTTP/3: each counts as 256 octets at least.
+const MOST_PIECES: usize = MOST_OCTETS / 256;
 /// What a server that never stops would send.
-const ENDLESS: usize = 4 * MOST_OCTETS;
+const ENDLESS: usize = 2 * MOST_OCTETS;
 /// Octets on the way from the server.
 const ON_THE_WAY: usize = 4 << 10;
 /// Characters of a reason.
@@ -52,9 +52,17 @@ fuzz_target!(|input: &[u8]| {
         match choice & PROTOCOL {
             HTTP2 => {
                 let Some(first) = field(&mut rest) else { return None };
-                let often = ENDLESS.checked_div(rest.len()).unwrap_or(0);
-                let times = if choice & REPEATS == 0 { 1 } else { often };
-                Some(local.block_on(runtime, over_http2(first, rest, times, piece)))
+                let (then, times) = match choice & REPEATS {
+                    0 => (rest.to_vec(), 1),
+                    // Some of them in one write.
+                    _ if !rest.is_empty() => {
+                        let then = rest.repeat(1_024 / rest.len() + 1);
+                        let times = ENDLESS / then.len();
+                        (then, times)
+                    }
+                    _ => (Vec::new(), 0),
+                };
+                Some(local.block_on(runtime, over_http2(first, &then, times, piece)))
             }
             HTTP3 => {
                 let mut streams = Vec::new();

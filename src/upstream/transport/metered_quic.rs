@@ -30,9 +30,10 @@ pub(super) struct MeteredStream<S> {
     is_read: bool,
 }
 
-/// What a stream that the server opens counts, and a piece at least. `h3` keeps the pieces of a frame in a list, and goes through the list
-/// for each piece that comes: so the pieces have a bound too.
-const PIECE_OCTETS: usize = 64;
+/// What a stream that the server opens counts, and a piece at least. `h3` keeps the pieces of a frame
+/// in a list, and goes through the list for each piece that comes: so the pieces have a bound too. Of
+/// replies, few pieces are smaller than a packet.
+const PIECE_OCTETS: usize = 256;
 
 impl<Q> Metered<Q> {
     pub(super) fn new(inner: Q, meter: Meter) -> Self {
@@ -204,10 +205,10 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_has_as_many_pieces_as_fit_if_each_has_64_octets() {
+    fn a_stream_has_as_many_pieces_as_fit_if_each_has_256_octets() {
         let mut stream = stream(false);
         let pieces = (0..100_000).take_while(|_| poll(&mut stream) == Poll::Ready(true)).count();
-        assert_eq!(pieces, 160 * 1_024 / 64);
+        assert_eq!(pieces, 160 * 1_024 / 256);
     }
 
     #[test]
