@@ -82,7 +82,7 @@ class Upstream:
         self.open.append(transport)
         for port, tls in ((DNS, None), (DOT, None if self.mode == "garbage" else self.tls)):
             self.open.append(await asyncio.start_server(
-                self.stream, self.address, port, ssl=tls, reuse_address=True,
+                self.stream, self.address, port, ssl=tls, reuse_address=True, backlog=BACKLOG,
                 **({"ssl_handshake_timeout": HOLD_SECONDS} if tls else {}),
             ))
 
