@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use tokio::time::{Instant, timeout_at};
 
+use super::chase::Hops;
 use super::keys::Told;
 use super::snapshot::Snapshot;
 use super::{Worker, splice};
@@ -55,7 +56,8 @@ impl Trial<'_> {
 
     async fn ask(&self, avoid: &[u64]) -> Result<(Answer, u64), Failure> {
         let Self { worker, snapshot, rule, client, question, deadline } = self;
-        worker.ask_and_chase(snapshot, rule, *client, question, *deadline, avoid).await
+        let hops = Hops::JudgedByCaller { avoid };
+        worker.ask_and_chase(snapshot, rule, *client, question, *deadline, hops).await
     }
 
     fn suspects(&self) -> Vec<u64> {

@@ -5,6 +5,7 @@ mod denials;
 mod down;
 mod expectations;
 mod guard;
+mod hops;
 mod kept;
 mod keys;
 mod ours;
