@@ -15,7 +15,7 @@ use super::snapshot::Snapshot;
 use super::{Worker, splice};
 use crate::addresses::HostBlock;
 use crate::config::Dnssec;
-use crate::dnssec::{Brought, Security, Session, Source};
+use crate::dnssec::{Brought, Judged, Security, Session, Source};
 use crate::forward::{Failure, Rule};
 use crate::wire::{Answer, AnswerRef, Name, QName, Question, Rtype};
 
@@ -77,7 +77,7 @@ impl Trial<'_> {
         let avoid = Avoided { sources: Sources::new(), answered: None, upstreams };
         let first = self.round(&answer, &avoid, &mut session, &mut sources).await;
         let failure = match first {
-            Ok(security) => return Ok((answer, security)),
+            Ok(judged) => return Ok(judged.with(answer)),
             Err(failure) => failure,
         };
         let is_bogus = matches!(failure, Failure::Bogus(_));
@@ -110,9 +110,9 @@ impl Trial<'_> {
         if let Some((other, from)) = second.take_if(|_| session.took_proven_keys_only()) {
             is_judged = true;
             match self.round(&other, &avoid, &mut session, &mut after).await {
-                Ok(security) => {
+                Ok(judged) => {
                     self.compare(&zone, [upstream, Some(from)], [&avoid.sources, &after]);
-                    return Ok((other, security));
+                    return Ok(judged.with(other));
                 }
                 Err(Failure::TimedOut) => return Err(failure),
                 Err(why) => failure = why,
@@ -134,9 +134,9 @@ impl Trial<'_> {
         for (answer, answered) in second.into_iter().chain([(answer, [other, upstream])]) {
             after.clear();
             match self.round(&answer, &avoid, &mut session, &mut after).await {
-                Ok(security) => {
+                Ok(judged) => {
                     self.compare(&zone, answered, [&avoid.sources, &after]);
-                    return Ok((answer, security));
+                    return Ok(judged.with(answer));
                 }
                 Err(why @ Failure::Bogus(_)) => failure = why,
                 Err(_) => return Err(failure),
@@ -151,7 +151,7 @@ impl Trial<'_> {
         avoid: &Avoided,
         session: &mut Session,
         sources: &mut Sources,
-    ) -> Result<Security, Failure> {
+    ) -> Result<Judged, Failure> {
         let Self { snapshot, question, deadline, .. } = self;
         let answer: AnswerRef<'_> = answer.borrowed();
         let links = splice::links_to_us(&snapshot.zones, question.qtype, &answer);
