@@ -9,6 +9,7 @@
 )]
 
 mod anchors;
+mod canonical;
 mod clerk;
 mod known;
 mod learn;

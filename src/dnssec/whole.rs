@@ -10,6 +10,7 @@ use hickory_proto::dnssec::rdata::{DNSSECRData, RRSIG};
 use hickory_proto::op::Message;
 use hickory_proto::rr::{Name as HickoryName, RData, Record, RecordType};
 
+use super::canonical::canonicalize;
 use crate::wire::{AnswerRef, Rtype, Section, read_name};
 
 /// Signatures in one answer. A chain of 16 CNAMEs has one or two for each link, and up to three
@@ -65,7 +66,13 @@ impl Whole {
     /// Reads an answer.
     pub(super) fn read(answer: &AnswerRef<'_>) -> Result<Self, Unfit> {
         check(answer)?;
-        let message = Message::from_vec(answer.message()).map_err(|_| Unfit::Undecodable)?;
+        let octets = answer.message();
+        let mut message = Message::from_vec(octets).map_err(|_| Unfit::Undecodable)?;
+        let mut records = answer.records();
+        let decoded = message.answers.iter_mut().chain(&mut message.authorities);
+        for (decoded, record) in decoded.zip(records.by_ref()) {
+            canonicalize(decoded, octets, &record);
+        }
         let whole = Self::of(message);
         // A name has few types, or is an attack: each type is judged by itself.
         if whole.types.values().any(|types| types.len() > MAX_TYPES) && is_any(answer) {

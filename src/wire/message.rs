@@ -252,7 +252,7 @@ impl<'a> Iterator for Records<'a> {
 
 /// Where names that may be compressed stand in the RDATA of `rtype`: octets before them, and how many
 /// follow each other. Only the types of RFC 1035 and those that RFC 3597 §4 lists may hold such.
-pub(super) fn compressed_names(rtype: Rtype) -> Option<(usize, usize)> {
+pub fn compressed_names(rtype: Rtype) -> Option<(usize, usize)> {
     match rtype.0 {
         // NS MD MF CNAME MB MG MR PTR, NXT, DNAME
         2..=5 | 7..=9 | 12 | 30 | 39 => Some((0, 1)),

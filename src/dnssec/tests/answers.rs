@@ -215,6 +215,29 @@ fn a_dname_signs_the_cname_that_it_makes() {
 }
 
 #[test]
+fn a_dname_whose_target_has_upper_case_letters_is_as_good() {
+    let resolver = Resolver::new(Zones::new());
+    change(&resolver.zones, "www.d.signed.test", RecordType::A, |zones, message| {
+        let to = |target: &[u8]| {
+            let rdata = NULL::with(target.to_vec());
+            let data = RData::Unknown { code: RecordType::DNAME, rdata };
+            Record::from_rdata(name("d.signed.test"), TTL, data)
+        };
+        // The signature covers the canonical form (RFC 4034 §6.2).
+        let canonical = to(b"\x06hashed\x04test\x00");
+        let zone = zones.zone("signed.test");
+        let signature = zone.sign(std::slice::from_ref(&canonical), None, Life::default());
+        *message = zones.untampered(&Query::query(name("www.hashed.test"), RecordType::A));
+        message.queries = vec![Query::query(name("www.d.signed.test"), RecordType::A)];
+        let cname = RData::CNAME(CNAME(name("www.Hashed.test")));
+        let cname = Record::from_rdata(name("www.d.signed.test"), TTL, cname);
+        let dname = to(b"\x06Hashed\x04tEST\x00");
+        message.answers.splice(0..0, [dname, signature, cname]);
+    });
+    assert_eq!(ask(&resolver, "www.d.signed.test", Rtype::A), SECURE);
+}
+
+#[test]
 fn nothing_unsigned_stands_beside_what_is_signed() {
     let judged = |qname: &'static str, owner: &'static str, data: RData| {
         let resolver = Resolver::new(Zones::new());

@@ -3,6 +3,7 @@
 mod anchored;
 mod answers;
 mod bounds;
+mod canonical;
 mod denials;
 mod known;
 mod large;
