@@ -138,10 +138,12 @@ impl Validator {
         let security = if looked_at.sets.is_empty() { Security::Insecure } else { security };
         // What follows a chain to us is thrown away.
         let strangers = if links.is_none() { looked_at.strangers(&whole) } else { Vec::new() };
-        if !strangers.is_empty() {
-            return Err(bogus(Ede::DnssecBogus, "records in the answer that were not asked for"));
+        if strangers.is_empty() {
+            return Ok(Judged { security, stripped: None });
         }
-        Ok(Judged { security, stripped: None })
+        let stripped = answer.without_answers(question, &strangers);
+        let stripped = stripped.map_err(|_| unfit(Unfit::Undecodable))?;
+        Ok(Judged { security, stripped: Some(stripped) })
     }
 }
 
