@@ -18,13 +18,14 @@ use tokio::sync::{mpsc, oneshot};
 use super::known::{Known, Proven};
 use super::parts::{Part, from_hickory, to_hickory};
 use super::session::Session;
+use super::whole::{Unfit, Whole};
 use super::{Brought, Source};
 use crate::wire::{CLASS_IN, Name, Question, Rtype};
 
 /// Questions about keys for one client's question. A chain of ten unsigned names in ten zones takes
 /// some 50 while nothing is kept; nobody honest needs more.
 pub(super) const MAX_QUERIES: usize = 64;
-/// Looks at what is known already, for one client's question: each is a copy, nothing more.
+/// Looks at what is known already, for one client's question.
 pub(super) const MAX_LOOKS: usize = 1_024;
 /// Signatures in one message. Honest ones have one or two for each RRset, and few RRsets
 /// (KeyTrap, CVE-2023-50387). Each is tried with at most three keys, some 0.1 ms each.
@@ -34,8 +35,18 @@ pub(super) const MAX_SIGNATURES_IN_ALL: usize = 256;
 /// Keys, or digests of keys, that one zone may have: the largest known have about a dozen. Each is
 /// hashed for every signature.
 pub(super) const MAX_KEYS: usize = 32;
+/// Steps for one client's question: a record that is read, looked at, copied, or hashed for one
+/// signature. The largest honest answer has 4,096 records, which takes some 25,000 steps, and may be
+/// judged four times. A step takes less than a microsecond.
+pub(super) const MAX_STEPS: usize = 131_072;
+/// Rounds of hashing over NSEC3 records for one client's question (CVE-2023-50868). A round takes
+/// less than a microsecond. That is 40 looks at denials of a name with five labels in a zone with 100
+/// iterations, the most that count (RFC 9276 §3.2), or 3,000 in a zone without.
+pub(super) const MAX_HASH_ROUNDS: usize = 32_768;
 /// Questions of the validator that wait for the clerk: it asks for one to eight at once.
 const DESK: usize = 8;
+
+const TOO_MANY_STEPS: &str = "validation takes too many steps";
 
 /// What the validator takes for a resolver.
 #[derive(Clone)]
@@ -213,11 +224,12 @@ impl<'a, S: Source> Clerk<'a, S> {
     pub(super) async fn bring(&mut self, name: Name, rtype: RecordType) -> Option<Arc<Part>> {
         self.session.effort.looks += 1;
         if self.session.effort.looks > MAX_LOOKS {
-            return self.lack_means("validation takes too many steps".to_owned());
+            return self.lack_means(TOO_MANY_STEPS.to_owned());
         }
         let key = (name, Rtype(rtype.into()));
         if let Some(held) = self.held.get(&key) {
-            return held.as_ref().map(|held| Arc::clone(&held.part));
+            let part = Arc::clone(&held.as_ref()?.part);
+            return self.look_at(part);
         }
         if self.is_off_duty {
             return None;
@@ -242,19 +254,23 @@ impl<'a, S: Source> Clerk<'a, S> {
             let since = brought.as_ref().map_or_else(Instant::now, |brought| brought.since);
             self.session.note_used(&key.0, since, false);
         }
-        let held = brought.map(|Brought { answer, since }| {
-            let message = Message::from_vec(answer.borrowed().message()).ok()?;
-            let name = to_hickory(&key.0)?;
-            Some(Held { part: Arc::new(Part::new(&message, name, rtype)), since })
-        });
-        let held = match held {
-            Some(Some(held)) if self.affords(&held.part) => Some(held),
-            Some(Some(_)) => {
+        let read = |Brought { answer, since }| -> Result<Held, Unfit> {
+            let whole = Whole::read(&answer.borrowed())?;
+            self.session.effort.steps += whole.len();
+            let name = to_hickory(&key.0).ok_or(Unfit::Undecodable)?;
+            let part = Part::new(&whole, name, rtype);
+            // hickory asks only whether there are any.
+            let part = if key.1 == Rtype::NS { part.shortened() } else { part };
+            Ok(Held { part: Arc::new(part), since })
+        };
+        let held = match brought.map(read) {
+            Some(Ok(held)) if self.affords(&held.part) => Some(held),
+            Some(Ok(_)) => {
                 self.lack_means(format!("too many keys or signatures in {} {}", key.0, key.1));
                 None
             }
-            Some(None) => {
-                self.lack_means(format!("the answer for {} {} cannot be decoded", key.0, key.1));
+            Some(Err(unfit)) => {
+                self.lack_means(unfit.text(&format!(" for {} {}", key.0, key.1)));
                 None
             }
             None => {
@@ -265,13 +281,26 @@ impl<'a, S: Source> Clerk<'a, S> {
         };
         let part = held.as_ref().map(|held| Arc::clone(&held.part));
         self.held.insert(key, held);
-        part
+        part.and_then(|part| self.look_at(part))
+    }
+
+    /// Counts a look of the validator at `part`.
+    fn look_at(&mut self, part: Arc<Part>) -> Option<Arc<Part>> {
+        let effort = &mut self.session.effort;
+        effort.steps += part.len();
+        effort.hash_rounds += part.hash_rounds();
+        if effort.steps > MAX_STEPS || effort.hash_rounds > MAX_HASH_ROUNDS {
+            return self.lack_means(TOO_MANY_STEPS.to_owned());
+        }
+        Some(part)
     }
 
     fn affords(&mut self, part: &Part) -> bool {
         let signatures = part.signature_count();
         self.session.effort.signatures += signatures;
+        self.session.effort.steps += part.steps();
         signatures <= MAX_SIGNATURES
+            && self.session.effort.steps <= MAX_STEPS
             && self.session.effort.signatures <= MAX_SIGNATURES_IN_ALL
             && part.records(RecordType::DNSKEY).count() <= MAX_KEYS
             && part.records(RecordType::DS).count() <= MAX_KEYS

@@ -17,6 +17,7 @@ use hickory_resolver::net::xfer::FirstAnswer;
 use super::clerk::{Clerk, Desk};
 use super::known::{Clocks, Proven};
 use super::parts::{Part, from_hickory, seconds_left, signature, to_hickory};
+use super::whole::Whole;
 use super::{Security, Source};
 use crate::wire::Name;
 
@@ -93,7 +94,8 @@ async fn learn_unsigned<S: Source>(
     for (rtype, data) in [(RecordType::NS, begins), (no_type, unsigned)] {
         let mut message = Message::response(0, OpCode::Query);
         message.add_answer(Record::from_rdata(name.clone(), 0, data));
-        if !clerk.put(Arc::new(Part::new(&message, name.clone(), rtype))) {
+        let part = Part::new(&Whole::of(message), name.clone(), rtype);
+        if !clerk.put(Arc::new(part)) {
             return None;
         }
     }

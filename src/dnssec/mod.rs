@@ -9,6 +9,7 @@
 )]
 
 mod anchors;
+mod canonical;
 mod clerk;
 mod known;
 mod learn;
@@ -17,6 +18,7 @@ mod reason;
 mod session;
 mod trust;
 mod validator;
+mod whole;
 mod wildcard;
 
 #[cfg(test)]
@@ -58,6 +60,23 @@ pub struct Brought {
     pub answer: Arc<Answer>,
     /// When it came.
     pub since: Instant,
+}
+
+/// The verdict on an answer that is not bogus.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Judged {
+    /// What the answer is worth.
+    pub security: Security,
+    /// The answer without records that its question does not ask for, if there were any: such
+    /// records are not judged, so no client may get them.
+    pub stripped: Option<Answer>,
+}
+
+impl Judged {
+    /// The part of `answer` that was judged, and its worth.
+    pub fn with(self, answer: Answer) -> (Answer, Security) {
+        (self.stripped.unwrap_or(answer), self.security)
+    }
 }
 
 /// What an answer that is not bogus is worth (RFC 4035 §4.3).

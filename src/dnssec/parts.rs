@@ -4,6 +4,7 @@
 //! answer of their own. Records that could prove nothing about a part's name are left out of it:
 //! what a stranger's zone says, however well signed, must not count.
 
+use std::collections::HashSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use hickory_proto::dnssec::rdata::{DNSKEY, DNSSECRData, RRSIG};
@@ -11,8 +12,14 @@ use hickory_proto::op::{Message, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{Name as HickoryName, RData, Record, RecordType, SerialNumber};
 use hickory_proto::serialize::binary::{BinDecodable, BinEncodable};
 
-use super::wildcard::Expansion;
+use super::whole::Whole;
+pub(super) use super::whole::signature;
+use super::wildcard::{Expansion, NSEC3_INSECURE_ITERATIONS};
 use crate::wire::Name;
+
+/// Names that hickory hashes beside those from the asked one up to the zone: the asked one once
+/// more, and the wildcard.
+const NAMES_BESIDE: usize = 3;
 
 /// An answer to one question, without what does not belong to it.
 pub(super) struct Part {
@@ -21,23 +28,23 @@ pub(super) struct Part {
     pub(super) asked: RecordType,
     /// A wildcard gave it: `name` is the wildcard's then.
     pub(super) expansion: Option<Expansion>,
+    /// Records that were looked at for it.
+    looked_at: usize,
 }
 
 impl Part {
     /// What `whole` says of records of one type at `name`.
-    pub(super) fn new(whole: &Message, name: HickoryName, asked: RecordType) -> Self {
+    pub(super) fn new(whole: &Whole, name: HickoryName, asked: RecordType) -> Self {
         let held_answer = |record: &&Record| {
-            record.name == name
-                && match signature(record) {
-                    Some(signature) => {
-                        signature.input().type_covered == asked && is_from_above(signature, &name)
-                    }
-                    None => record.record_type() == asked,
-                }
+            signature(record).is_none_or(|signature| is_from_above(signature, &name))
         };
-        let mut answers: Vec<_> = whole.answers.iter().filter(held_answer).cloned().collect();
+        let mut looked_at = whole.set(&name, asked).count();
+        let mut answers: Vec<_> = whole.set(&name, asked).filter(held_answer).cloned().collect();
         let is_positive = answers.iter().any(|record| signature(record).is_none());
         let undone = Expansion::undo(&name, &mut answers, || proofs(whole, &name));
+        if !is_positive || undone.is_some() {
+            looked_at += whole.proofs().count();
+        }
         let (expansion, name) = match undone.filter(|_| is_positive) {
             Some((expansion, wildcard)) => (Some(expansion), wildcard),
             None => (None, name),
@@ -45,14 +52,19 @@ impl Part {
         let mut message = Message::response(0, OpCode::Query);
         message.add_query(Query::query(name.clone(), asked));
         message.metadata.response_code =
-            if is_positive { ResponseCode::NoError } else { whole.response_code };
+            if is_positive { ResponseCode::NoError } else { whole.message().response_code };
         if is_positive {
-            message.insert_answers(answers);
-        }
-        if !is_positive {
+            message.insert_answers(as_set(answers));
+        } else {
             message.insert_authorities(proofs(whole, &name));
         }
-        Self { message, name, asked, expansion }
+        Self { message, name, asked, expansion, looked_at }
+    }
+
+    /// The same with its first record alone, which says that there are records of that type.
+    pub(super) fn shortened(mut self) -> Self {
+        self.message.answers.truncate(1);
+        self
     }
 
     /// The name whose records it holds, where a wildcard's stand for them too.
@@ -89,7 +101,7 @@ impl Part {
         let keys = self.records(RecordType::DNSKEY).cloned();
         let mut message = Message::response(0, OpCode::Query);
         message.add_answers(keys);
-        let bare = Self::new(&message, self.name.clone(), RecordType::DNSKEY);
+        let bare = Self::new(&Whole::of(message), self.name.clone(), RecordType::DNSKEY);
         (bare.is_positive() && self.expansion.is_none()).then_some(bare)
     }
 
@@ -103,21 +115,62 @@ impl Part {
     pub(super) fn signature_count(&self) -> usize {
         self.message.all_sections().filter(|record| signature(record).is_some()).count()
     }
+
+    /// How many records there are. Each time that hickory asks for a part, all are copied.
+    pub(super) fn len(&self) -> usize {
+        self.message.answers.len() + self.message.authorities.len()
+    }
+
+    /// Steps to make it and to check its signatures: a record that is looked at, or hashed for one
+    /// signature.
+    pub(super) fn steps(&self) -> usize {
+        let signatures = self.message.answers.iter().filter_map(signature).count();
+        let hashed = (self.message.answers.len() - signatures) * signatures;
+        self.looked_at + hashed
+    }
+
+    /// Rounds of hashing that a look at its NSEC3 records may take: each name from the part's up to
+    /// the zone's, and a wildcard, with one round more than the zone has iterations. None for
+    /// iterations that make a zone unsigned.
+    pub(super) fn hash_rounds(&self) -> usize {
+        let iterations = self.message.authorities.iter().filter_map(|record| match &record.data {
+            RData::DNSSEC(DNSSECRData::NSEC3(denial)) => Some(denial.iterations()),
+            _ => None,
+        });
+        let counted = iterations.filter(|iterations| *iterations <= NSEC3_INSECURE_ITERATIONS);
+        let names = usize::from(self.name.num_labels()) + NAMES_BESIDE;
+        counted.max().map_or(0, |most| names * (usize::from(most) + 1))
+    }
+}
+
+/// Records of one type and owner as one set: in canonical order, without duplicates, and with the
+/// TTL that is the lowest one (RFC 4034 §6.3, RFC 2181 §5.2). The signatures are behind them.
+///
+/// hickory sorts them for each signature and key, and compares their TTLs first. In order already,
+/// that costs one comparison for each record.
+fn as_set(records: Vec<Record>) -> Vec<Record> {
+    let (signatures, mut data): (Vec<_>, Vec<_>) =
+        records.into_iter().partition(|record| signature(record).is_some());
+    let ttl = data.iter().map(|record| record.ttl).min().unwrap_or(0);
+    data.iter_mut().for_each(|record| record.ttl = ttl);
+    data.sort_by_cached_key(|record| record.data.to_bytes().unwrap_or_default());
+    data.dedup_by(|one, other| one.data == other.data);
+    data.extend(signatures);
+    data
 }
 
 /// The SOA of a zone at or above `name`, and signed denials of such a zone, with their signatures.
-fn proofs(whole: &Message, name: &HickoryName) -> Vec<Record> {
-    let signed_from_above = |owner: &HickoryName, rtype: RecordType| {
-        whole.authorities.iter().any(|record| {
-            record.name == *owner
-                && signature(record).is_some_and(|signature| {
-                    signature.input().type_covered == rtype && is_from_above(signature, name)
-                })
+fn proofs(whole: &Whole, name: &HickoryName) -> Vec<Record> {
+    let signed: HashSet<_> = whole
+        .proofs()
+        .filter_map(|record| {
+            let signature = signature(record).filter(|s| is_from_above(s, name))?;
+            Some((&record.name, signature.input().type_covered))
         })
-    };
+        .collect();
     let counts = |owner: &HickoryName, rtype: RecordType| match rtype {
         RecordType::SOA => owner.zone_of(name),
-        RecordType::NSEC | RecordType::NSEC3 => signed_from_above(owner, rtype),
+        RecordType::NSEC | RecordType::NSEC3 => signed.contains(&(owner, rtype)),
         _ => false,
     };
     let held = |record: &&Record| match signature(record) {
@@ -126,19 +179,11 @@ fn proofs(whole: &Message, name: &HickoryName) -> Vec<Record> {
         }
         None => counts(&record.name, record.record_type()),
     };
-    whole.authorities.iter().filter(held).cloned().collect()
+    whole.proofs().filter(held).cloned().collect()
 }
 
 fn is_from_above(signature: &RRSIG, name: &HickoryName) -> bool {
     signature.input().signer_name.zone_of(name)
-}
-
-/// The signature that a record is.
-pub(super) fn signature(record: &Record) -> Option<&RRSIG> {
-    match &record.data {
-        RData::DNSSEC(DNSSECRData::RRSIG(signature)) => Some(signature),
-        _ => None,
-    }
 }
 
 /// The clock as signatures count it: seconds, modulo 2^32 (RFC 4034 §3.1.5).

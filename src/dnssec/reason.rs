@@ -1,5 +1,7 @@
 //! Why something does not validate: the validator tells only that it does not.
 
+use std::collections::HashSet;
+
 use hickory_proto::dnssec::rdata::DNSSECRData;
 use hickory_proto::rr::{RData, Record, RecordType, SerialNumber};
 
@@ -14,7 +16,8 @@ pub(super) fn bogus(ede: Ede, text: impl AsRef<str>) -> Failure {
     Failure::Bogus(unproven(ede, text.as_ref()))
 }
 
-/// What is missing is the answer's fault, and so a verdict, or somebody else's, and so none.
+/// Turns missing keys into a failure: bogus if the answer makes validation cost too much, and no
+/// verdict if no upstream gave the keys.
 pub(super) fn lacking(missing: &Missing) -> Failure {
     let ede = Ede::DnssecIndeterminate;
     match missing {
@@ -62,14 +65,11 @@ pub(super) fn why<S: Source>(part: &Part, clerk: &Clerk<'_, S>) -> Failure {
 
 /// A record set without any signature.
 fn unsigned(records: &[Record]) -> Option<Failure> {
-    let is_signed = |record: &Record| {
-        records.iter().any(|other| {
-            other.name == record.name
-                && signature(other).is_some_and(|s| s.input().type_covered == record.record_type())
-        })
-    };
-    let data = records.iter().filter(|record| signature(record).is_none());
-    let bare = data.into_iter().find(|record| !is_signed(record))?;
+    let signatures = records.iter().filter_map(|record| Some((&record.name, signature(record)?)));
+    let signed: HashSet<_> =
+        signatures.map(|(name, signature)| (name, signature.input().type_covered)).collect();
+    let mut data = records.iter().filter(|record| signature(record).is_none());
+    let bare = data.find(|record| !signed.contains(&(&record.name, record.record_type())))?;
     let (name, rtype) = (&bare.name, bare.record_type());
     Some(bogus(Ede::RrsigsMissing, format!("{name} {rtype} is not signed, but its zone is")))
 }

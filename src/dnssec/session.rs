@@ -50,6 +50,10 @@ pub(super) struct Effort {
     pub(super) looks: usize,
     /// Signatures in all messages that the validator got.
     pub(super) signatures: usize,
+    /// Records that were read, looked at, copied, or hashed for one signature.
+    pub(super) steps: usize,
+    /// Rounds of hashing over NSEC3 records.
+    pub(super) hash_rounds: usize,
 }
 
 impl Session {

@@ -24,6 +24,10 @@ const NSEC3_BOGUS_ITERATIONS: u16 = 150;
 /// RRsets that the messages of one question may hold.
 const VERDICTS: usize = 512;
 
+/// Proven zones that one validator of hickory's trusts. Each of a zone's keys is compared with all
+/// that are trusted. No real name lies below more signed zones.
+pub(super) const MAX_TRUSTED: usize = 16;
+
 /// A proven zone, and when it was proven.
 type Mark = (Name, Instant);
 
@@ -75,6 +79,7 @@ impl<'a> Trust<'a> {
         if path.last().is_some_and(|known| matches!(known.proven, Proven::Unsigned)) {
             return Ok(Start::Nowhere);
         }
+        let path = nearest(path);
         clerk.take_keys(&path);
         let marks: Vec<_> = path.iter().map(|known| (known.zone.clone(), known.learned)).collect();
         let mut trusted = base;
@@ -95,6 +100,15 @@ impl<'a> Trust<'a> {
         self.handles.push((marks, handle.clone()));
         Ok(Start::At { handle, top })
     }
+}
+
+/// Returns the highest zone of `path`, which is the anchor's if that is proven, and the deepest ones,
+/// [`MAX_TRUSTED`] in all. The keys of those between are asked for if a signature needs them.
+pub(super) fn nearest(mut path: Vec<Known>) -> Vec<Known> {
+    if let Some(excess) = path.len().checked_sub(MAX_TRUSTED) {
+        path.drain(1..=excess);
+    }
+    path
 }
 
 /// Returns whether the zone above signs a part, if a zone begins at its name. A zone's own keys
@@ -122,8 +136,11 @@ async fn begin_at<S: Source>(
 ) -> Result<Arc<TrustAnchors>, Failure> {
     let zone = &anchor.zone;
     let Some(keys) = clerk.bring(zone.clone(), RecordType::DNSKEY).await else {
-        let unreadable = || bogus(Ede::DnssecIndeterminate, "a zone's name");
-        return Err(clerk.missing().map_or_else(unreadable, lacking));
+        let unasked = || {
+            let text = format!("the keys of trust anchor zone {zone} cannot be asked for");
+            bogus(Ede::DnssecIndeterminate, text)
+        };
+        return Err(clerk.missing().map_or_else(unasked, lacking));
     };
     let (trusted, ttl_seconds) = anchor.trusted(&keys).ok_or_else(|| {
         let ede = if keys.is_positive() { Ede::DnssecBogus } else { Ede::DnskeyMissing };

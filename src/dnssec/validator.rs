@@ -1,6 +1,6 @@
 //! From an answer to what it is worth, part by part.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use hickory_proto::dnssec::Proof;
@@ -14,11 +14,12 @@ use hickory_resolver::net::{DnsError, DnsHandle, NetError};
 use super::anchors::{AnchorError, Anchors};
 use super::clerk::Clerk;
 use super::learn::learn;
-use super::parts::{Part, from_hickory, signature, to_hickory};
+use super::parts::{Part, from_hickory, to_hickory};
 use super::reason::{bogus, opts_out, why};
 use super::session::Session;
 use super::trust::{Start, Trust};
-use super::{Security, Source};
+use super::whole::{Unfit, Whole, signature};
+use super::{Judged, Security, Source};
 use crate::config::{DnssecConfig, PrivateLink};
 use crate::forward::Failure;
 use crate::wire::{AnswerRef, Ede, Name, NameMap, QName, Question, Rcode, Rtype};
@@ -93,10 +94,10 @@ impl Validator {
         links: Option<usize>,
         source: &S,
         session: &mut Session,
-    ) -> Result<Security, Failure> {
-        // A signature is what signs; none signs it.
+    ) -> Result<Judged, Failure> {
+        // Signatures sign other records. No signature signs them.
         if question.qtype == Rtype::RRSIG {
-            return Ok(Security::Insecure);
+            return Ok(INSECURE);
         }
         let steps = steps(question, answer, links);
         let is_validated = |step: &Step| {
@@ -104,12 +105,12 @@ impl Validator {
             source.validates(&name) && self.negative.deepest(&name).is_none()
         };
         if !steps.iter().any(is_validated) {
-            return Ok(Security::Insecure);
+            return Ok(INSECURE);
         }
         session.begin(&question.qname);
-        let Ok(whole) = Message::from_vec(answer.message()) else {
-            return Err(bogus(Ede::DnssecIndeterminate, "the answer cannot be decoded"));
-        };
+        let unfit = |unfit: Unfit| bogus(Ede::DnssecIndeterminate, unfit.text(""));
+        let whole = Whole::read(answer).map_err(unfit)?;
+        session.effort.steps += whole.len();
         let proves_absence = matches!(answer.rcode(), Rcode::NOERROR | Rcode::NXDOMAIN);
         let mut clerk = Clerk::new(source, session);
         let mut trust = Trust::new(&self.anchors);
@@ -119,7 +120,7 @@ impl Validator {
             let name = step.hickory_name()?;
             if !is_validated(&step) {
                 security = Security::Insecure;
-                looked_at.passed.push(name);
+                looked_at.passed.insert(name);
                 continue;
             }
             for part in step.parts(&whole, &name, question.qtype)? {
@@ -128,19 +129,26 @@ impl Validator {
                     security = Security::Insecure;
                     continue;
                 }
-                looked_at.sets.push((part.stands_for().clone(), part.asked));
+                looked_at.note(part.stands_for().clone(), part.asked);
                 let of_part = validate_whole(part, &mut clerk, &mut trust).await?;
                 security = security.and(of_part);
             }
         }
-        // What follows a chain to us is thrown away.
-        if links.is_none() && whole.answers.iter().any(|record| !looked_at.covers(record)) {
-            return Err(bogus(Ede::DnssecBogus, "records in the answer that were not asked for"));
-        }
         // Signatures alone say nothing.
-        Ok(if looked_at.sets.is_empty() { Security::Insecure } else { security })
+        let security = if looked_at.sets.is_empty() { Security::Insecure } else { security };
+        // What follows a chain to us is thrown away.
+        let strangers = if links.is_none() { looked_at.strangers(&whole) } else { Vec::new() };
+        if strangers.is_empty() {
+            return Ok(Judged { security, stripped: None });
+        }
+        let stripped = answer.without_answers(question, &strangers);
+        let stripped = stripped.map_err(|_| unfit(Unfit::Undecodable))?;
+        Ok(Judged { security, stripped: Some(stripped) })
     }
 }
+
+/// The verdict where nothing is validated.
+const INSECURE: Judged = Judged { security: Security::Insecure, stripped: None };
 
 /// Validates a part, and what proves that a wildcard may have given it.
 async fn validate_whole<S: Source>(
@@ -172,12 +180,17 @@ async fn validate_part<S: Source>(
         clerk.session().fail_at(&name);
     }
     if !clerk.put(Arc::clone(part)) {
-        return Err(bogus(Ede::DnssecIndeterminate, "too many signatures in the answer"));
+        return Err(bogus(
+            Ede::DnssecIndeterminate,
+            "too many records or signatures in the answer",
+        ));
     }
     let Start::At { handle, top } = trust.above(part, clerk).await? else {
         return Ok(Security::Insecure);
     };
     let Some(query) = part.message.queries.first() else { return Ok(Security::Insecure) };
+    // A part can take milliseconds: let the worker's other clients go on, and the deadline come.
+    tokio::task::yield_now().await;
     let request = DnsRequest::from_query(query.clone(), DnsRequestOptions::default());
     let validated = clerk.serve(handle.send(request).first_answer()).await;
     let security = match validated {
@@ -230,20 +243,15 @@ impl Step {
     }
 
     /// What `whole` says of it, each record set by itself; nothing, where nothing may be said.
-    fn parts(
-        &self,
-        whole: &Message,
-        name: &HickoryName,
-        qtype: Rtype,
-    ) -> Result<Vec<Part>, Failure> {
+    fn parts(&self, whole: &Whole, name: &HickoryName, qtype: Rtype) -> Result<Vec<Part>, Failure> {
         let part = |rtype: RecordType| Part::new(whole, name.clone(), rtype);
         let (asked, cname) = (RecordType::from(qtype.0), RecordType::CNAME);
         if qtype == Rtype::ANY {
-            let here = whole.answers.iter().filter(|record| record.name == *name);
-            let types: BTreeSet<_> =
-                here.map(Record::record_type).filter(|rtype| *rtype != RecordType::RRSIG).collect();
+            let types: Vec<_> = whole.types(name).collect();
             // ANY ends with a CNAME or goes on, as the server likes (RFC 8482).
-            let may_end = whole.response_code == ResponseCode::NoError && !whole.answers.is_empty();
+            let message = whole.message();
+            let may_end =
+                message.response_code == ResponseCode::NoError && !message.answers.is_empty();
             if !types.is_empty() || may_end {
                 let parts = types.into_iter().map(part);
                 return Ok(parts.map(|link| by_dname(whole, &link).unwrap_or(link)).collect());
@@ -254,7 +262,7 @@ impl Step {
             return Ok(vec![by_dname(whole, &link).unwrap_or(link)]);
         }
         let end = part(asked);
-        if end.is_positive() && whole.response_code != ResponseCode::NoError {
+        if end.is_positive() && whole.message().response_code != ResponseCode::NoError {
             return Err(bogus(Ede::DnssecBogus, "an answer, and NXDOMAIN for the same name"));
         }
         Ok(vec![end])
@@ -264,32 +272,49 @@ impl Step {
 /// What of an answer section has been judged.
 #[derive(Default)]
 struct LookedAt {
-    sets: Vec<(HickoryName, RecordType)>,
+    sets: HashSet<(HickoryName, RecordType)>,
+    /// Owners of the DNAMEs among them.
+    dnames: Vec<HickoryName>,
     /// Names that are not validated.
-    passed: Vec<HickoryName>,
+    passed: HashSet<HickoryName>,
 }
 
 impl LookedAt {
-    /// Whether a record was judged, or need not be. Beside those that were, others could stand that
-    /// a client takes for the answer.
-    fn covers(&self, record: &Record) -> bool {
-        let (owner, rtype) = (&record.name, record.record_type());
-        let dname = RecordType::from(Rtype::DNAME.0);
-        // A CNAME that a DNAME made comes with it.
-        let made = |name: &HickoryName| {
-            self.sets.iter().any(|(above, of)| *of == dname && above.zone_of(name))
-        };
-        let is_passed =
-            |name: &HickoryName| name == owner || (rtype == dname && owner.zone_of(name));
-        rtype == RecordType::RRSIG
-            || self.sets.iter().any(|(name, judged)| name == owner && *judged == rtype)
-            || (rtype == RecordType::CNAME && made(owner))
-            || self.passed.iter().any(is_passed)
+    fn note(&mut self, name: HickoryName, rtype: RecordType) {
+        if rtype == RecordType::DNAME {
+            self.dnames.push(name.clone());
+        }
+        self.sets.insert((name, rtype));
+    }
+
+    /// Records of the answer section that were not judged, though they ought to be, by number, in
+    /// order. Beside those that were judged, a client could take them for the answer.
+    fn strangers(&self, whole: &Whole) -> Vec<usize> {
+        let sets = whole.sets().filter(|(owner, rtype, _)| !self.covers(owner, *rtype));
+        let mut strangers: Vec<_> = sets.flat_map(|(_, _, places)| places).copied().collect();
+        // Signatures over records that are not there mislead nobody.
+        let answers = &whole.message().answers;
+        let is_data =
+            |place: &usize| answers.get(*place).is_some_and(|record| signature(record).is_none());
+        if !strangers.iter().any(is_data) {
+            return Vec::new();
+        }
+        strangers.sort_unstable();
+        strangers
+    }
+
+    /// Whether the records of a type at `owner` were judged, or need not be.
+    fn covers(&self, owner: &HickoryName, rtype: RecordType) -> bool {
+        self.passed.contains(owner)
+            || self.sets.contains(&(owner.clone(), rtype))
+            // A CNAME that a DNAME made comes with it.
+            || (rtype == RecordType::CNAME && self.dnames.iter().any(|above| above.zone_of(owner)))
+            || (rtype == RecordType::DNAME && self.passed.iter().any(|name| owner.zone_of(name)))
     }
 }
 
 /// The DNAME that an unsigned CNAME was made from, if it was (RFC 6672 §5.3.1).
-fn by_dname(whole: &Message, link: &Part) -> Option<Part> {
+fn by_dname(whole: &Whole, link: &Part) -> Option<Part> {
     let is_made = link.asked == RecordType::CNAME && link.signatures(link.asked).next().is_none();
     if !is_made {
         return None;
@@ -298,21 +323,21 @@ fn by_dname(whole: &Message, link: &Part) -> Option<Part> {
         RData::CNAME(target) => Some(&target.0),
         _ => None,
     })?;
-    let dname = RecordType::from(Rtype::DNAME.0);
-    let makes = |record: &&Record| {
-        let owner = &record.name;
+    let makes = |kept: usize, owner: &HickoryName| {
+        // A name has one DNAME (RFC 6672 §2.4).
+        let dname =
+            whole.set(owner, RecordType::DNAME).find(|record| signature(record).is_none())?;
         // hickory has no type for it.
-        let RData::Unknown { rdata, .. } = &record.data else { return false };
-        let Ok(to) = HickoryName::from_bytes(&rdata.anything) else { return false };
-        let kept = usize::from(link.name.num_labels()).saturating_sub(owner.num_labels().into());
-        let above = HickoryName::from_labels(link.name.iter().take(kept)).ok();
-        record.record_type() == dname
-            && owner.zone_of(&link.name)
-            && kept > 0
-            && above.and_then(|above| above.append_domain(&to).ok()).as_ref() == Some(target)
+        let RData::Unknown { rdata, .. } = &dname.data else { return None };
+        let to = HickoryName::from_bytes(&rdata.anything).ok()?;
+        let above = HickoryName::from_labels(link.name.iter().take(kept)).ok()?;
+        (above.append_domain(&to).ok()? == *target).then(|| owner.clone())
     };
-    let owner = whole.answers.iter().find(makes)?.name.clone();
-    Some(Part::new(whole, owner, dname))
+    let parents = std::iter::successors(Some(link.name.base_name()), |name| {
+        (!name.is_root()).then(|| name.base_name())
+    });
+    let owner = parents.enumerate().find_map(|(above, owner)| makes(above + 1, &owner))?;
+    Some(Part::new(whole, owner, RecordType::DNAME))
 }
 
 /// What the proofs that the validator left on the records of a part come to; `None`: bogus.

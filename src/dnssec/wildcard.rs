@@ -4,11 +4,14 @@
 //! answer of its own; here is found which denial that must be. hickory's own check refuses the
 //! wildcards of most zones: it wants the wildcard covered, which exists.
 
+use std::collections::HashSet;
+
 use hickory_proto::dnssec::rdata::{DNSSECRData, NSEC, NSEC3, RRSIG};
 use hickory_proto::op::{Message, OpCode};
 use hickory_proto::rr::{Name as HickoryName, RData, Record};
 
-use super::parts::{Part, signature};
+use super::parts::Part;
+use super::whole::{Whole, signature};
 
 /// Above so many iterations an NSEC3 proves nothing, and its zone counts as unsigned (RFC 9276 §3.2).
 pub(super) const NSEC3_INSECURE_ITERATIONS: u16 = 100;
@@ -59,27 +62,37 @@ impl Expansion {
         &self.name
     }
 
-    /// The denial of the name.
+    /// The denial of the name: the first one that the zone has signed.
     pub(super) fn denial(&self) -> Option<Denial> {
-        self.proofs.iter().find_map(|record| {
-            let is_weak = match &record.data {
-                RData::DNSSEC(DNSSECRData::NSEC(denial)) => {
-                    self.is_covered(&record.name, denial).then_some(false)?
-                }
-                RData::DNSSEC(DNSSECRData::NSEC3(denial)) => {
-                    let is_costly = denial.iterations() > NSEC3_INSECURE_ITERATIONS;
-                    (is_costly || self.is_hash_covered(&record.name, denial)?)
-                        .then_some(is_costly || denial.opt_out())?
-                }
-                _ => return None,
-            };
-            let rtype = record.record_type();
-            let mut whole = Message::response(0, OpCode::Query);
-            whole.add_answers(self.proofs.iter().cloned());
-            let part = Part::new(&whole, record.name.clone(), rtype);
-            let is_ours = part.signatures(rtype).any(|s| s.input().signer_name == self.zone);
-            is_ours.then_some(Denial { part, is_weak })
-        })
+        let signatures = self.proofs.iter().filter_map(|record| Some((record, signature(record)?)));
+        let ours = signatures.filter(|(_, signature)| signature.input().signer_name == self.zone);
+        let signed: HashSet<_> =
+            ours.map(|(record, s)| (&record.name, s.input().type_covered)).collect();
+        let is_signed = |record: &&Record| signed.contains(&(&record.name, record.record_type()));
+        let mut hashed = None;
+        let denies = |record| Some((record, self.denies(record, &mut hashed)?));
+        let (record, is_weak) = self.proofs.iter().filter(is_signed).find_map(denies)?;
+        let mut message = Message::response(0, OpCode::Query);
+        message.add_answers(self.proofs.iter().cloned());
+        let whole = Whole::of(message);
+        let part = Part::new(&whole, record.name.clone(), record.record_type());
+        Some(Denial { part, is_weak })
+    }
+
+    /// Whether a record denies the name, and if so, whether it is weak. `hashed` is the name's hash,
+    /// once that has been needed.
+    fn denies<'a>(&'a self, record: &'a Record, hashed: &mut Option<Hashed<'a>>) -> Option<bool> {
+        match &record.data {
+            RData::DNSSEC(DNSSECRData::NSEC(denial)) => {
+                self.is_covered(&record.name, denial).then_some(false)
+            }
+            RData::DNSSEC(DNSSECRData::NSEC3(denial)) => {
+                let is_costly = denial.iterations() > NSEC3_INSECURE_ITERATIONS;
+                (is_costly || self.is_hash_covered(&record.name, denial, hashed)?)
+                    .then_some(is_costly || denial.opt_out())
+            }
+            _ => None,
+        }
     }
 
     /// Whether the name lies between a denial's owner and the next one (RFC 4034 §4.1.1). The last
@@ -100,19 +113,42 @@ impl Expansion {
     }
 
     /// Whether the hash of the name, or of what it lies below, is between two that follow each other.
-    fn is_hash_covered(&self, owner: &HickoryName, denial: &NSEC3) -> Option<bool> {
+    /// All denials of a zone have the same parameters (RFC 5155 §7.1), so the name is hashed once,
+    /// and denials with others than the first one say nothing.
+    fn is_hash_covered<'a>(
+        &self,
+        owner: &HickoryName,
+        denial: &'a NSEC3,
+        hashed: &mut Option<Hashed<'a>>,
+    ) -> Option<bool> {
         if owner.base_name() != self.zone {
             return Some(false);
         }
-        let next_closer = self.name.trim_to(usize::from(self.labels) + 1);
-        let iterations = denial.iterations();
-        let hash = denial.hash_algorithm().hash(denial.salt(), &next_closer, iterations).ok()?;
-        let hash = base32_hex(hash.as_ref());
+        let (salt, iterations) = (denial.salt(), denial.iterations());
+        let hashed = match hashed {
+            Some(hashed) => hashed,
+            None => {
+                let next_closer = self.name.trim_to(usize::from(self.labels) + 1);
+                let hash = denial.hash_algorithm().hash(salt, &next_closer, iterations).ok()?;
+                hashed.insert(Hashed { salt, iterations, hash: base32_hex(hash.as_ref()) })
+            }
+        };
+        if (hashed.salt, hashed.iterations) != (salt, iterations) {
+            return Some(false);
+        }
         let begin = owner.iter().next()?.to_ascii_lowercase();
         let (begin, end) = (begin.as_slice(), base32_hex(denial.next_hashed_owner_name()));
-        let (hash, end) = (hash.as_bytes(), end.as_bytes());
+        let (hash, end) = (hashed.hash.as_bytes(), end.as_bytes());
         Some(if begin < end { begin < hash && hash < end } else { begin < hash || hash < end })
     }
+}
+
+/// The hash of a name by the parameters of a zone.
+struct Hashed<'a> {
+    salt: &'a [u8],
+    iterations: u16,
+    /// In base 32.
+    hash: String,
 }
 
 /// How many labels two names share from the root on.

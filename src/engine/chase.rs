@@ -21,6 +21,27 @@ pub(super) const MAX_HOPS: usize = MAX_LINKS;
 /// alone for an answer without addresses.
 pub(super) const ENDLESS: Failure = Failure::Unusable(Flaw::Endless);
 
+/// Who judges the names that a chain leads to.
+#[derive(Clone, Copy)]
+pub(super) enum Hops<'a> {
+    /// Each name's own rule says whether it is validated.
+    ByTheirRules,
+    /// The caller judges the whole chain, so all of it is asked for with signatures.
+    JudgedByCaller {
+        /// Upstreams that are asked last, by number.
+        avoid: &'a [u64],
+    },
+}
+
+impl<'a> Hops<'a> {
+    pub(super) fn avoid(self) -> &'a [u64] {
+        match self {
+            Self::ByTheirRules => &[],
+            Self::JudgedByCaller { avoid } => avoid,
+        }
+    }
+}
+
 /// The name that must be asked next when `answer` stops at a CNAME: it holds neither what was asked
 /// nor a SOA that says there is none, and its target is not ours.
 pub(super) fn next(zones: &Zones, question: &Question, answer: &AnswerRef<'_>) -> Option<Name> {

@@ -1,5 +1,6 @@
-//! How an answer is had that is not kept, or not any more: once for all who ask for it, behind a stale
-//! one where there is one, ahead of its end where it is popular.
+//! Fetches answers that are not in the cache, or have expired there: once for all clients that wait
+//! for the same answer, in the background while a stale answer serves, and before a popular answer
+//! expires.
 
 use std::pin::pin;
 use std::rc::Rc;
@@ -9,11 +10,13 @@ use std::time::{Duration, Instant};
 use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 
+use super::chase::{self, Hops};
 use super::reply::Age;
 use super::snapshot::Snapshot;
-use super::{Worker, chase, splice};
+use super::{Worker, splice};
 use crate::addresses::HostBlock;
 use crate::cache::Hit;
+use crate::config::Dnssec;
 use crate::forward::{Failure, Rule};
 use crate::metrics::Event;
 use crate::wire::{Answer, AnswerRef, Query, Question, Rtype};
@@ -113,7 +116,7 @@ impl Worker {
             None => timeout(STALE_AFTER, self.fetch_once(snapshot, rule, client, question)).await,
         };
         fetched.unwrap_or_else(|_| {
-            // Who comes next need not wait as long for the same.
+            // Remember the timeout, so that the next client gets the stale answer at once.
             let paths = rule.map_or(0, |rule| self.paths(rule));
             self.remember(snapshot, question, Failure::TimedOut, paths);
             Err(Failure::TimedOut)
@@ -182,7 +185,7 @@ impl Worker {
                 Ok(answer)
             }
             Err(failure) => {
-                // One that had less time than others shall not speak for them.
+                // A question with less time than the rule allows says nothing about the others.
                 if budget == rule.timeout() {
                     self.remember(snapshot, question, failure.clone(), paths);
                 }
@@ -273,8 +276,8 @@ impl Worker {
     }
 
     /// Asks, and goes on asking while the answer ends in a CNAME that is not ours, all of it until
-    /// `deadline`. A chain without an end within our limit is a failure. The upstreams in `avoid`
-    /// are asked last. Returns the number of the upstream that answered first, too.
+    /// `deadline`. A chain without an end within our limit is a failure. Returns the number of the
+    /// upstream that answered first, too.
     pub(super) async fn ask_and_chase(
         &self,
         snapshot: &Snapshot,
@@ -282,9 +285,9 @@ impl Worker {
         client: HostBlock,
         question: &Question,
         deadline: tokio::time::Instant,
-        avoid: &[u64],
+        hops: Hops<'_>,
     ) -> Result<(Answer, u64), Failure> {
-        let asked = self.forwarder.ask_others_first(rule, client, question, deadline, avoid);
+        let asked = self.forwarder.ask_others_first(rule, client, question, deadline, hops.avoid());
         let (mut whole, upstream) = pin!(asked).await?;
         for _ in 0..=chase::MAX_HOPS {
             let Some(qname) = chase::next(&snapshot.zones, question, &whole.borrowed()) else {
@@ -294,13 +297,9 @@ impl Worker {
             // Where no upstream can be asked, the chain's beginning is all there is.
             let Some(rule) = snapshot.rule_for(&next) else { return Ok((whole, upstream)) };
             // In a box, since nearly no question comes here.
-            let asked = self.forwarder.ask_others_first(rule, client, &next, deadline, avoid);
-            let rest = match Box::pin(asked).await {
-                Ok((rest, _)) => {
-                    // Its own rule may be stricter than the first one's.
-                    self.admit(snapshot, rule, &next, &rest.borrowed())?;
-                    rest
-                }
+            let asked = Box::pin(self.ask_hop(snapshot, rule, client, next, deadline, hops)).await;
+            let (rest, is_end) = match asked {
+                Ok(rest) => rest,
                 // It may show a chain that goes on to us.
                 Err(Failure::BadReply(rest)) => {
                     let joined = chase::join(question, &whole.borrowed(), &rest.borrowed())?;
@@ -312,13 +311,48 @@ impl Worker {
                 }
                 Err(failure) => return Err(failure),
             };
-            let is_end = rest.borrowed().header().answers == 0;
             whole = chase::join(question, &whole.borrowed(), &rest.borrowed())?;
             if is_end {
                 return Ok((whole, upstream));
             }
         }
         Err(chase::ENDLESS)
+    }
+
+    /// Asks for the name that a chain leads to, as the name's own `rule` wants it. Returns the
+    /// answer, and whether there is nothing more to ask behind it.
+    async fn ask_hop(
+        &self,
+        snapshot: &Snapshot,
+        rule: &Rule,
+        client: HostBlock,
+        mut next: Question,
+        deadline: tokio::time::Instant,
+        hops: Hops<'_>,
+    ) -> Result<(Answer, bool), Failure> {
+        let validates = rule.dnssec() == Dnssec::Validate;
+        let (rest, is_end) = match hops {
+            Hops::ByTheirRules if validates && !next.checking_disabled => {
+                // All that is behind this name is judged too, so the rest comes with its end.
+                let judged = self.ask_validating(snapshot, rule, client, &next, deadline);
+                (judged.await?, true)
+            }
+            _ => {
+                if matches!(hops, Hops::JudgedByCaller { .. }) {
+                    // An upstream that validates in our place must go on doing so.
+                    next.checking_disabled = validates;
+                }
+                let asked =
+                    self.forwarder.ask_others_first(rule, client, &next, deadline, hops.avoid());
+                let (rest, _) = asked.await?;
+                let is_end = rest.borrowed().header().answers == 0;
+                // What an upstream of a rule that validates says of AD is not believed.
+                (if validates { rest.judged(false, u32::MAX) } else { rest }, is_end)
+            }
+        };
+        // Its own rule may be stricter than the first one's.
+        self.admit(snapshot, rule, &next, &rest.borrowed())?;
+        Ok((rest, is_end))
     }
 }
 

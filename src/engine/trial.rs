@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use tokio::time::{Instant, timeout_at};
 
+use super::chase::Hops;
 use super::key_replies::KeyReplies;
 use super::keys::Told;
 use super::snapshot::Snapshot;
 use super::{Worker, splice};
 use crate::addresses::HostBlock;
 use crate::config::Dnssec;
-use crate::dnssec::{Brought, Fault, Security, Session, Source};
+use crate::dnssec::{Brought, Fault, Judged, Security, Session, Source};
 use crate::forward::{Failure, Rule};
 use crate::wire::{Answer, AnswerRef, Name, QName, Question};
 
@@ -53,7 +54,8 @@ impl Trial<'_> {
 
     async fn ask(&self, avoid: &[u64]) -> Result<(Answer, u64), Failure> {
         let Self { worker, snapshot, rule, client, question, deadline } = self;
-        worker.ask_and_chase(snapshot, rule, *client, question, *deadline, avoid).await
+        let hops = Hops::JudgedByCaller { avoid };
+        worker.ask_and_chase(snapshot, rule, *client, question, *deadline, hops).await
     }
 
     fn suspects(&self) -> Vec<u64> {
@@ -74,7 +76,7 @@ impl Trial<'_> {
         let replies = RefCell::new(replies);
         let mut rounds = Rounds { trial: self, session, replies, answered: upstream };
         match rounds.judge(&answer).await {
-            Ok(security) => Ok((answer, security)),
+            Ok(judged) => Ok(judged.with(answer)),
             Err(failure @ (Failure::Bogus(_) | Failure::Unvalidated(_))) => {
                 self.appeal(answer, failure, rounds).await
             }
@@ -103,9 +105,9 @@ impl Trial<'_> {
         {
             is_due = false;
             match rounds.judge(answer).await {
-                Ok(security) => {
+                Ok(judged) => {
                     self.note_spoilers(&zone, *answered, &rounds);
-                    return Ok((answer.clone(), security));
+                    return Ok(judged.with(answer.clone()));
                 }
                 Err(Failure::TimedOut) => return Err(failure),
                 Err(why) => failure = why,
@@ -122,9 +124,9 @@ impl Trial<'_> {
             faults.clear();
             for (answer, answered) in &answers {
                 match rounds.judge(answer).await {
-                    Ok(security) => {
+                    Ok(judged) => {
                         self.note_spoilers(&zone, *answered, &rounds);
-                        return Ok((answer.clone(), security));
+                        return Ok(judged.with(answer.clone()));
                     }
                     Err(why @ Failure::Bogus(_)) => failure = why,
                     Err(_) => return Err(failure),
@@ -209,7 +211,7 @@ struct Rounds<'a> {
 }
 
 impl Rounds<'_> {
-    async fn judge(&mut self, answer: &Answer) -> Result<Security, Failure> {
+    async fn judge(&mut self, answer: &Answer) -> Result<Judged, Failure> {
         let Trial { snapshot, question, deadline, .. } = self.trial;
         let answer: AnswerRef<'_> = answer.borrowed();
         let links = splice::links_to_us(&snapshot.zones, question.qtype, &answer);

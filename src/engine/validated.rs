@@ -4,6 +4,7 @@
 use tokio::time::Instant;
 
 use super::Worker;
+use super::chase::Hops;
 use super::complaints::Subject;
 use super::snapshot::Snapshot;
 use super::trial::Trial;
@@ -24,7 +25,8 @@ impl Worker {
         deadline: Instant,
     ) -> Result<Answer, Failure> {
         if rule.dnssec() == Dnssec::Pass {
-            let asked = self.ask_and_chase(snapshot, rule, client, question, deadline, &[]);
+            let hops = Hops::ByTheirRules;
+            let asked = self.ask_and_chase(snapshot, rule, client, question, deadline, hops);
             return asked.await.map(|(answer, _)| answer);
         }
         // Boxed: it is large, and rules that do not validate need not carry it.
@@ -34,7 +36,7 @@ impl Worker {
     /// Bogus answers are failures, AD is ours, and nobody gets signatures who did not ask for them.
     ///
     /// Who sets CD validates for itself: nothing is held back, and nothing vouched for.
-    async fn ask_validating(
+    pub(super) async fn ask_validating(
         &self,
         snapshot: &Snapshot,
         rule: &Rule,
@@ -43,7 +45,8 @@ impl Worker {
         deadline: Instant,
     ) -> Result<Answer, Failure> {
         if question.checking_disabled {
-            let asked = self.ask_and_chase(snapshot, rule, client, question, deadline, &[]);
+            let hops = Hops::ByTheirRules;
+            let asked = self.ask_and_chase(snapshot, rule, client, question, deadline, hops);
             let (answer, _) = asked.await?;
             return Ok(answer.judged(false, u32::MAX));
         }

@@ -263,7 +263,7 @@ impl<'a> Iterator for Records<'a> {
 /// Returns where the RDATA of `record` has names that may be compressed: the number of octets before
 /// them, and the number of names, which follow each other. `None` for other types. The types with
 /// such names are those of RFC 1035, those that RFC 3597 §4 lists, and KX (RFC 2230).
-pub(super) fn compressed_names(record: &Record<'_>) -> Option<(usize, usize)> {
+pub fn compressed_names(record: &Record<'_>) -> Option<(usize, usize)> {
     match record.rtype.0 {
         // NS MD MF CNAME MB MG MR PTR, NXT, DNAME
         2..=5 | 7..=9 | 12 | 30 | 39 => Some((0, 1)),

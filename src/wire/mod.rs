@@ -33,7 +33,8 @@ pub use constants::{
     OPT_OCTETS, POINTER_TO_QUESTION, Rcode, Rtype, UDP_PAYLOAD_OCTETS, flags,
 };
 pub use message::{
-    Header, Malformed, Record, Records, Section, canonical_rdata, read_name, skip_name,
+    Header, Malformed, Record, Records, Section, canonical_rdata, compressed_names, read_name,
+    skip_name,
 };
 pub use name::{MAX_LABEL_OCTETS, MAX_NAME_OCTETS, Name, NameError, QName};
 pub use name_map::NameMap;

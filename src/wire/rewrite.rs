@@ -154,6 +154,19 @@ impl AnswerRef<'_> {
         self.with_records(question, self.records().filter(|record| !is_left_out(record)), false)
     }
 
+    /// The answer without the records of the answer section at `places`, which are numbers in
+    /// ascending order.
+    pub fn without_answers(
+        &self,
+        question: &Question,
+        places: &[usize],
+    ) -> Result<Answer, Malformed> {
+        let records = self.records().enumerate().filter(|(place, record)| {
+            record.section != Section::Answer || places.binary_search(place).is_err()
+        });
+        self.with_records(question, records.map(|(_, record)| record), true)
+    }
+
     /// The first `links` CNAMEs of the chain, with their signatures, and nothing of what they lead to.
     /// With DO, the records that a validator needs for these links, too.
     pub fn way(&self, question: &Question, links: usize) -> Result<Answer, Malformed> {

@@ -136,7 +136,7 @@ fn chains_are_as_good_as_their_worst_part() {
     let answer = resolver.answer(&question);
     let link =
         run(validator.validate(&question, &answer.borrowed(), Some(1), &resolver, &mut session()));
-    assert_eq!(link.map_err(|failure| failure.ede()), SECURE);
+    assert_eq!(worth(link), SECURE);
     // An end without a proof is none.
     change(&resolver.zones, "lost.signed.test", RecordType::A, |_, message| {
         message.authorities.clear();
@@ -186,7 +186,7 @@ fn the_links_to_an_error_must_hold() {
         ));
         let whole =
             run(validator.validate(&question, &answer.borrowed(), None, &resolver, &mut session()));
-        (link.map_err(|failure| failure.ede()), whole.map_err(|failure| failure.ede()))
+        (worth(link), worth(whole))
     };
     assert_eq!(judged(false), (SECURE, INSECURE));
     assert_eq!(judged(true), (Err(Ede::DnssecBogus), Err(Ede::DnssecBogus)));
@@ -215,23 +215,68 @@ fn a_dname_signs_the_cname_that_it_makes() {
 }
 
 #[test]
-fn nothing_unsigned_stands_beside_what_is_signed() {
-    let judged = |qname: &'static str, owner: &'static str, data: RData| {
+fn a_dname_whose_target_has_upper_case_letters_is_as_good() {
+    let resolver = Resolver::new(Zones::new());
+    change(&resolver.zones, "www.d.signed.test", RecordType::A, |zones, message| {
+        let to = |target: &[u8]| {
+            let rdata = NULL::with(target.to_vec());
+            let data = RData::Unknown { code: RecordType::DNAME, rdata };
+            Record::from_rdata(name("d.signed.test"), TTL, data)
+        };
+        // The signature covers the canonical form (RFC 4034 §6.2).
+        let canonical = to(b"\x06hashed\x04test\x00");
+        let zone = zones.zone("signed.test");
+        let signature = zone.sign(std::slice::from_ref(&canonical), None, Life::default());
+        *message = zones.untampered(&Query::query(name("www.hashed.test"), RecordType::A));
+        message.queries = vec![Query::query(name("www.d.signed.test"), RecordType::A)];
+        let cname = RData::CNAME(CNAME(name("www.Hashed.test")));
+        let cname = Record::from_rdata(name("www.d.signed.test"), TTL, cname);
+        let dname = to(b"\x06Hashed\x04tEST\x00");
+        message.answers.splice(0..0, [dname, signature, cname]);
+    });
+    assert_eq!(ask(&resolver, "www.d.signed.test", Rtype::A), SECURE);
+}
+
+#[test]
+fn records_that_were_not_asked_for_are_left_out() {
+    let judged = |qname: &'static str, others: Vec<Record>| {
         let resolver = Resolver::new(Zones::new());
         change(&resolver.zones, qname, RecordType::A, move |_, message| {
-            let stranger = Record::from_rdata(name(owner), TTL, data.clone());
-            message.answers.insert(0, stranger);
+            for other in others.clone() {
+                message.answers.insert(0, other);
+            }
         });
-        ask(&resolver, qname, Rtype::A)
+        let file = AnchorFile::of_root(&resolver.zones);
+        let validator = validator(&file, &["never.test"]).expect("anchors");
+        let question = question(qname, Rtype::A);
+        let answer = resolver.answer(&question);
+        let judged = judge(&validator, &resolver, &question);
+        let security = worth(judged.clone());
+        let left = judged.map_or(answer.borrowed().to_answer(), |j| j.with((*answer).clone()).0);
+        let records = left.borrowed().records().map(|record| record.rtype).collect::<Vec<_>>();
+        (security, records)
     };
+    let of = |owner: &str, data: RData| Record::from_rdata(name(owner), TTL, data);
     let forged = || RData::A(A::new(192, 0, 2, 66));
+    let aaaa = || RData::AAAA("2001:db8::66".parse().expect("an address"));
     let here = "over.signed.test";
     // Data beside a CNAME is dropped earlier (RFC 2181 §10.1), so validation never sees it.
-    assert_eq!(judged(here, here, forged()), SECURE);
-    assert_eq!(judged("www.signed.test", "www.signed.test", forged()), Err(Ede::DnssecBogus));
+    assert_eq!(judged(here, vec![of(here, forged())]).0, SECURE);
+    let www = "www.signed.test";
+    assert_eq!(judged(www, vec![of(www, forged())]).0, Err(Ede::DnssecBogus));
+    // Records of another type, with their signatures.
+    let zones = Zones::new();
+    let signature = zones.zone("signed.test").sign(&[of(www, aaaa())], None, Life::default());
+    let signed = vec![Rtype::A, Rtype::RRSIG];
+    assert_eq!(judged(www, vec![of(www, aaaa())]), (SECURE, signed.clone()));
+    assert_eq!(judged(www, vec![of(www, aaaa()), signature]), (SECURE, signed));
+    let unsigned = "www.unsigned.test";
+    assert_eq!(judged(unsigned, vec![of(unsigned, aaaa())]), (INSECURE, vec![Rtype::A]));
     let text = RData::Unknown { code: RecordType::from(99), rdata: NULL::with(vec![0]) };
-    assert_eq!(judged(here, "www.hashed.test", text.clone()), Err(Ede::DnssecBogus));
-    assert_eq!(judged("out.signed.test", "out.signed.test", forged()), INSECURE);
+    let chain = vec![Rtype::CNAME, Rtype::RRSIG, Rtype::A, Rtype::RRSIG];
+    assert_eq!(judged(here, vec![of("www.hashed.test", text)]), (SECURE, chain));
+    let out = "out.signed.test";
+    assert_eq!(judged(out, vec![of(out, forged())]).0, INSECURE);
 }
 
 #[test]

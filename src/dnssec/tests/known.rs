@@ -7,6 +7,7 @@ use hickory_proto::op::Query;
 use super::super::known::{Clocks, Known, MAX_ZONES, Proven};
 use super::super::parts::{Part, signature};
 use super::super::testing::Life;
+use super::super::whole::Whole;
 use super::*;
 
 /// A validator over zones, with the zones that its questions have proven.
@@ -28,7 +29,7 @@ impl House {
         let answer = self.resolver.answer(&question);
         let answer = answer.borrowed();
         let judged = self.validator.validate(&question, &answer, None, &self.resolver, session);
-        run(judged).map_err(|failure| failure.ede())
+        worth(run(judged))
     }
 
     fn ask(&self, qname: &str, qtype: Rtype) -> Result<Security, Ede> {
@@ -334,7 +335,7 @@ fn names_are_compared_whole_and_only_below_the_anchor() {
     assert_eq!(found("x.aa.test", &test), "");
     assert_eq!(found("x.a.test", &"x.a.test".parse().expect("a name")), "");
     let keys = Part::new(
-        &Zones::new().untampered(&Query::query(name("test"), RecordType::DNSKEY)),
+        &Whole::of(Zones::new().untampered(&Query::query(name("test"), RecordType::DNSKEY))),
         name("test"),
         RecordType::DNSKEY,
     );

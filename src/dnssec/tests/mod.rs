@@ -3,8 +3,10 @@
 mod anchored;
 mod answers;
 mod bounds;
+mod canonical;
 mod denials;
 mod known;
+mod large;
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -91,7 +93,7 @@ fn judge(
     validator: &Validator,
     resolver: &Resolver,
     question: &Question,
-) -> Result<Security, Failure> {
+) -> Result<Judged, Failure> {
     let answer = resolver.answer(question);
     run(validator.validate(question, &answer.borrowed(), None, resolver, &mut session()))
 }
@@ -99,7 +101,11 @@ fn judge(
 fn ask(resolver: &Resolver, qname: &str, qtype: Rtype) -> Result<Security, Ede> {
     let file = AnchorFile::of_root(&resolver.zones);
     let validator = validator(&file, &["never.test"]).expect("anchors");
-    judge(&validator, resolver, &question(qname, qtype)).map_err(|failure| failure.ede())
+    worth(judge(&validator, resolver, &question(qname, qtype)))
+}
+
+fn worth(judged: Result<Judged, Failure>) -> Result<Security, Ede> {
+    judged.map(|judged| judged.security).map_err(|failure| failure.ede())
 }
 
 /// Does `change` to the answers to one question.

@@ -7,6 +7,7 @@ mod down;
 mod expectations;
 mod faults;
 mod guard;
+mod hops;
 mod kept;
 mod key_replies;
 mod keys;

@@ -234,6 +234,29 @@ fn answers_of_before_do_not_slip_past_validation() {
 }
 
 #[test]
+fn records_of_another_type_than_asked_do_not_reach_the_client() {
+    let zones = Zones::new();
+    zones.tamper(|_, query, message| {
+        if query.query_type() == RecordType::A {
+            let data = RData::AAAA("2001:db8::66".parse().expect("an address"));
+            let other = Record::from_rdata(query.name().clone(), 300, data);
+            message.add_answer(other);
+        }
+    });
+    validating(zones, |world| async move {
+        // From the upstream, then from the cache.
+        for _new_and_kept in 0..2 {
+            let plain = world.ask(&query("www.unsigned.test", 1, 1_232, 0)).await;
+            assert_eq!(text(&plain), "NOERROR ra: www.unsigned.test. 300 A 192.0.2.1");
+            let signed = world.ask(&query("www.signed.test", 1, 1_232, DO)).await;
+            assert_eq!(shown(&signed), ("NOERROR ra ad".to_owned(), 1));
+            assert!(!text(&signed).contains("AAAA"), "{}", text(&signed));
+        }
+        assert_eq!(world.counted(Event::Bogus), 0);
+    });
+}
+
+#[test]
 fn a_wildcards_denial_stays_with_its_cname_when_the_end_is_asked_for() {
     let mut zones = Zones::new();
     let into = RData::CNAME(CNAME(name("www.hashed.test")));
