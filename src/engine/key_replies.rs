@@ -24,6 +24,8 @@ pub(super) struct KeyReplies {
     /// The upstreams in rounds that failed, and whether any of their replies, or the answer, held a
     /// signature.
     signs: HashMap<u64, bool>,
+    /// Upstreams that gave proven keys before the last round that failed.
+    gave_proven: Vec<u64>,
 }
 
 struct Reply {
@@ -40,6 +42,7 @@ impl KeyReplies {
             last: HashMap::new(),
             failed: HashSet::new(),
             signs: HashMap::new(),
+            gave_proven: Vec::new(),
         }
     }
 
@@ -56,9 +59,10 @@ impl KeyReplies {
         }
     }
 
-    /// Ends a round that failed. `answered` is the upstream of the first answer.
-    pub(super) fn fail_round(&mut self, answered: Option<u64>) {
-        self.answered = answered;
+    /// Ends a round that failed. `answered` is the upstream of the first answer, and `gave_proven`
+    /// are the upstreams that have given proven keys.
+    pub(super) fn fail_round(&mut self, answered: Option<u64>, gave_proven: Vec<u64>) {
+        (self.answered, self.gave_proven) = (answered, gave_proven);
         for (about, Reply { upstream, is_signed }) in self.round.drain() {
             *self.signs.entry(upstream).or_default() |= is_signed;
             self.last.insert(about.clone(), upstream);
@@ -66,35 +70,51 @@ impl KeyReplies {
         }
     }
 
-    /// Returns the upstreams that are asked last for `question` about keys. The first round avoids
-    /// the suspects. A repeat avoids the upstream of the last reply too; of a question that was not
-    /// asked before, that of the answer.
-    pub(super) fn avoided(&self, question: &Question, leaves: impl Fn(&[u64]) -> bool) -> Vec<u64> {
-        let last = self.last.get(&(question.qname.clone(), question.qtype));
-        self.avoided_after(last.copied().or(self.answered), leaves)
+    /// The upstreams of the signed replies in the round under way.
+    pub(super) fn signers(&self) -> impl Iterator<Item = u64> {
+        self.round.values().filter(|reply| reply.is_signed).map(|reply| reply.upstream)
     }
 
-    /// Returns the upstreams that are asked last for what the upstream `last` has answered.
-    /// `leaves` tells whether another upstream is there beside the avoided ones.
+    /// Returns the upstreams that are asked last for `question` about keys. `leaves` tells whether
+    /// another upstream is there beside the avoided ones.
     ///
-    /// An upstream that signs nothing is the worse choice: it never helps a signed zone, but the
-    /// other one may have given one bad reply among good ones.
-    pub(super) fn avoided_after(
+    /// The first round avoids the suspects. A repeat avoids the upstream of the last reply too; of a
+    /// question that was not asked before, that of the answer. Some upstreams are a worse choice
+    /// than that one, which may have given one bad reply among good ones: suspects, those that
+    /// signed nothing in the rounds that failed, and those in such rounds that never gave proven
+    /// keys, if others did.
+    pub(super) fn avoided(&self, question: &Question, leaves: impl Fn(&[u64]) -> bool) -> Vec<u64> {
+        let last = self.last.get(&(question.qname.clone(), question.qtype));
+        let last = last.copied().or(self.answered);
+        if !self.gave_proven.is_empty() {
+            let failed = self.failed.iter().map(|(_, upstream)| *upstream);
+            let unproven = failed.filter(|upstream| !self.gave_proven.contains(upstream));
+            let worse = self.unsigned().chain(unproven).collect();
+            if let Some(avoided) = with_last(worse, last, &leaves) {
+                return avoided;
+            }
+        }
+        self.avoided_after(last, leaves)
+    }
+
+    /// Returns the upstreams that are asked last for the answer that the upstream `last` gave.
+    pub(super) fn avoided_for_answer(
         &self,
-        last: Option<u64>,
+        last: u64,
         leaves: impl Fn(&[u64]) -> bool,
     ) -> Vec<u64> {
+        self.avoided_after(Some(last), leaves)
+    }
+
+    fn avoided_after(&self, last: Option<u64>, leaves: impl Fn(&[u64]) -> bool) -> Vec<u64> {
+        let avoided = with_last(self.unsigned().collect(), last, leaves);
+        avoided.unwrap_or_else(|| self.suspects.iter().copied().chain(last).collect())
+    }
+
+    /// The suspects, and the upstreams that signed nothing.
+    fn unsigned(&self) -> impl Iterator<Item = u64> {
         let bare = self.signs.iter().filter(|(_, signs)| !**signs).map(|(upstream, _)| *upstream);
-        let worse: Vec<_> = self.suspects.iter().copied().chain(bare).collect();
-        let with_last = |avoided: &[u64]| avoided.iter().copied().chain(last).collect::<Vec<_>>();
-        let all = with_last(&worse);
-        if leaves(&all) {
-            all
-        } else if leaves(&worse) {
-            worse
-        } else {
-            with_last(&self.suspects)
-        }
+        self.suspects.iter().copied().chain(bare)
     }
 
     /// Compares the rounds that failed with the one under way, which did not fail. Returns the
@@ -111,6 +131,17 @@ impl KeyReplies {
         let bad = bad.chain(asked_again.map(|(_, upstream)| *upstream));
         bad.filter(|upstream| !is_good(*upstream)).collect()
     }
+}
+
+/// Returns `worse` and the upstream `last`, or only `worse` if there is no other; `None` if all are
+/// among those.
+fn with_last(
+    worse: Vec<u64>,
+    last: Option<u64>,
+    leaves: impl Fn(&[u64]) -> bool,
+) -> Option<Vec<u64>> {
+    let all = worse.iter().copied().chain(last).collect();
+    [all, worse].into_iter().find(|avoided| leaves(avoided))
 }
 
 fn is_signed(answer: &Answer) -> bool {

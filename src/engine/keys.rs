@@ -43,6 +43,12 @@ pub(super) const SUSPECT_FOR_ALL: usize = 4;
 /// Pairs of a domain and an upstream that are remembered so.
 pub(super) const MAX_SUSPECTS: usize = 256;
 
+/// How long an upstream counts as one whose keys were proven. Its replies prove more all the time,
+/// unless nothing is asked.
+pub(super) const GAVE_PROVEN: Duration = Duration::from_secs(3_600);
+/// Such upstreams that are remembered: more than a rule has.
+pub(super) const MAX_GAVE_PROVEN: usize = 64;
+
 /// An answer about keys, and the upstream that gave it, by number.
 #[derive(Clone)]
 pub(super) struct Told {
@@ -69,6 +75,8 @@ pub struct Keys {
     repeats: Mutex<HashMap<Name, Repeats>>,
     /// By domain and upstream.
     suspects: Mutex<HashMap<(Name, u64), Instant>>,
+    /// Upstreams whose replies about keys were proven, and until when they count.
+    gave_proven: Mutex<HashMap<u64, Instant>>,
 }
 
 #[derive(Default)]
@@ -135,6 +143,7 @@ impl Keys {
             unproven: Mutex::default(),
             repeats: Mutex::default(),
             suspects: Mutex::default(),
+            gave_proven: Mutex::default(),
         }
     }
 
@@ -222,8 +231,28 @@ impl Keys {
         last
     }
 
+    /// Notes that keys from these upstreams were proven.
+    pub(super) fn note_gave_proven(&self, upstreams: impl Iterator<Item = u64>, now: Instant) {
+        let mut gave = lock(&self.gave_proven);
+        for upstream in upstreams {
+            if gave.len() >= MAX_GAVE_PROVEN && !gave.contains_key(&upstream) {
+                gave.retain(|_, until| now < *until);
+            }
+            if gave.len() < MAX_GAVE_PROVEN || gave.contains_key(&upstream) {
+                gave.insert(upstream, now + GAVE_PROVEN);
+            }
+        }
+    }
+
+    /// Returns the upstreams that gave proven keys, and have spoilt nothing since then.
+    pub(super) fn gave_proven(&self, now: Instant) -> Vec<u64> {
+        let gave = lock(&self.gave_proven);
+        gave.iter().filter(|(_, until)| now < **until).map(|(upstream, _)| *upstream).collect()
+    }
+
     /// Notes that an upstream's answer about `zone` did not validate and another upstream's did.
     pub(super) fn suspect(&self, zone: &Name, upstream: u64, now: Instant) {
+        lock(&self.gave_proven).remove(&upstream);
         let excess = zone.label_count().saturating_sub(SUSPECT_LABELS);
         let domain = (0..excess).try_fold(zone.clone(), |name, _| name.parent());
         let key = (domain.unwrap_or_else(Name::root), upstream);

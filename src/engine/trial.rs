@@ -150,7 +150,7 @@ impl Trial<'_> {
             return None;
         }
         let leaves = |avoided: &[u64]| leaves_another(self.rule, avoided);
-        let avoid = rounds.replies.borrow().avoided_after(Some(upstream), leaves);
+        let avoid = rounds.replies.borrow().avoided_for_answer(upstream, leaves);
         let (answer, from) = self.ask(&avoid).await.ok()?;
         rounds.replies.borrow_mut().note_answer(&answer, from);
         Some((answer, from))
@@ -218,10 +218,18 @@ impl Rounds<'_> {
         let source = KeySource { trial: self.trial, replies: &self.replies };
         let session = &mut self.session;
         let validation = snapshot.validator.validate(question, &answer, links, &source, session);
-        let judged = timeout_at(*deadline, validation).await.map_err(|_| Failure::TimedOut);
-        let verdict = judged.flatten();
-        if verdict.is_err() {
-            self.replies.borrow_mut().fail_round(self.answered);
+        let judged = timeout_at(*deadline, validation).await;
+        let verdict = judged.unwrap_or(Err(Failure::TimedOut));
+        let keys = &snapshot.keys;
+        match &verdict {
+            Ok(Security::Secure { .. }) => {
+                keys.note_gave_proven(self.replies.borrow().signers(), now());
+            }
+            Ok(Security::Insecure) => {}
+            Err(_) => {
+                let gave_proven = keys.gave_proven(now());
+                self.replies.borrow_mut().fail_round(self.answered, gave_proven);
+            }
         }
         verdict
     }

@@ -43,6 +43,11 @@ fn note(replies: &mut KeyReplies, zone: &str, upstream: u64, answer: Answer) {
     replies.note(&about(zone), &Told { brought, upstream });
 }
 
+/// Ends a round that failed.
+fn fail(replies: &mut KeyReplies, answered: u64) {
+    replies.fail_round(Some(answered), vec![]);
+}
+
 /// The upstreams that a rule with these asks last, in order.
 fn avoided(replies: &KeyReplies, zone: &str, rule: &[u64]) -> Vec<u64> {
     let leaves = |avoided: &[u64]| rule.iter().any(|upstream| !avoided.contains(upstream));
@@ -55,13 +60,14 @@ fn avoided(replies: &KeyReplies, zone: &str, rule: &[u64]) -> Vec<u64> {
 #[test]
 fn a_repeat_avoids_the_upstream_of_the_last_reply() {
     let mut replies = KeyReplies::new(vec![]);
+    replies.note_answer(&signed(), GOOD);
     note(&mut replies, "a.test", GOOD, signed());
     assert!(avoided(&replies, "a.test", &[GOOD, OTHER]).is_empty(), "the first round");
-    replies.fail_round(Some(OTHER));
+    fail(&mut replies, OTHER);
     assert_eq!(avoided(&replies, "a.test", &[GOOD, OTHER]), [GOOD]);
     assert_eq!(avoided(&replies, "b.test", &[GOOD, OTHER]), [OTHER], "not asked yet");
     note(&mut replies, "a.test", OTHER, signed());
-    replies.fail_round(Some(OTHER));
+    fail(&mut replies, OTHER);
     assert_eq!(avoided(&replies, "a.test", &[GOOD, OTHER]), [OTHER]);
 }
 
@@ -70,10 +76,10 @@ fn an_upstream_that_signs_nothing_is_worse_than_the_last_one() {
     let mut replies = KeyReplies::new(vec![]);
     note(&mut replies, "a.test", STRIPS, bare());
     note(&mut replies, "b.test", STRIPS, bare());
-    replies.fail_round(Some(STRIPS));
+    fail(&mut replies, STRIPS);
     note(&mut replies, "a.test", GOOD, signed());
     note(&mut replies, "b.test", GOOD, bare());
-    replies.fail_round(Some(STRIPS));
+    fail(&mut replies, STRIPS);
     for zone in ["a.test", "b.test", "c.test"] {
         assert_eq!(avoided(&replies, zone, &[STRIPS, GOOD]), [STRIPS], "{zone}");
     }
@@ -82,7 +88,7 @@ fn an_upstream_that_signs_nothing_is_worse_than_the_last_one() {
     let mut replies = KeyReplies::new(vec![]);
     for upstream in [GOOD, STRIPS] {
         note(&mut replies, "a.test", upstream, bare());
-        replies.fail_round(Some(GOOD));
+        fail(&mut replies, GOOD);
     }
     assert_eq!(avoided(&replies, "a.test", &[STRIPS, GOOD]), [STRIPS]);
     // A signed answer tells them apart.
@@ -92,11 +98,26 @@ fn an_upstream_that_signs_nothing_is_worse_than_the_last_one() {
 }
 
 #[test]
+fn an_upstream_that_never_gave_proven_keys_is_worse_than_the_last_one() {
+    let mut replies = KeyReplies::new(vec![]);
+    note(&mut replies, "a.test", OTHER, signed());
+    replies.fail_round(Some(OTHER), vec![GOOD]);
+    assert_eq!(avoided(&replies, "a.test", &[OTHER, GOOD]), [OTHER]);
+    note(&mut replies, "a.test", GOOD, signed());
+    replies.fail_round(Some(OTHER), vec![GOOD]);
+    assert_eq!(avoided(&replies, "a.test", &[OTHER, GOOD]), [OTHER]);
+    // The answer may be asked for at any of them.
+    assert_eq!(replies.avoided_for_answer(GOOD, |_| true), [GOOD]);
+    // One that has given nothing yet may be better than both.
+    assert_eq!(avoided(&replies, "a.test", &[OTHER, GOOD, 4]), [GOOD, OTHER]);
+}
+
+#[test]
 fn suspects_are_avoided_from_the_first_round_on() {
     let mut replies = KeyReplies::new(vec![STRIPS]);
     assert_eq!(avoided(&replies, "a.test", &[STRIPS, GOOD]), [STRIPS]);
     note(&mut replies, "a.test", GOOD, signed());
-    replies.fail_round(Some(GOOD));
+    fail(&mut replies, GOOD);
     assert_eq!(avoided(&replies, "a.test", &[STRIPS, GOOD]), [STRIPS]);
     assert_eq!(avoided(&replies, "a.test", &[STRIPS, GOOD, OTHER]), [GOOD, STRIPS]);
 }
@@ -110,10 +131,10 @@ fn spoilers_had_a_part_in_the_failed_rounds_alone() {
     };
     let mut replies = KeyReplies::new(vec![]);
     note(&mut replies, "a.test", GOOD, signed());
-    replies.fail_round(Some(GOOD));
+    fail(&mut replies, GOOD);
     note(&mut replies, "a.test", STRIPS, bare());
     note(&mut replies, "b.test", OTHER, signed());
-    replies.fail_round(Some(GOOD));
+    fail(&mut replies, GOOD);
     note(&mut replies, "a.test", GOOD, signed());
     assert_eq!(spoilers(&replies, [None, Some(GOOD)]), [STRIPS], "b.test was not asked again");
     assert_eq!(spoilers(&replies, [Some(OTHER), Some(GOOD)]), [STRIPS, OTHER], "an answer");

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::super::keys::{
-    Keys, MAX_ANSWER_REPEATS, MAX_KEY_REPEATS, MAX_REPEATING, MAX_SUSPECTS, MAX_UNPROVEN,
-    MAX_UNPROVEN_OCTETS, REPEAT_EVERY, SUSPECT_FOR_ALL, SUSPECTED, Told, UNPROVEN,
+    GAVE_PROVEN, Keys, MAX_ANSWER_REPEATS, MAX_GAVE_PROVEN, MAX_KEY_REPEATS, MAX_REPEATING,
+    MAX_SUSPECTS, MAX_UNPROVEN, MAX_UNPROVEN_OCTETS, REPEAT_EVERY, SUSPECT_FOR_ALL, SUSPECTED,
+    Told, UNPROVEN,
 };
 use super::*;
 use crate::dnssec::Brought;
@@ -158,4 +159,20 @@ fn suspects_are_bounded() {
     let later = at + SUSPECTED;
     keys.suspect(&name(MAX_SUSPECTS), 1, later);
     assert!(!is_suspect(0, later) && is_suspect(MAX_SUSPECTS, later));
+}
+
+#[test]
+fn upstreams_that_gave_proven_keys_are_bounded_and_forgotten() {
+    let (keys, at) = (Keys::new(1), Instant::now());
+    let most = MAX_GAVE_PROVEN as u64;
+    let gave_proven = |upstream: u64, at: Instant| keys.gave_proven(at).contains(&upstream);
+    keys.note_gave_proven(0..=most, at);
+    assert!(gave_proven(0, at) && gave_proven(most - 1, at));
+    assert!(!gave_proven(most, at), "one too many");
+    keys.suspect(&name(1), 0, at);
+    assert!(!gave_proven(0, at), "it has spoilt something");
+    let later = at + GAVE_PROVEN;
+    assert!(!gave_proven(1, later));
+    keys.note_gave_proven([0, most].into_iter(), later);
+    assert!(gave_proven(0, later) && gave_proven(most, later));
 }

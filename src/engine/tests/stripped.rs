@@ -21,8 +21,20 @@ enum Good {
     Last,
 }
 
+impl Good {
+    /// The place of the other one.
+    fn other(self) -> usize {
+        match self {
+            Self::First => 1,
+            Self::Last => 0,
+        }
+    }
+}
+
 /// Names that clients ask for right after the bad reply.
 const CLIENTS: usize = 20;
+/// The same in tests of many cases.
+const FEW_CLIENTS: usize = 4;
 
 fn strips() -> Fault {
     Rc::new(|_, _, message| {
@@ -31,14 +43,11 @@ fn strips() -> Fault {
     })
 }
 
-impl Good {
-    /// The place of the upstream that strips signatures.
-    fn other(self) -> usize {
-        match self {
-            Self::First => 1,
-            Self::Last => 0,
-        }
-    }
+fn corrupts() -> Fault {
+    Rc::new(|_, _, message| {
+        corrupt(message);
+        true
+    })
 }
 
 /// Runs `test` with an upstream that has `fault`, and with one that strips signatures.
@@ -48,17 +57,28 @@ fn beside_stripping<F: Future<Output = ()>>(
     fault: Fault,
     test: impl FnOnce(World) -> F,
 ) {
+    beside(zones, strips(), good, fault, test);
+}
+
+/// Runs `test` with an upstream that has `fault`, and with the `other` one.
+fn beside<F: Future<Output = ()>>(
+    zones: &Shared,
+    other: Fault,
+    good: Good,
+    fault: Fault,
+    test: impl FnOnce(World) -> F,
+) {
     let upstreams = match good {
-        Good::First => vec![fault, strips()],
-        Good::Last => vec![strips(), fault],
+        Good::First => vec![fault, other],
+        Good::Last => vec![other, fault],
     };
     with_faults(zones, upstreams, test);
 }
 
-/// Asks for names of `zone` one after another. Returns how many answers did not validate.
-async fn failures(world: &World, zone: &str) -> usize {
+/// Asks for so many names of `zone`, one after another. Returns how many answers did not validate.
+async fn failures(world: &World, zone: &str, names: usize) -> usize {
     let mut failures = 0;
-    for number in 0..CLIENTS {
+    for number in 0..names {
         let reply = world.ask(&plain(&format!("n{number}.{zone}"))).await;
         failures += usize::from(head(&reply) != "NOERROR ra ad");
     }
@@ -90,7 +110,7 @@ fn one_bad_reply_about_keys_costs_no_client_its_answer() {
                             let reply = world.ask(&plain("www.signed.test")).await;
                             assert_eq!(head(&reply), "NOERROR ra ad", "{good:?}");
                         }
-                        let failures = failures(&world, "hashed.test").await;
+                        let failures = failures(&world, "hashed.test", FEW_CLIENTS).await;
                         if failures > 0 {
                             let case = format!("{good:?} {kind} {qname} {rtype}");
                             all.push(format!("{case} warm {is_warm}: {failures}"));
@@ -101,6 +121,27 @@ fn one_bad_reply_about_keys_costs_no_client_its_answer() {
         }
     }
     assert!(all.is_empty(), "{all:#?}");
+}
+
+#[test]
+fn the_other_upstream_may_give_wrong_signatures_instead_of_none() {
+    for good in [Good::First, Good::Last] {
+        for (qname, rtype, signer) in [
+            ("hashed.test", RecordType::DNSKEY, "hashed.test"),
+            ("hashed.test", RecordType::DS, "test"),
+        ] {
+            for (kind, fault) in faults(signer) {
+                let zones = shared();
+                let fault = first(1, qname, rtype, move |zones, m| fault(zones, m));
+                beside(&zones, corrupts(), good, fault, async |world| {
+                    // Keys of the good one are proven before.
+                    assert_eq!(head(&world.ask(&plain("www.signed.test")).await), "NOERROR ra ad");
+                    let failures = failures(&world, "hashed.test", FEW_CLIENTS).await;
+                    assert_eq!(failures, 0, "{good:?} {kind} {rtype}");
+                });
+            }
+        }
+    }
 }
 
 #[test]
@@ -158,7 +199,7 @@ fn a_zone_may_change_its_keys_in_a_hurry() {
             beside_stripping(&zones, good, none(), async |world| {
                 assert_eq!(head(&world.ask(&plain("www.signed.test")).await), "NOERROR ra ad");
                 change_key(&served, changed);
-                assert_eq!(failures(&world, zone).await, 0, "{good:?} {changed}");
+                assert_eq!(failures(&world, zone, CLIENTS).await, 0, "{good:?} {changed}");
             });
         }
     }
@@ -171,7 +212,7 @@ fn a_parent_may_change_its_keys_in_a_hurry_beside_one_upstream() {
     with_faults(&zones, vec![none()], async |world| {
         assert_eq!(head(&world.ask(&plain("www.signed.test")).await), "NOERROR ra ad");
         change_key(&served, "test");
-        assert_eq!(failures(&world, "hashed.test").await, 0);
+        assert_eq!(failures(&world, "hashed.test", CLIENTS).await, 0);
     });
 }
 
@@ -198,7 +239,7 @@ fn the_upstream_that_strips_is_asked_last_after_one_repeat() {
             assert_eq!(head(&world.ask(&plain("www.hashed.test")).await), "NOERROR ra ad");
             let before = heard();
             assert!(before > 0, "{good:?}");
-            assert_eq!(failures(&world, "hashed.test").await, 0, "{good:?}");
+            assert_eq!(failures(&world, "hashed.test", CLIENTS).await, 0, "{good:?}");
             assert_eq!(heard(), before, "{good:?}");
         });
     }
@@ -217,14 +258,14 @@ fn a_zone_that_is_broken_does_not_multiply_queries() {
                 }
                 let before = world.heard(Rtype::DNSKEY);
                 let begun = Instant::now();
-                assert_eq!(failures(&world, "hashed.test").await, CLIENTS);
+                assert_eq!(failures(&world, "hashed.test", CLIENTS).await, CLIENTS);
                 let runs = 1 + begun.elapsed().as_secs() / REPEAT_EVERY.as_secs();
                 // Root, test and hashed.test, each once and so often again.
                 let most = 3 * (1 + u64::from(MAX_KEY_REPEATS) * runs);
                 let asked = (world.heard(Rtype::DNSKEY) - before) as u64;
                 assert!(asked <= most, "{good:?} {is_warm}: {asked}");
                 // Another zone is none the worse.
-                assert_eq!(failures(&world, "signed.test").await, 0, "{good:?} {is_warm}");
+                assert_eq!(failures(&world, "signed.test", CLIENTS).await, 0, "{good:?} {is_warm}");
             });
         }
     }
