@@ -159,9 +159,9 @@ impl Failure {
 
     /// How much it tells whoever reads it, in comparison.
     pub(super) fn telling(&self) -> u8 {
-        // A client's name may depend on a chain that leads to us.
+        // A chain may lead to a name of ours, and is an answer then: it goes before all others.
         let shows_chain = self.shown().is_some_and(|answer| answer.borrowed().has_links());
-        let chain = if shows_chain { 10 } else { 0 };
+        let chain = if shows_chain { 20 } else { 0 };
         match self {
             Self::BadReply(answer) => {
                 let explained = u8::from(!answer.ede_options().is_empty());

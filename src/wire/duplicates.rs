@@ -4,8 +4,8 @@ use std::hash::{BuildHasher, Hasher};
 
 use foldhash::quality::RandomState;
 
-use super::message::{Header, Record, Records, compressed_names, each_label};
-use super::name::MAX_LABEL_OCTETS;
+use super::message::{Header, Malformed, Record, Records, compressed_names, each_label};
+use super::name::MAX_NAME_OCTETS;
 
 /// What is known of one record.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,18 +75,25 @@ impl<'m> Duplicates<'m> {
 fn hash_of_owner(state: &RandomState, message: &[u8], record: &Record<'_>) -> u64 {
     let mut hasher = state.build_hasher();
     // `relevance` has read the owner before, so this does not fail.
-    let _end = each_label(message, record.owner_at, |label| write_label(&mut hasher, label));
+    let _end = hash_name(&mut hasher, message, record.owner_at);
     hasher.finish()
 }
 
-/// Hashes a label with its length octet, in lower case. No length octet is a letter.
-fn write_label(hasher: &mut impl Hasher, label: &[u8]) {
-    let mut lower = [0; 1 + MAX_LABEL_OCTETS];
-    if let Some(lower) = lower.get_mut(..label.len()) {
-        lower.copy_from_slice(label);
-        lower.make_ascii_lowercase();
-        hasher.write(lower);
-    }
+/// Hashes the name at `at` in lower case, all at once, because a name may have 127 labels. Returns
+/// where the octets behind it begin.
+fn hash_name(hasher: &mut impl Hasher, message: &[u8], at: usize) -> Result<usize, Malformed> {
+    let (mut octets, mut len) = ([0; MAX_NAME_OCTETS], 0);
+    let end = each_label(message, at, |label| {
+        if let Some(to) = octets.get_mut(len..len + label.len()) {
+            to.copy_from_slice(label);
+            len += label.len();
+        }
+    })?;
+    // The root's octet is there already. No length octet is a letter.
+    let name = octets.get_mut(..=len).unwrap_or_default();
+    name.make_ascii_lowercase();
+    hasher.write(name);
+    Ok(end)
 }
 
 /// The hash of a record whose owner has the hash `owner`, the names in its RDATA uncompressed.
@@ -101,9 +108,7 @@ fn hash_of(state: &RandomState, message: &[u8], record: &Record<'_>, owner: u64)
     hasher.write(record.rdata.get(..fixed).unwrap_or(&[]));
     let mut at = record.rdata_at + fixed;
     for _ in 0..names {
-        let each = each_label(message, at, |label| write_label(&mut hasher, label));
-        let Ok(end) = each else { break };
-        hasher.write_u8(0);
+        let Ok(end) = hash_name(&mut hasher, message, at) else { break };
         at = end;
     }
     hasher.write(message.get(at..record.end()).unwrap_or(&[]));

@@ -1,5 +1,5 @@
-//! Which records of a reply answer its question. The others are nobody's business, and could carry
-//! a public address of a protected name past us (RFC 2181 §5.4.1; RFC 5452 §6).
+//! Which records of a reply answer its question. The others are dropped, because they could carry a
+//! public address of a protected name past us (RFC 2181 §5.4.1; RFC 5452 §6).
 
 use super::chain::{Chain, Lead, Owner};
 use super::constants::{MAX_MESSAGE_OCTETS, POINTER_TO_QUESTION, Rcode, Rtype, flags};

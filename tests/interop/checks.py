@@ -120,10 +120,21 @@ def forwarded_cases(wildcard_v6=()):
         Case("chain.example.test", "AAAA", addresses=wildcard_v6, chain=(hop, x)),
         Case("listed.example.test", addresses=(DATA,), chain=(f"data.westeurope.{Q}",)),
         Case("portal.example.test", addresses=(API,), chain=(f"api.{P}", f"api.{Q}")),
+        *proven_cases(),
         Case(
             "tenant.example.test", addresses=(upstream.TENANT,),
             chain=(f"partner.{DATABASE.private}",),
         ),
+    ]
+
+
+def proven_cases():
+    """Links to us that a validator accepts only with what proves them."""
+    ours = (f"api.{P}", f"api.{Q}")
+    wild = "x.wild.example.test"
+    return [
+        Case(wild, addresses=(API,), chain=ours),
+        Case("api.moved.example.test", addresses=(API,), chain=ours),
     ]
 
 

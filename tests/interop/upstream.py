@@ -41,6 +41,9 @@ ZONES = {
         f"hop CNAME x.{DEFENDER.private}.",
         f"listed CNAME data.westeurope.{DEFENDER.private}.",
         f"portal CNAME api.{DEFENDER.public}.",
+        # Validators need a denial for the first, and the DNAME itself for the second.
+        f"*.wild CNAME api.{DEFENDER.public}.",
+        f"moved DNAME {DEFENDER.public}.",
         f"tenant CNAME partner.{DATABASE.private}.",
     ]),
     # Signed, with an unsigned delegation: validators ask it for DS of the public zone.

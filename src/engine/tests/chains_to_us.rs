@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::upstream::{Answering, World, in_world, in_world_of};
 use super::*;
-use crate::wire::{Query, Records, Section, read_name, u16_at};
+use crate::wire::{Ede, Query, Rcode, Records, Section, read_name, u16_at};
 
 /// DO among the extended flags.
 const DO: u32 = 0x8000;
@@ -165,7 +165,14 @@ fn a_circle_has_no_data_and_the_next_upstream_may_know_better() {
         },
     );
     // The one that shows the way to us counts, whatever the others fail with and in which order.
-    let failing: Answering = Rc::new(|query| Some(reply(query, 2, &[], &[])));
+    let failing: Answering = Rc::new(|query| {
+        let mut out = Vec::new();
+        let mut writer = MessageWriter::begin(&mut out, 512, 0, flags::QR | Rcode::SERVFAIL.0);
+        writer.raw(query.question()).expect("room");
+        writer.opt(Rcode::SERVFAIL, false, Some((Ede::Other, "why")), &[]).expect("room");
+        writer.set_counts([1, 0, 0, 1]);
+        Some(out)
+    });
     let shown: Answering = Rc::new(|query| Some(reply(query, 2, &into_circle(1)[..1], &[])));
     for shows in [links(into_circle(1)), shown] {
         for all in [[Rc::clone(&shows), Rc::clone(&failing)], [Rc::clone(&failing), shows.clone()]]

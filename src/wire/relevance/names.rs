@@ -143,10 +143,8 @@ fn spellings_of_one_owner_in_other_letters_are_one_owner() {
 fn names_that_may_be_compressed_are_written_out_when_a_reply_is_rewritten() {
     // Order, preference, flags, services, expression; then the replacement.
     let before: &[u8] = b"\0\x01\0\x02\x01s\x07SIP+D2U\0";
-    let naptr = |name: &[u8]| [before, name].concat();
-    let kinds: [(Rtype, &dyn Fn(&[u8]) -> Vec<u8>); 2] =
-        [(NAPTR, &naptr), (KX, &|name: &[u8]| [&[0, 10][..], name].concat())];
-    for (rtype, rdata) in kinds {
+    for (rtype, before) in [(NAPTR, before), (KX, &[0, 10])] {
+        let rdata = |name: &[u8]| [before, name].concat();
         let compressed = rdata(b"\x03sip\xc0\x10");
         let record: Line<'_> = (&POINTER_TO_QUESTION, rtype, 60, &compressed);
         // An address of a stranger goes, so that the reply is rewritten.
