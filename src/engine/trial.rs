@@ -221,7 +221,7 @@ impl Rounds<'_> {
         let judged = timeout_at(*deadline, validation).await;
         let verdict = judged.unwrap_or(Err(Failure::TimedOut));
         let keys = &snapshot.keys;
-        match &verdict {
+        match verdict.as_ref().map(|judged| judged.security) {
             Ok(Security::Secure { .. }) => {
                 keys.note_gave_proven(self.replies.borrow().signers(), now());
             }

@@ -51,7 +51,7 @@ fn no_free_port(space: &Space, scheme: &str) {
     assert!(!line.contains(" own-shortage=0 ") && !log.contains("is down"), "{log}");
     fs::write(RANGE, range).expect("set back");
     // A dial that failed is not tried again at once.
-    until("an answer", || ask());
+    until("an answer", ask);
     for _ in 0..MANY {
         assert_eq!(ask(), Some(FIRST), "{}", daemon.log());
     }
