@@ -74,14 +74,14 @@ fn a_soft_limit_is_raised_to_what_the_configuration_needs() {
 #[test]
 fn a_hard_limit_that_is_too_low_is_said_at_start_and_at_a_reload() {
     let file = File::new(&text("127.0.0.1:9"));
-    let daemon = Daemon::run(&mut limited("64:1024", file.path()));
-    assert_eq!(soft_limit(&daemon), 1_024);
-    daemon.wait_for_log("the limit of open files is 1024, and the configuration may need ");
+    let daemon = Daemon::run(&mut limited("64:1536", file.path()));
+    assert_eq!(soft_limit(&daemon), 1_536);
+    daemon.wait_for_log("the limit of open files is 1536, and the configuration may need ");
     assert!(daemon.log().contains("Set LimitNOFILE="), "{}", daemon.log());
     file.write(&text("127.0.0.1:9").replace("workers = 1", "workers = 1\ntcp-connections = 100"));
     daemon.signal("-HUP");
     daemon.wait_for_log("reloaded");
-    assert_eq!(daemon.log().matches("the limit of open files is 1024").count(), 1, "it fits now");
+    assert_eq!(daemon.log().matches("the limit of open files is 1536").count(), 1, "it fits now");
 }
 
 #[test]
