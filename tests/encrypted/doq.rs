@@ -1,7 +1,7 @@
 //! What codes, ends and octets of streams do to a query over QUIC (RFC 9250 §4.3), and what the
 //! codes do that end connections.
 
-use super::quic::{Act, Asked, Opening, QuicServer, framed};
+use super::quic::{Act, Asked, Opening, Pair, framed};
 use super::*;
 
 /// Codes of RFC 9250 §4.3, with their names.
@@ -18,38 +18,14 @@ const CODES: [(u64, &str); 8] = [
 const BUSY: u64 = 4;
 const REQUEST_CANCELLED: u64 = 3;
 
-/// A server and a link to it.
-struct Pair {
-    server: QuicServer,
-    link: Rc<Link>,
-    _authority: Authority,
-}
-
 impl Pair {
-    fn new(behaviour: impl Fn(&Asked) -> Act + 'static) -> Self {
-        Self::opening(Opening::default(), behaviour)
-    }
-
-    fn opening(opening: Opening, behaviour: impl Fn(&Asked) -> Act + 'static) -> Self {
-        let authority = Authority::new();
-        let identity = authority.sign(&["127.0.0.1"]);
-        let server = QuicServer::start(Scheme::Quic, &identity, opening, behaviour);
-        let link = Rc::new(link(upstream(Scheme::Quic, server.address, trusting(&authority))));
-        Self { server, link, _authority: authority }
+    fn doq(behaviour: impl Fn(&Asked) -> Act + 'static) -> Self {
+        Self::start(Scheme::Quic, Opening::default(), behaviour)
     }
 
     /// Whose server does these acts, one for each query, and then answers.
     fn acting(acts: Vec<Act>) -> Self {
-        Self::new(move |asked| acts.get(asked.number).cloned().unwrap_or(Act::Answer))
-    }
-
-    async fn ask(&self) -> Result<(), TryError> {
-        asked(&self.link).await
-    }
-
-    async fn failure(&self) -> (TryError, String) {
-        let error = self.ask().await.expect_err("a failure");
-        (error, reason(&self.link))
+        Self::doq(move |asked| acts.get(asked.number).cloned().unwrap_or(Act::Answer))
     }
 
     /// Asks once for each of these codes, which end the stream.
@@ -60,10 +36,6 @@ impl Pair {
             let words = format!("{words}: {name} ({code:#x})");
             assert_eq!(self.failure().await, (expected, words));
         }
-    }
-
-    fn dials(&self) -> u64 {
-        self.link.upstream().tally().tcp_dials
     }
 }
 
@@ -83,7 +55,8 @@ async fn a_server_that_reads_no_query_fails_it_at_once_and_not_the_connection() 
     local(async {
         let codes = &CODES[1..];
         let stops = codes.iter().map(|(code, _)| *code).collect();
-        let pair = Pair::opening(Opening { stops, ..Opening::default() }, |_| Act::Answer);
+        let pair =
+            Pair::start(Scheme::Quic, Opening { stops, ..Opening::default() }, |_| Act::Answer);
         pair.fails_with(codes, "the server stopped the query's stream").await;
         assert_eq!(pair.ask().await, Ok(()));
         assert_eq!((pair.dials(), pair.server.connections()), (1, 1));
@@ -122,7 +95,7 @@ async fn codes_that_end_a_connection_are_said_and_the_next_query_dials() {
 async fn a_server_that_closes_each_connection_fails_and_is_not_dialled_for_each_query() {
     for (code, name) in CODES {
         local(async {
-            let pair = Pair::new(move |_| Act::Close(code, ""));
+            let pair = Pair::doq(move |_| Act::Close(code, ""));
             let expected = match code {
                 0 => TryError::Unprocessed,
                 BUSY => TryError::ServerBusy,
@@ -147,7 +120,7 @@ fn reply(query: &[u8]) -> Vec<u8> {
 #[tokio::test]
 async fn streams_that_hold_no_message_or_a_part_of_one_fail_their_query_alone() {
     local(async {
-        let pair = Pair::new(|asked| {
+        let pair = Pair::doq(|asked| {
             let whole = reply(&asked.query);
             match asked.number {
                 0 => Act::Send(Vec::new()),
@@ -178,7 +151,7 @@ async fn streams_that_hold_no_message_or_a_part_of_one_fail_their_query_alone() 
 #[tokio::test]
 async fn the_first_message_of_a_stream_counts_as_long_as_it_says() {
     local(async {
-        let pair = Pair::new(|asked| {
+        let pair = Pair::doq(|asked| {
             let whole = reply(&asked.query);
             let other = framed(&server::reply(&asked.query, &[[192, 0, 2, 1], [192, 0, 2, 2]]));
             match asked.number {
@@ -208,7 +181,7 @@ async fn the_first_message_of_a_stream_counts_as_long_as_it_says() {
 #[tokio::test]
 async fn a_server_that_never_stops_sending_is_stopped() {
     local(async {
-        let pair = Pair::new(|asked| match asked.number {
+        let pair = Pair::doq(|asked| match asked.number {
             0 => Act::Repeat(Vec::new(), vec![0xff; 1_000]),
             _ => Act::Answer,
         });
@@ -226,7 +199,7 @@ async fn a_server_that_never_stops_sending_is_stopped() {
 #[tokio::test]
 async fn a_query_that_is_given_up_is_cancelled() {
     local(async {
-        let pair = Pair::new(|asked| match asked.number {
+        let pair = Pair::doq(|asked| match asked.number {
             0 => Act::Answer,
             1 => Act::Ignore,
             // A length, and then nothing.

@@ -5,7 +5,7 @@ use super::quic::http3::{
     MAX_PUSH_ID, PUSH_PROMISE, PUSH_STREAM, SETTINGS, UNKNOWN, control, frame, head, number,
     promise, section,
 };
-use super::quic::{Act, Asked, Opening, QuicServer};
+use super::quic::{Act, Asked, Opening, Pair};
 use super::*;
 
 /// Codes of RFC 9114 §8.1.
@@ -23,44 +23,20 @@ const MOST_OCTETS: usize = 2 << 20;
 /// What a server sends on the stream of a query.
 type Response = fn(&Asked) -> Vec<u8>;
 
-/// A server and a link to it.
-struct Pair {
-    server: QuicServer,
-    link: Rc<Link>,
-    _authority: Authority,
-}
-
 impl Pair {
     /// Whose server has nothing to say of itself.
-    fn new(behaviour: impl Fn(&Asked) -> Act + 'static) -> Self {
-        Self::opening(vec![control()], behaviour)
+    fn http3(behaviour: impl Fn(&Asked) -> Act + 'static) -> Self {
+        Self::with_streams(vec![control()], behaviour)
     }
 
     /// Whose server opens these streams first.
-    fn opening(streams: Vec<Vec<u8>>, behaviour: impl Fn(&Asked) -> Act + 'static) -> Self {
-        Self::with(Opening { streams, ..Opening::default() }, behaviour)
-    }
-
-    fn with(opening: Opening, behaviour: impl Fn(&Asked) -> Act + 'static) -> Self {
-        let authority = Authority::new();
-        let identity = authority.sign(&["127.0.0.1"]);
-        let server = QuicServer::start(Scheme::H3, &identity, opening, behaviour);
-        let link = Rc::new(link(upstream(Scheme::H3, server.address, trusting(&authority))));
-        Self { server, link, _authority: authority }
+    fn with_streams(streams: Vec<Vec<u8>>, behaviour: impl Fn(&Asked) -> Act + 'static) -> Self {
+        Self::start(Scheme::H3, Opening { streams, ..Opening::default() }, behaviour)
     }
 
     /// Whose server does this with the first query, and answers the others.
     fn at_first(act: impl Fn(&Asked) -> Act + 'static) -> Self {
-        Self::new(move |asked| if asked.number == 0 { act(asked) } else { Act::Answer })
-    }
-
-    async fn ask(&self) -> Result<(), TryError> {
-        asked(&self.link).await
-    }
-
-    async fn failure(&self) -> (TryError, String) {
-        let error = self.ask().await.expect_err("a failure");
-        (error, reason(&self.link))
+        Self::http3(move |asked| if asked.number == 0 { act(asked) } else { Act::Answer })
     }
 
     /// Asks until the server answers: nobody dials for a moment after a failure.
@@ -68,10 +44,6 @@ impl Pair {
         while self.ask().await.is_err() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-    }
-
-    fn dials(&self) -> u64 {
-        self.link.upstream().tally().tcp_dials
     }
 }
 
@@ -107,7 +79,7 @@ async fn frames_and_streams_without_a_meaning_are_ignored() {
     ];
     for streams in quiet {
         local(async {
-            let pair = Pair::opening(streams.clone(), around);
+            let pair = Pair::with_streams(streams.clone(), around);
             for number in 0..6 {
                 let words = || format!("{streams:x?}, {number}: {}", reason(&pair.link));
                 assert_eq!(pair.ask().await, Ok(()), "{}", words());
@@ -121,7 +93,7 @@ async fn frames_and_streams_without_a_meaning_are_ignored() {
 #[tokio::test]
 async fn bodies_come_in_any_number_of_frames_and_before_trailers() {
     local(async {
-        let pair = Pair::new(|asked| {
+        let pair = Pair::http3(|asked| {
             let whole = server::reply(&asked.query, &[[192, 0, 2, 1]]);
             let single: Vec<u8> = whole.iter().flat_map(|octet| frame(DATA, &[*octet])).collect();
             let trailers =
@@ -194,7 +166,7 @@ async fn a_control_stream_that_breaks_the_rules_ends_the_connection_with_a_word(
         ("a ping", vec![after(&frame(H2_PING, &[7; 8]))], FRAME_UNEXPECTED, "H3_FRAME_UNEXPECTED"),
     ] {
         local(async {
-            let pair = Pair::opening(streams, |_| Act::Ignore);
+            let pair = Pair::with_streams(streams, |_| Act::Ignore);
             let (error, words) = pair.failure().await;
             assert_eq!(error, TryError::Garbled, "{what}");
             assert!(words.contains(name), "{what}: {words}");
@@ -217,7 +189,7 @@ async fn codes_that_end_a_stream_fail_its_query_alone() {
             (REQUEST_CANCELLED, failed, "H3_REQUEST_CANCELLED"),
             (0x1234, failed, "0x1234"),
         ];
-        let pair = Pair::new(move |asked| {
+        let pair = Pair::http3(move |asked| {
             codes.get(asked.number).map_or(Act::Answer, |(code, ..)| Act::Reset(*code))
         });
         for (_, expected, name) in codes {
@@ -234,7 +206,7 @@ async fn codes_that_end_a_stream_fail_its_query_alone() {
 #[tokio::test]
 async fn a_rejected_request_is_sent_over_another_connection() {
     local(async {
-        let pair = Pair::new(|asked| match asked.number % 2 {
+        let pair = Pair::http3(|asked| match asked.number % 2 {
             1 => Act::Reset(REQUEST_REJECTED),
             _ => Act::Answer,
         });
@@ -251,7 +223,7 @@ async fn too_many_fields_fail_their_query_alone() {
     local(async {
         let large = "y".repeat(20_000);
         let many = [("x", "y"); 1_000];
-        let pair = Pair::new(move |asked| {
+        let pair = Pair::http3(move |asked| {
             let large = frame(HEADERS, &section(200, &[("x", &large)]));
             let many = frame(HEADERS, &section(200, &many));
             match asked.number {
@@ -310,7 +282,7 @@ async fn a_server_that_opens_stream_after_stream_is_hung_up_on() {
                 flood: Some(flood.clone()),
                 ..Opening::default()
             };
-            let pair = Pair::with(opening, |_| Act::Ignore);
+            let pair = Pair::start(Scheme::H3, opening, |_| Act::Ignore);
             let (error, words) = pair.failure().await;
             assert_eq!(error, TryError::Garbled, "{flood:?}");
             assert_eq!(words, "the server sends far more than any reply needs", "{flood:?}");
@@ -325,7 +297,7 @@ async fn a_server_that_opens_stream_after_stream_is_hung_up_on() {
 #[tokio::test]
 async fn bodies_that_are_longer_than_they_say_fail_their_query_alone() {
     local(async {
-        let pair = Pair::new(|asked| {
+        let pair = Pair::http3(|asked| {
             let declared = frame(HEADERS, &section(200, &[("content-length", "12")]));
             // The stream stays open, and the client has asked quinn for more of it.
             match asked.number {
@@ -351,7 +323,7 @@ async fn bodies_that_are_longer_than_they_say_fail_their_query_alone() {
 #[tokio::test]
 async fn a_query_that_is_given_up_is_cancelled() {
     local(async {
-        let pair = Pair::new(|asked| match asked.number {
+        let pair = Pair::http3(|asked| match asked.number {
             1 => Act::Ignore,
             2 => Act::SendOn(vec![promise(HEADERS, 60_000)]),
             3 => Act::SendOn(vec![[head(200), promise(DATA, 100), vec![0; 20]].concat()]),
@@ -375,7 +347,7 @@ async fn a_server_that_says_goaway_gets_no_more_queries_on_that_connection() {
     local(async {
         // Each connection takes the first request alone.
         let leaving = [control(), frame(GOAWAY, &number(4))].concat();
-        let pair = Pair::opening(vec![leaving], |_| Act::Answer);
+        let pair = Pair::with_streams(vec![leaving], |_| Act::Answer);
         for number in 0..10 {
             assert_eq!(pair.ask().await, Ok(()), "{number}: {}", reason(&pair.link));
         }

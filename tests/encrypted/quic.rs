@@ -7,12 +7,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use privatelinkd::config::Scheme;
+use privatelinkd::upstream::{Link, TryError};
 use quinn::{Connection, RecvStream, SendStream, TransportConfig, VarInt};
 use tokio::task::spawn_local;
 
-use super::anywhere;
-use super::identity::Identity;
-use super::server;
+use super::identity::{Authority, Identity};
+use super::{anywhere, asked, link, reason, server, trusting, upstream};
 
 /// Octets of a query that a server takes at once, if it is to stop the stream before the others come.
 const PART_OF_A_QUERY: u32 = 16;
@@ -81,6 +81,40 @@ struct Shared {
 
 /// The client may go at any time.
 type Gone = Box<dyn std::error::Error>;
+
+/// A server and a link to it.
+pub(super) struct Pair {
+    pub(super) server: QuicServer,
+    pub(super) link: Rc<Link>,
+    _authority: Authority,
+}
+
+impl Pair {
+    pub(super) fn start(
+        scheme: Scheme,
+        opening: Opening,
+        behaviour: impl Fn(&Asked) -> Act + 'static,
+    ) -> Self {
+        let authority = Authority::new();
+        let identity = authority.sign(&["127.0.0.1"]);
+        let server = QuicServer::start(scheme, &identity, opening, behaviour);
+        let link = Rc::new(link(upstream(scheme, server.address, trusting(&authority))));
+        Self { server, link, _authority: authority }
+    }
+
+    pub(super) async fn ask(&self) -> Result<(), TryError> {
+        asked(&self.link).await
+    }
+
+    pub(super) async fn failure(&self) -> (TryError, String) {
+        let error = self.ask().await.expect_err("a failure");
+        (error, reason(&self.link))
+    }
+
+    pub(super) fn dials(&self) -> u64 {
+        self.link.upstream().tally().tcp_dials
+    }
+}
 
 impl QuicServer {
     /// `scheme` is [`Scheme::Quic`] or [`Scheme::H3`].
