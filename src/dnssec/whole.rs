@@ -1,8 +1,8 @@
 //! An answer as hickory reads it, and where its records stand.
 //!
 //! An answer can hold 4,000 records, and each of its names and types is looked at by itself. So it is
-//! sorted once by owner and type, and an answer of which no honest zone has the like is refused
-//! before anything else looks at it.
+//! sorted once by owner and type. An answer with more records than any honest zone sends is refused
+//! before other code reads it.
 
 use std::collections::{BTreeSet, HashMap};
 

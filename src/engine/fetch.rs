@@ -346,7 +346,7 @@ impl Worker {
                     self.forwarder.ask_others_first(rule, client, &next, deadline, hops.avoid());
                 let (rest, _) = asked.await?;
                 let is_end = rest.borrowed().header().answers == 0;
-                // What an upstream of a rule that validates says of AD is not believed.
+                // If the rule validates, its upstream's AD does not count.
                 (if validates { rest.judged(false, u32::MAX) } else { rest }, is_end)
             }
         };

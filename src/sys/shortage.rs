@@ -1,5 +1,4 @@
-//! What this host has no more of when it cannot make a socket. Such an error says nothing about the
-//! server that the socket was for.
+//! Tells a shortage of this host (of descriptors, memory or ports) from a failure of a server.
 
 use std::io;
 use std::net::SocketAddr;

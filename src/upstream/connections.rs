@@ -134,7 +134,7 @@ impl Seat {
         connection.note_query(asked);
         let given_up = async {
             sender.closed().await;
-            // Others that were given up wait as well: so many at most.
+            // It waits for a late reply, unless too many queries have a seat.
             if connection.waiting.get() <= WAITING {
                 sleep(connections.patience()).await;
             }

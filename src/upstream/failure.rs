@@ -117,7 +117,7 @@ pub(super) struct Ending {
     pub(super) queries: u32,
     /// Of these, answered.
     pub(super) replies: u32,
-    /// A query waits on it. Those that were given up do not.
+    /// A query waits on it. One that was given up counts until the connection's patience is over.
     pub(super) is_awaited: bool,
     /// Nothing was sent or came over it for [`CLOSED_IDLE`] before the queries that are unanswered.
     pub(super) was_idle: bool,
@@ -150,7 +150,7 @@ impl Ending {
     /// and hangs up without a reply is as good as one that does not accept.
     pub(super) fn meaning(&self) -> Meaning {
         let Self { error, queries, replies, is_awaited, was_idle, is_heard } = *self;
-        // What the server has not closed because of the number of queries.
+        // Errors that say nothing about a limit of queries on one connection.
         let is_other_cause = matches!(
             error,
             TryError::OwnShortage

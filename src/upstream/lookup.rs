@@ -243,7 +243,12 @@ impl RuntimeProvider for Sockets {
         let socket = self.inner.bind_udp(local, self.server);
         let (server, notes) = (self.server, Arc::clone(&self.notes));
         Box::pin(async move {
-            let socket = notes.note(socket.await, |error| kind_of_connect(error, server))?;
+            // hickory draws a port itself first, which may be taken, and asks the kernel for one last.
+            let kind = |error: &io::Error| match local.port() {
+                0 => kind_of_connect(error, server),
+                _ => kind_of(error),
+            };
+            let socket = notes.note(socket.await, kind)?;
             Ok(Datagrams { socket, server, notes })
         })
     }
@@ -435,5 +440,14 @@ mod tests {
             assert!(notes.note(outcome, |error| kind_of_connect(error, server)).is_err());
             assert_eq!(notes.is_short.load(Ordering::Relaxed), is_short);
         }
+    }
+
+    #[tokio::test]
+    async fn a_port_that_is_taken_is_no_shortage() {
+        let taken = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let _holder = std::net::UdpSocket::bind(taken).unwrap();
+        let sockets = Sockets::towards(taken);
+        assert!(sockets.bind_udp(taken, taken).await.is_err());
+        assert!(!sockets.notes.is_short.load(Ordering::Relaxed));
     }
 }

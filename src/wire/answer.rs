@@ -61,8 +61,9 @@ pub struct AnswerRef<'a> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Rewriting {
     Allowed,
-    /// It was, and its chain had an end or not.
+    /// The reply has been written again once.
     Done {
+        /// The chain of the original reply had no end.
         was_endless: bool,
     },
 }

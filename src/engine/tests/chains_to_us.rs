@@ -350,3 +350,29 @@ fn the_dname_of_a_link_to_us_goes_to_clients_with_do() {
         },
     );
 }
+
+/// The DNAME's target lies below its owner, so it would lead on from our name again and again.
+#[test]
+fn a_dname_into_its_own_zone_fails_no_private_name() {
+    let owner = "defender.microsoft.com";
+    let answering = Rc::new(move |query: &Query<'_>| {
+        let answers = [
+            (owner.to_owned(), Rtype::DNAME, wire(P)),
+            signature(owner, Rtype::DNAME, 3, owner, 1),
+            cname("api.defender.microsoft.com", &format!("api.{P}")),
+        ];
+        Some(reply(query, 0, &answers, &[]))
+    });
+    in_world(
+        answering,
+        |_, _| {},
+        async |world| {
+            let private = format!("an api.{Q} A");
+            for extended in [0, DO, 0, DO] {
+                let found =
+                    lines_for(&world, "api.defender.microsoft.com", Rtype::A, extended).await;
+                assert_eq!(found.last(), Some(&private), "{extended:x}: {found:?}");
+            }
+        },
+    );
+}
