@@ -208,7 +208,7 @@ async fn requests_name_the_server_with_its_port_and_path() {
 async fn a_server_that_leaves_after_each_seven_replies_loses_no_query() {
     for scheme in HTTP {
         local(async {
-            let pair = Pair::new(scheme, |asked| match (Act::answer(asked), asked.number % 7) {
+            let pair = Pair::new(scheme, |asked| match (Act::answer(asked), asked.of_connection) {
                 (Act::Respond(status, headers, body), 6) => {
                     Act::RespondAndLeave(status, headers, body)
                 }

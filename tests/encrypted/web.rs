@@ -35,6 +35,8 @@ pub(crate) enum Act {
 pub(crate) struct Asked {
     /// From 0.
     pub(crate) number: usize,
+    /// The same of its connection.
+    pub(crate) of_connection: usize,
     pub(crate) query: Vec<u8>,
 }
 
@@ -45,6 +47,14 @@ type Behaviour = Rc<dyn Fn(&Asked) -> Act>;
 pub(crate) struct Web {
     pub(crate) address: SocketAddr,
     shared: Rc<Shared>,
+}
+
+/// What the tasks of one connection share.
+#[derive(Default)]
+struct Connection {
+    requests: Cell<usize>,
+    /// Rings when the server is to leave.
+    leave: Notify,
 }
 
 struct Shared {
@@ -99,11 +109,11 @@ impl Web {
 }
 
 impl Shared {
-    fn act(&self, request: &Request<()>, query: Vec<u8>) -> Act {
+    fn act(&self, connection: &Connection, request: &Request<()>, query: Vec<u8>) -> Act {
         self.urls.borrow_mut().push(request.uri().to_string());
-        let number = self.requests.get();
-        self.requests.set(number + 1);
-        (self.behaviour)(&Asked { number, query })
+        let number = self.requests.replace(self.requests.get() + 1);
+        let of_connection = connection.requests.replace(connection.requests.get() + 1);
+        (self.behaviour)(&Asked { number, of_connection, query })
     }
 }
 
@@ -147,19 +157,19 @@ async fn serve_http2(
 ) -> Result<(), Gone> {
     let stream = acceptor.accept(stream).await?;
     let mut connection = builder.handshake::<_, Bytes>(stream).await?;
-    let leave = Rc::new(Notify::new());
+    let own = Rc::new(Connection::default());
     loop {
         let accepted = tokio::select! {
             accepted = connection.accept() => accepted,
-            () = leave.notified() => {
+            () = own.leave.notified() => {
                 connection.graceful_shutdown();
                 continue;
             }
         };
         let Some(accepted) = accepted else { return Ok(()) };
         let (request, respond) = accepted?;
-        let (shared, leave) = (Rc::clone(&shared), Rc::clone(&leave));
-        spawn_local(async move { respond_http2(request, respond, &shared, &leave).await.is_ok() });
+        let (shared, own) = (Rc::clone(&shared), Rc::clone(&own));
+        spawn_local(async move { respond_http2(request, respond, &shared, &own).await.is_ok() });
     }
 }
 
@@ -167,20 +177,20 @@ async fn respond_http2(
     request: Request<h2::RecvStream>,
     mut respond: h2::server::SendResponse<Bytes>,
     shared: &Shared,
-    leave: &Notify,
+    own: &Connection,
 ) -> Result<(), Gone> {
     let (parts, mut body) = request.into_parts();
     let mut query = Vec::new();
     while let Some(chunk) = body.data().await {
         query.extend_from_slice(&chunk?);
     }
-    match shared.act(&Request::from_parts(parts, ()), query) {
+    match shared.act(own, &Request::from_parts(parts, ()), query) {
         Act::Respond(status, headers, body) => {
             respond.send_response(head(status, headers), false)?.send_data(body.into(), true)?;
         }
         Act::RespondAndLeave(status, headers, body) => {
             respond.send_response(head(status, headers), false)?.send_data(body.into(), true)?;
-            leave.notify_one();
+            own.leave.notify_one();
         }
         Act::Refuse => respond.send_reset(Reason::REFUSED_STREAM),
         Act::Ignore => pending().await,
@@ -208,20 +218,20 @@ type Stream3 = h3::server::RequestStream<h3_quinn::BidiStream<Bytes>, Bytes>;
 async fn serve_http3(incoming: quinn::Incoming, shared: Rc<Shared>) -> Result<(), Gone> {
     let quic = h3_quinn::Connection::new(incoming.await?);
     let mut connection = h3::server::Connection::<_, Bytes>::new(quic).await?;
-    let leave = Rc::new(Notify::new());
+    let own = Rc::new(Connection::default());
     loop {
         let accepted = tokio::select! {
             accepted = connection.accept() => accepted?,
-            () = leave.notified() => {
+            () = own.leave.notified() => {
                 connection.shutdown(0).await?;
                 continue;
             }
         };
         let Some(resolver) = accepted else { return Ok(()) };
-        let (shared, leave) = (Rc::clone(&shared), Rc::clone(&leave));
+        let (shared, own) = (Rc::clone(&shared), Rc::clone(&own));
         spawn_local(async move {
             let Ok((request, stream)) = resolver.resolve_request().await else { return false };
-            respond_http3(request, stream, &shared, &leave).await.is_ok()
+            respond_http3(request, stream, &shared, &own).await.is_ok()
         });
     }
 }
@@ -230,13 +240,13 @@ async fn respond_http3(
     request: Request<()>,
     mut stream: Stream3,
     shared: &Shared,
-    leave: &Notify,
+    own: &Connection,
 ) -> Result<(), Gone> {
     let mut query = Vec::new();
     while let Some(mut chunk) = stream.recv_data().await? {
         query.extend_from_slice(&chunk.copy_to_bytes(chunk.remaining()));
     }
-    let act = shared.act(&request, query);
+    let act = shared.act(own, &request, query);
     let leaves = matches!(act, Act::RespondAndLeave(..));
     match act {
         Act::Respond(status, headers, body) | Act::RespondAndLeave(status, headers, body) => {
@@ -251,7 +261,7 @@ async fn respond_http3(
         Act::Ignore => pending().await,
     }
     if leaves {
-        leave.notify_one();
+        own.leave.notify_one();
     }
     Ok(())
 }
