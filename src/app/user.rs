@@ -6,7 +6,7 @@ use tracing::{info, warn};
 
 use crate::sys::{self, Account, Links, UserError};
 
-/// Another user than that of this process, whom the daemon becomes once its sockets are bound.
+/// The user that the daemon becomes once its sockets are bound. It differs from the present user.
 pub(super) struct NextUser<'a> {
     /// As the operator wrote it: a name or a number.
     pub(super) name: &'a str,

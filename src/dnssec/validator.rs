@@ -292,7 +292,7 @@ impl LookedAt {
     fn strangers(&self, whole: &Whole) -> Vec<usize> {
         let sets = whole.sets().filter(|(owner, rtype, _)| !self.covers(owner, *rtype));
         let mut strangers: Vec<_> = sets.flat_map(|(_, _, places)| places).copied().collect();
-        // Signatures over records that are not there mislead nobody.
+        // Signatures over missing records do no harm.
         let answers = &whole.message().answers;
         let is_data =
             |place: &usize| answers.get(*place).is_some_and(|record| signature(record).is_none());

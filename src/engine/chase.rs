@@ -21,7 +21,7 @@ pub(super) const MAX_HOPS: usize = MAX_LINKS;
 /// alone for an answer without addresses.
 pub(super) const ENDLESS: Failure = Failure::Unusable(Flaw::Endless);
 
-/// Who judges the names that a chain leads to.
+/// Tells which code validates the names that a chain leads to.
 #[derive(Clone, Copy)]
 pub(super) enum Hops<'a> {
     /// Each name's own rule says whether it is validated.

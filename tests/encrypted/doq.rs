@@ -79,7 +79,7 @@ async fn codes_that_end_a_connection_are_said_and_the_next_query_dials() {
                 _ => assert_eq!(outcome, Ok(()), "{name}"),
             }
             match code {
-                // A clean end is nobody's fault.
+                // A clean end is no failure.
                 0 => assert_eq!(reason(&pair.link), ""),
                 _ => assert_eq!(reason(&pair.link), words),
             }

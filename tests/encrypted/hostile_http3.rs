@@ -39,7 +39,7 @@ impl Pair {
         Self::http3(move |asked| if asked.number == 0 { act(asked) } else { Act::Answer })
     }
 
-    /// Asks until the server answers: nobody dials for a moment after a failure.
+    /// Asks until the server answers. After a failure, the backoff delays the next dial.
     async fn recovers(&self) {
         while self.ask().await.is_err() {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -72,7 +72,7 @@ async fn frames_and_streams_without_a_meaning_are_ignored() {
         vec![number(CONTROL_STREAM)],
         vec![control()],
         vec![[settings, frame(GREASE, b"x"), frame(UNKNOWN, b"y")].concat()],
-        // A push that nobody has allowed, other streams, and instructions for a table of no size.
+        // A push that the client forbids, unknown streams, and QPACK instructions for an empty table.
         vec![control(), [number(PUSH_STREAM), number(0), head(200)].concat()],
         vec![control(), number(GREASE), [number(UNKNOWN), vec![9; 1_000]].concat()],
         vec![control(), [number(ENCODER_STREAM), vec![0x3f; 100]].concat()],

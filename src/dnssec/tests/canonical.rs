@@ -5,7 +5,7 @@ use hickory_proto::rr::rdata::{MX, NS, NULL};
 use super::super::testing::Life;
 use super::*;
 
-/// Whether records of `www.signed.test` validate when `served` stand in place of `signed`.
+/// Returns whether `www.signed.test` validates if the reply has `served` instead of `signed`.
 fn judged(signed: Vec<RData>, served: Vec<RData>) -> Result<Security, Ede> {
     let resolver = Resolver::new(Zones::new());
     let rtype = signed[0].record_type();

@@ -273,7 +273,7 @@ fn the_proofs_of_a_wildcards_link_to_us_go_to_clients_with_do() {
                 assert_eq!(found, [links[0], &public, &private]);
             }
             assert_eq!(world.heard(Rtype::A), 2);
-            // Who asks for the link gets it with all that the upstream says.
+            // A query for the CNAME itself gets the upstream's whole answer.
             let found = lines_for(&world, "www.example", Rtype::CNAME, DO).await;
             assert_eq!(found[..3], links);
         },

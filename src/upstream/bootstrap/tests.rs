@@ -359,7 +359,7 @@ async fn a_first_look_up_begins_again_over_another_network() {
         bootstrap.doubt();
         assert_eq!(waiting.next().await, "192.0.2.1".parse().ok());
         assert_eq!(world.asked(), [BOTH, BOTH].concat());
-        // Other servers are another such reason. A host that nobody knows ends the search.
+        // New servers have the same effect. If no server knows the host, the search ends.
         let world = world.server(2, (50, Fails), (50, Fails));
         bootstrap.ask_others(HashMap::from([(name(), vec![server(2)])]));
         bootstrap.doubt();
